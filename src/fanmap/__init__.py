@@ -1,0 +1,1 @@
+"""Run the function you already have over many inputs at once."""

@@ -1,0 +1,1 @@
+"""What fanmap is tested with, for tests of your own."""
