@@ -1,1 +1,34 @@
-"""Run the function you already have over many inputs at once."""
+"""Run the function you already have, the one that calls an LLM, over many inputs at once."""
+
+from fanmap._bridge import to_async, to_sync
+from fanmap._drive.limits import Limits
+from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, NotRun, partial_results
+from fanmap._gather import gather_bounded
+from fanmap._map import AsyncParallelFunction, ParallelFunction, parallel_map
+from fanmap._outcome import Outcome
+from fanmap._policy.attempt import Retry
+from fanmap._policy.rate import Rate
+from fanmap._results import Results
+from fanmap._types import RunStats
+
+__all__ = [
+    "AsyncParallelFunction",
+    "BridgeError",
+    "CallTimeout",
+    "DeadlineExceeded",
+    "Limits",
+    "NotRun",
+    "Outcome",
+    "ParallelFunction",
+    "Rate",
+    "Results",
+    "Retry",
+    "RunStats",
+    "gather_bounded",
+    "parallel_map",
+    "partial_results",
+    "to_async",
+    "to_sync",
+]
+
+__version__ = "0.1.0"

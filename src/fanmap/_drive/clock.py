@@ -23,3 +23,8 @@ def install(source: Callable[[], float] | None) -> Callable[[], float]:
     previous = _source
     _source = source or time.monotonic
     return previous
+
+
+def wall() -> float:
+    """Seconds since the epoch, for a Retry-After that is a date."""
+    return time.time()

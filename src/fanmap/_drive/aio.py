@@ -1,0 +1,273 @@
+"""Tasks of one asyncio loop: a crew that runs `async def` functions, and a consumer that awaits.
+
+Cancellation is asyncio's own: a cancelled item's `finally: await ...` runs to its end, as under
+`asyncio.gather` (a cancel scope of anyio would cut it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from aiolimiter import AsyncLimiter
+
+from fanmap._drive import tasks
+from fanmap._drive.calls import Caller
+from fanmap._drive.run import Run, Worker
+from fanmap._errors import CallTimeout
+
+class Waiter:
+    """A task that waits; may be woken from any thread, and before it waits; two wake-ups are one."""
+
+    __slots__ = ("_future", "_loop", "_thread", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._future: asyncio.Future[None] | None = None
+        self._woken = False
+
+    async def wait(self, seconds: float | None) -> None:
+        """Until woken, or `seconds` are over (None: no bound); may return early."""
+        if not self._woken:
+            future = self._future = self._loop.create_future()
+            timer = None if seconds is None else self._loop.call_later(max(seconds, 1e-6), self.wake_here)
+            try:
+                await future
+            finally:
+                self._future = None
+                if timer is not None:
+                    timer.cancel()
+        self._woken = False
+
+    def wake(self) -> None:
+        """From any thread; RuntimeError when the loop is closed."""
+        if threading.get_ident() == self._thread:
+            self.wake_here()
+        else:
+            self._loop.call_soon_threadsafe(self.wake_here)
+
+    def wake_here(self) -> None:
+        """From the loop's own thread."""
+        self._woken = True
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+class Crew:
+    """The workers of a run as tasks of one loop; made in any thread, as the portal does."""
+
+    abandons = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, in_callers_loop: bool) -> None:
+        self.in_callers_loop = in_callers_loop
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._tasks: set[asyncio.Task[bool]] = set()
+        self._news: list[tuple[Worker, bool]] = []  # for the loop's thread: (worker, is it new?)
+        self._lock = threading.Lock()
+
+    def spawn(self, worker: Worker) -> None:
+        """Start a worker in a task."""
+        self._tell([(worker, True)])
+
+    def rouse(self, workers: Sequence[Worker]) -> None:
+        """Wake these; across threads with one call for all of them."""
+        if workers:
+            self._tell([(worker, False) for worker in workers])
+
+    def cancel(self) -> None:
+        """Cancel every worker; an item's own clean-up runs to its end."""
+        if self.in_callers_loop:
+            self._cancel()
+        else:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def drop(self) -> None:
+        """Cancel from wherever the last reference went away, perhaps after the loop was closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self._hear()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    def _tell(self, news: list[tuple[Worker, bool]]) -> None:
+        if self.in_callers_loop:
+            for worker, new in news:
+                self._start(worker) if new else worker.wake()
+            return
+        with self._lock:
+            first = not self._news
+            self._news += news
+        if first:
+            self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        with self._lock:
+            news, self._news = self._news, []
+        for worker, new in news:
+            self._start(worker) if new else worker.wake()
+
+    def _start(self, worker: Worker) -> None:
+        waiter = Waiter(self._loop)
+        worker.attach(waiter.wake)
+        self._work(worker, waiter)
+
+    def _work(self, worker: Worker, waiter: Waiter) -> None:
+        task = self._loop.create_task(_pull(worker, waiter), context=self._context.copy())
+        self._tasks.add(task)
+        # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
+        task.add_done_callback(partial(self._ended, worker, waiter))
+
+    def _ended(self, worker: Worker, waiter: Waiter, task: asyncio.Task[bool]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:  # ours: an item's exceptions never get here
+                worker.run.interrupt(error)
+            elif task.result():  # an item left a context variable set: on in a fresh context
+                self._work(worker, waiter)
+                return
+        worker.quit()
+        worker.run.left(worker)
+
+
+class _Cancellation:
+    """asyncio's: a count on the task, and an exception thrown into it once.
+
+    An item that cancels its own task has failed with CancelledError, and the worker lives on.
+    """
+
+    __slots__ = ("_run", "_task", "pending")
+
+    def __init__(self, run: Run) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._run, self._task = run, task
+        self.pending = task.cancelling
+
+    def ends(self, error: BaseException) -> bool:
+        # Out of its task a coroutine is only ever run to be closed.
+        return isinstance(error, GeneratorExit) and asyncio.current_task() is not self._task
+
+    async def judge(self, failure: BaseException | None) -> BaseException | None:
+        if not self._run.stopping():
+            try:
+                await asyncio.sleep(0)  # a cancellation that was asked for and not delivered yet
+            except asyncio.CancelledError as error:
+                failure = failure or error
+        if not self._run.stopping():
+            while self._task.uncancel():
+                pass
+        elif isinstance(failure, asyncio.CancelledError):
+            raise failure
+        return failure
+
+
+async def _breathe() -> None:
+    await asyncio.sleep(0)
+
+
+async def _pull(worker: Worker, waiter: Waiter) -> bool:
+    return await tasks.pull(worker, waiter, _Cancellation(worker.run), _breathe)
+
+
+def _new_waiter() -> Waiter:
+    return Waiter(asyncio.get_running_loop())
+
+
+async def call_here(caller: Caller) -> None:
+    """Drive one direct call to its end in this task."""
+    await tasks.call_here(caller, _new_waiter)
+
+
+async def admit(caller: Caller) -> None:
+    """Wait until a block may run; it leaves by itself."""
+    await tasks.admit(caller, _new_waiter)
+
+
+class Consumer:
+    """The task that asked for a run: feeds the input, awaits results."""
+
+    def __init__(self, run: Run, waiter: Waiter) -> None:
+        self._run = run
+        self._waiter = waiter
+        self._feeder: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def drop(self) -> None:
+        """As `cancel`, from wherever the last reference went away."""
+        if self._feeder is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._feeder.cancel)
+
+    def feed_from(self, source: AsyncIterable[Any]) -> None:
+        """Iterate an async input in a task of this loop."""
+        waiter = Waiter(asyncio.get_running_loop())
+        self._run.attach_feeder(waiter)
+        self._feeder = asyncio.create_task(tasks.feed(self._run, source, waiter))
+        self._feeder.add_done_callback(self._fed)
+
+    def _fed(self, task: asyncio.Task[None]) -> None:
+        self._run.fed(None if task.cancelled() else task.exception())
+
+    def cancel(self) -> None:
+        """Stop stepping an async input."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    async def advance(self, look: Callable[[], None] | None) -> bool:
+        """Wait for the next result (True) or the end (False), stepping the input meanwhile."""
+        return await tasks.advance(self._run, self._waiter, look)
+
+    async def finish(self, cancel: Callable[[], None]) -> None:
+        """Stop what still runs and wait for it to end; a cancellation meanwhile is passed on, not lost."""
+        run = self._run
+        run.stop(None)
+        cancel()
+        self.cancel()
+        cancelled: asyncio.CancelledError | None = None
+        while not run.settled():
+            try:
+                await self._waiter.wait(None)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                cancel()
+        run.close()
+        if cancelled is not None:
+            raise cancelled
+
+
+def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
+    """The same call with a bound on its time."""
+
+    async def timed(item: Any) -> Any:
+        scope = asyncio.timeout(seconds)
+        try:
+            async with scope:
+                return await call(item)
+        except TimeoutError as error:
+            if not scope.expired():  # the call's own
+                raise
+            raise CallTimeout(f"a call took longer than {seconds} s") from error
+
+    return timed
+
+
+def with_limiters(call: Callable[[Any], Any], limiters: Sequence[AsyncLimiter]) -> Callable[[Any], Any]:
+    """The same call after the user's own AsyncLimiters, slot and rates in hand."""
+
+    async def limited(item: Any) -> Any:
+        for limiter in limiters:
+            await limiter.acquire()
+        return await call(item)
+
+    return limited

@@ -1,0 +1,388 @@
+"""One call at a time: ask for admission, call, repeat, hand in the outcome.
+
+A `Caller` is told what happened and answers what to do next; it never waits and never calls the user's
+function. Threads and event loops drive the same object and differ in how they wait and in nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any, Final, Literal
+
+from typing_extensions import override
+
+from fanmap._drive import clock
+from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
+from fanmap._policy.attempt import Attempts, Retry
+from fanmap._policy.signals import read_error
+
+
+class Todo:
+    """What a driver does next."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @override
+    def __repr__(self) -> str:
+        return self.name
+
+
+CALL: Final = Todo("CALL")  # call `caller.call(caller.item)` and tell `returned` or `raised`
+WAIT: Final = Todo("WAIT")  # wait until woken, `caller.delay` seconds at most (None: no bound), then `step`
+AGAIN: Final = Todo("AGAIN")  # `step` at once
+END: Final = Todo("END")  # nothing more to do
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How items become calls: settings of one run or of one function, shared and never changed.
+
+    Attributes:
+        name: of the function, for notes and messages.
+        call: takes an item and calls the user's function with it.
+        arguments: an item's args and kwargs, for the rates' costs.
+        budget: what every call runs under.
+        retry: what to repeat beyond refusals; None: nothing; False: not even those.
+        repeatable: can this item be called again at all? (An awaitable can't.) None: every one can.
+        spare: is the slot for the first call under the same Limits inside an item to take over?
+        plain: the function is a `def`: a coroutine that it returns is a mistake, nobody would await it.
+        discard: what becomes of an item that is never called; None: nothing.
+    """
+
+    name: str
+    call: Callable[[Any], Any]
+    arguments: Callable[[Any], Arguments]
+    budget: Budget
+    retry: Retry | Literal[False] | None = None
+    repeatable: Callable[[Any], bool] | None = None
+    spare: bool = False
+    plain: bool = False
+    discard: Callable[[Any], None] | None = None
+
+
+NEW, IN_LINE, CALLING, BACK_OFF, DOOMED, DONE = range(6)  # phases of an item
+
+
+class Caller:
+    """The life of one item at a time.
+
+    Attributes:
+        item: what `plan.call` is called with.
+        delay: seconds to wait at most, after WAIT.
+        wake: wakes whoever drives this caller; any thread may call it.
+        owner: the thread whose event loop makes the calls; None: threads that nobody else needs.
+    """
+
+    __slots__ = ("_attempts", "_calls", "_doom", "_outer", "_phase", "_refusals", "_scope", "_seat", "_until", "delay", "item", "owner", "plan",
+                 "queued", "started", "wake")  # fmt: skip
+
+    def __init__(self, plan: Plan, outer: Scope | None, owner: int | None) -> None:
+        self.plan = plan
+        self.wake: Callable[[], None] = _nobody
+        self.owner = owner
+        self.item: Any = None
+        self.delay: float | None = None
+        self.queued = 0.0
+        self.started = 0.0
+        self._outer = outer
+        self._phase = NEW
+        self._seat: Seat | None = None
+        self._scope: Scope | None = None
+        self._attempts: Attempts | None = None
+        self._calls = 0
+        self._refusals = 0
+        self._doom: Exception | None = None
+        self._until = 0.0
+
+    # What the driver tells
+
+    def step(self) -> Todo:
+        """Go on: at the start, when woken, and when the delay is over."""
+        phase = self._phase
+        if phase == IN_LINE:
+            seat = self._seat
+            assert seat is not None
+            budget = self.plan.budget
+            if seat.granted or budget.look(seat):
+                return self._begin()
+            self.delay = budget.patience(seat)
+            return WAIT
+        if phase == BACK_OFF:
+            remaining = self._until - clock.now()
+            if remaining > 0:
+                self.delay = remaining
+                return WAIT
+            return self._ask()
+        if phase == DOOMED:
+            doom, self._doom = self._doom, None
+            return self._settle_and_deliver(None, doom)
+        return END
+
+    def returned(self, value: Any) -> Todo:
+        """The function returned."""
+        plan = self.plan
+        now = clock.now()
+        if plan.plain and type(value) is CoroutineType:
+            value.close()
+            return self._settle_and_deliver(
+                None, TypeError(f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside")
+            )
+        budget = plan.budget
+        if budget.brake.engaged:
+            budget.answered()
+        retry = plan.retry
+        if retry and retry.on is not None and self._repeatable():
+            attempts = self._count()
+            verdict = attempts.returned(value, now, budget.random.random())
+            if isinstance(verdict, float) and not self._too_late(now + verdict):
+                return self._back_off(now + verdict, value)
+            if verdict is not None and not isinstance(verdict, float):
+                return self._settle_and_deliver(value, verdict)
+        return self._settle_and_deliver(value, None)
+
+    def raised(self, error: BaseException) -> Todo:
+        """The function raised."""
+        plan, now = self.plan, clock.now()
+        budget, started = plan.budget, self.started
+        if not isinstance(error, Exception):
+            return self._settle_and_deliver(None, error)
+        verdict = read_error(error, wall=clock.wall())
+        if verdict.refused_to_start:
+            self._refusals += 1
+            braked = budget.refused(wait=verdict.wait, started=started)
+            if braked.exhausted:
+                return self._settle_and_deliver(None, error, stop=True)
+            if plan.retry is not False and self._repeatable():
+                attempts = self._attempts or Attempts(plan.retry or None, started)
+                self._attempts = attempts
+                if attempts.refused(now, braked.rejoin) and not self._too_late(braked.rejoin):
+                    return self._back_off(braked.rejoin)
+            return self._settle_and_deliver(None, error)
+        if verdict.kind == "spent":
+            return self._settle_and_deliver(None, error, stop=True)
+        if plan.retry and self._repeatable():
+            delay = self._count().failed(error, verdict, now, budget.random.random())
+            if delay is not None and not self._too_late(now + delay):
+                return self._back_off(now + delay)
+        return self._settle_and_deliver(None, error)
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Somebody is about to wait: from now on this wakes them; `step` once more before waiting."""
+        self.wake = wake
+        if self._seat is not None:
+            self._seat.wake = wake
+
+    def quit(self) -> None:
+        """Out of everything, whatever the state; idempotent."""
+        self._phase = DONE
+        try:
+            self._release()
+        finally:
+            self._release()  # Ctrl-C between two bytecodes: leaving twice is leaving once
+
+    # What becomes of an item; a run's worker does otherwise
+
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
+        raise NotImplementedError
+
+    def _too_late(self, when: float) -> bool:  # noqa: ARG002 (a run has a deadline, one call has none)
+        return False
+
+    @property
+    def refusals(self) -> int:
+        """How often the server refused to start this item."""
+        return self._refusals
+
+    @property
+    def attempts(self) -> int:
+        """Calls of this item that were not refused."""
+        return self._calls - self._refusals
+
+    # Inside
+
+    def _start_item(self) -> Todo:
+        """A new item is in hand: ask for its admission, or keep the slot where nobody minds."""
+        self._attempts = None
+        self._calls = self._refusals = 0
+        seat = self._seat
+        if seat is not None:
+            if self.plan.budget.quiet and seat.lent_to is None:
+                return self._begin()
+            self._release()
+        return self._ask()
+
+    def _ask(self) -> Todo:
+        plan = self.plan
+        budget = plan.budget
+        around = None if self._outer is None else enclosing(self._outer, budget)
+        if around is not None and around.spare:
+            around.spare = False
+            self._seat, around.ticket = around.ticket, None
+            return self._begin()
+        try:
+            costs = self._costs() if budget.rates else None
+        except Exception as error:
+            # Through the driver's loop, not by a call from here: a thousand such items would recurse.
+            self._phase, self._doom = DOOMED, error
+            return AGAIN
+        seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
+        self._seat = seat
+        self._phase = IN_LINE
+        if budget.join(seat):
+            return self._begin()
+        self.delay = budget.patience(seat)
+        return WAIT
+
+    def _begin(self) -> Todo:
+        seat = self._seat
+        assert seat is not None
+        seat.started = True
+        scope = self._scope = Scope(self.plan.budget, seat, self._outer)
+        scope.spare = self.plan.spare
+        current_scope.set(scope)
+        self.started = clock.now()
+        self._calls += 1
+        self._phase = CALLING
+        return CALL
+
+    def _back_off(self, until: float, value: Any = None) -> Todo:
+        """A call in back-off holds no slot."""
+        self._release(value)
+        now = clock.now()
+        self._phase, self._until = BACK_OFF, until
+        self.delay = max(0.0, until - now)
+        return WAIT
+
+    def _settle_and_deliver(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo:
+        seat, scope = self._seat, self._scope
+        if scope is not None:
+            if scope.ticket is None:  # handed on to the first call inside
+                self._seat = seat = None
+            scope.ticket = None
+            self._scope = None
+        if seat is not None and (seat.grants or not self.plan.budget.quiet):
+            self._release(value if error is None else None)
+        return self._deliver(value, error, stop=stop)
+
+    def _release(self, value: Any = None) -> None:
+        scope, seat = self._scope, self._seat
+        if scope is not None:
+            if scope.ticket is None:
+                seat = None
+            scope.ticket = None
+        if seat is not None:
+            self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
+        self._scope = self._seat = None
+
+    def _repeatable(self) -> bool:
+        repeatable = self.plan.repeatable
+        return repeatable is None or repeatable(self.item)
+
+    def _count(self) -> Attempts:
+        attempts = self._attempts
+        if attempts is None:
+            attempts = self._attempts = Attempts(self.plan.retry or None, self.started)
+        return attempts
+
+    def _costs(self) -> Sequence[float] | None:
+        """What this call takes of each rate; None: 1 of each."""
+        rates = self.plan.budget.rates
+        if all(rate.cost is None for rate in rates):
+            return None
+        args, kwargs = self.plan.arguments(self.item)
+        return [1.0 if rate.cost is None else rate.check_cost(rate.cost(*args, **kwargs)) for rate in rates]
+
+    def _took(self, value: Any) -> Sequence[float | None]:
+        """What the reply says it took; None where it does not tell (the estimate stands)."""
+        took: list[float | None] = []
+        for rate in self.plan.budget.rates:
+            used: Any = None
+            if rate.usage is not None:
+                try:
+                    used = rate.usage(value)
+                except Exception:  # a paid answer is worth more than its accounting
+                    used = None
+            valid = isinstance(used, (int, float)) and math.isfinite(used) and used >= 0
+            took.append(float(used) if valid else None)
+        return took
+
+
+class Single(Caller):
+    """One direct call: its outcome stays here."""
+
+    __slots__ = ("_args", "_kwargs", "error", "value")
+
+    def __init__(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], owner: int | None) -> None:
+        super().__init__(plan, current_scope.get(), owner)
+        self.item = (args, kwargs)
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    @override
+    def step(self) -> Todo:
+        return self._ask() if self._phase == NEW else super().step()
+
+    @override
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
+        self.value, self.error = value, error
+        self.quit()
+        current_scope.set(self._outer)
+        return END
+
+    def result(self) -> Any:
+        """What the call returned; raises what it raised."""
+        error = self.error
+        if error is None:
+            return self.value
+        try:
+            raise error
+        finally:
+            self.error = None
+            del error
+
+
+class Block(Caller):
+    """A `with limits:` block: admitted like a call, charged one unit of each rate, called by nobody."""
+
+    __slots__ = ()
+
+    def __init__(self, plan: Plan, owner: int | None) -> None:
+        super().__init__(plan, current_scope.get(), owner)
+
+    @override
+    def step(self) -> Todo:
+        return self._ask() if self._phase == NEW else super().step()
+
+    @override
+    def _costs(self) -> Sequence[float] | None:
+        return None
+
+    @override
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
+        self.quit()
+        current_scope.set(self._outer)
+        return END
+
+    def leave(self, error: BaseException | None) -> None:
+        """The block is over; a refusal that came out of it brakes everybody."""
+        if error is None:
+            self.returned(None)
+        else:
+            self.raised(error)
+
+
+def _nobody() -> None:
+    """Until a driver waits, there is nobody to wake."""
+
+
+def direct_arguments(item: Any) -> Arguments:
+    """The arguments of a direct call, whose item they are."""
+    return item  # type: ignore[no-any-return]

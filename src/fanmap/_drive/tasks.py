@@ -1,0 +1,158 @@
+"""What tasks of every event loop have in common: driving a worker, a direct call, a consumer, a feeder.
+
+asyncio and trio differ in how a task waits and in what a cancellation is; `aio` and `trio` bring those.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any, Protocol
+
+from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
+from fanmap._drive.run import FEED, Run, Worker
+
+_TURNS = 32  # items after which a worker lets the loop run, should none of them have suspended
+
+
+class Waiter(Protocol):
+    """A task that waits; may be woken from any thread, and before it waits; two wake-ups are one."""
+
+    async def wait(self, seconds: float | None) -> None:
+        """Until woken, or `seconds` are over (None: no bound); may return early."""
+
+    def wake(self) -> None:
+        """From any thread; RuntimeError when the loop is closed."""
+
+
+class Cancellation(Protocol):
+    """What a cancellation is, for one worker's task."""
+
+    def pending(self) -> int:
+        """Is this task being cancelled?"""
+        ...
+
+    def ends(self, error: BaseException) -> bool:
+        """Does this exception, out of an item, end the worker itself?"""
+        ...
+
+    async def judge(self, failure: BaseException | None) -> BaseException | None:
+        """An item ended while its task is being cancelled: what it failed with; raises if the run is ending."""
+        ...
+
+
+async def pull(worker: Worker, waiter: Waiter, cancellation: Cancellation, breathe: Callable[[], Awaitable[None]]) -> bool:
+    """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
+    call, copy_context, pending = worker.plan.call, contextvars.copy_context, cancellation.pending
+    turns = 0
+    todo = worker.resume()
+    while todo is not END:
+        if todo is CALL:
+            before = copy_context()
+            value: Any = None
+            failure: BaseException | None = None
+            try:
+                value = await call(worker.item)
+            except BaseException as error:
+                if cancellation.ends(error):
+                    raise
+                failure = error
+            if pending():
+                failure = await cancellation.judge(failure)
+            if copy_context() != before:
+                worker.report = (value, failure)
+                failure = None
+                return True
+            if failure is None:
+                todo = worker.returned(value)
+                value = None
+            else:
+                todo = worker.raised(failure)
+                failure = None
+            turns += 1
+            if turns == _TURNS:
+                turns = 0
+                await breathe()
+        elif todo is AGAIN:
+            todo = worker.step()
+        else:
+            await waiter.wait(worker.delay)
+            todo = worker.step()
+    return False
+
+
+async def call_here(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
+    """Drive one direct call to its end in this task."""
+    try:
+        todo = caller.step()
+        while todo is not END:
+            if todo is CALL:
+                try:
+                    value = await caller.plan.call(caller.item)
+                except BaseException as error:
+                    todo = caller.raised(error)
+                else:
+                    todo = caller.returned(value)
+                    del value
+            else:
+                todo = await _wait_until_due(caller, todo, new_waiter)
+    finally:
+        caller.quit()
+
+
+async def admit(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
+    """Wait until a block may run; it leaves by itself."""
+    try:
+        await _wait_until_due(caller, caller.step(), new_waiter)
+    except BaseException:
+        caller.quit()
+        raise
+
+
+async def _wait_until_due(caller: Caller, todo: Todo, new_waiter: Callable[[], Waiter]) -> Todo:
+    """Wait until there is a call to make, or nothing more to do."""
+    waiter: Waiter | None = None
+    while todo is WAIT or todo is AGAIN:
+        if todo is WAIT and waiter is None:
+            waiter = new_waiter()
+            caller.attach(waiter.wake)
+        elif todo is WAIT and waiter is not None:
+            await waiter.wait(caller.delay)
+        todo = caller.step()
+    return todo
+
+
+async def advance(run: Run, waiter: Waiter, look: Callable[[], None] | None) -> bool:
+    """Wait for the next result (True) or the end (False), stepping the input meanwhile."""
+    while True:
+        todo = run.poll()
+        if todo is FEED:
+            run.feed()
+        elif todo is END:
+            return False
+        elif todo is WAIT:
+            await waiter.wait(run.delay)
+        else:
+            return True
+        if look is not None:
+            look()
+
+
+async def feed(run: Run, source: AsyncIterable[Any], waiter: Waiter) -> None:
+    """Iterate an async input in one task, a step whenever the run wants one, and close it."""
+    iterator = aiter(source)
+    try:
+        while not run.stopping():
+            if run.wants_input():
+                try:
+                    item = await anext(iterator)
+                except StopAsyncIteration:
+                    break
+                run.push(item)
+                del item
+            else:
+                await waiter.wait(None)
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()

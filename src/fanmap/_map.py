@@ -1,0 +1,733 @@
+"""`parallel_map`, and what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import threading
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from typing_extensions import Self, override
+
+from fanmap._drive import aio, launch, loops, threads
+from fanmap._drive.budget import current_scope
+from fanmap._drive.calls import Arguments, Plan, Single, direct_arguments
+from fanmap._drive.limits import Limits, RateLike, asyncio_only, budget_of, check_count
+from fanmap._drive.run import Run
+from fanmap._outcome import Outcome
+from fanmap._policy.attempt import Retry
+from fanmap._policy.order import AsFinished, Collected, Order, Ordered
+from fanmap._policy.rate import check_positive
+from fanmap._progress import TICK, Progress, watcher
+from fanmap._results import Results
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+
+AnyInputs = Iterable[Any] | AsyncIterable[Any]
+_WINDOW = 8  # results of an ordered run that may wait for their turn, times the workers (1: 2.6 times the makespan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a decorated function was given; frozen, so that copies may share it."""
+
+    limits: Limits
+    retry: Retry | Literal[False] | None
+    timeout: float | None
+    workers: int | None  # the default of its runs; None: as many as the limits allow
+
+
+class _Parallel(Generic[P, R]):
+    """What both kinds of decorated function have in common."""
+
+    _is_async: bool
+
+    def __init__(self, function: Callable[..., Any], settings: _Settings) -> None:
+        self._function = function
+        self._settings = settings
+        self._plans: dict[str, Plan] = {}
+        self._name = _name_of(function)
+        functools.update_wrapper(self, function)
+
+    # The four ways to run it over many inputs
+
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[Any]:
+        """Call the function for every input, many at once, and return the results in input order.
+
+        Same as: `[function(item) for item in inputs]`.
+
+        Args:
+            inputs: any iterable; read where you stand, only as fast as calls start.
+            unpack: tuples become `*args`, mappings `**kwargs`.
+            return_exceptions: put failures in their item's place instead of raising the first one.
+            max_concurrency: calls at once in this run; never above the limits; None: as many as they allow.
+            deadline: seconds for the whole run; None: no bound.
+            progress: True for a bar (needs the extra `progress`), or a callable that is given the stats.
+
+        Returns:
+            One result an input, in input order.
+
+        Raises:
+            Exception: the first failure, as the function raised it, with a note that names the item. Nothing
+                starts after it; `partial_results(error)` has what had finished.
+            DeadlineExceeded: the run took longer than `deadline`.
+            TypeError, ValueError: a setting out of its bounds, or a string as inputs; nothing was called.
+            BridgeError: it would wait for the very loop that it blocks.
+
+        Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
+        """
+        look = watcher(progress, self._name)
+        run, where = self._prepare(
+            Collected(stop_on_failure=not return_exceptions),
+            _sync_inputs(inputs, f"{self._name}.map"),
+            unpack=unpack,
+            return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency,
+            deadline=deadline,
+            blocking=True,
+            look=look is not None,
+        )
+        return collect_blocking(run, where, look)
+
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[Any]:
+        """`map`, awaited: from asyncio and from trio.
+
+        Same as: `[await function(item) for item in inputs]`; for a `def`, its calls run in threads.
+
+        Args:
+            inputs: any iterable, or an async one.
+            unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
+
+        Returns:
+            One result an input, in input order.
+
+        Raises:
+            As `map`. When the exception leaves, no async sibling runs on.
+
+        Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
+            had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
+        """
+        look = watcher(progress, self._name)
+        source = inputs if isinstance(inputs, AsyncIterable) else None
+        run, where = self._prepare(
+            Collected(stop_on_failure=not return_exceptions),
+            None if source is not None else _sync_inputs(inputs, f"{self._name}.amap"),
+            unpack=unpack,
+            return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency,
+            deadline=deadline,
+            blocking=False,
+            look=look is not None,
+        )
+        return await collect_awaiting(run, where, source, look)
+
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[Any]:
+        """Results one at a time, in input order, lazily; for endless inputs too.
+
+        Same as: `map(function, inputs)`, or `(await function(item) for item in inputs)` with `async for`.
+
+        Args:
+            inputs: any iterable, or (with `async for`) an async one; it advances only while a result is
+                being asked for, and no further than 8 × concurrency ahead.
+            unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
+
+        Returns:
+            An iterator, async iterator and context manager of both kinds. When an item fails, no item after
+            it starts, everything before it is handed out, and then its exception is raised.
+        """
+        return self._results(
+            inputs,
+            lambda window: Ordered(window, stop_on_failure=not return_exceptions),
+            _hand_out_value,
+            unpack=unpack,
+            return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency,
+            deadline=deadline,
+            progress=progress,
+        )
+
+    def as_completed(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[Outcome[Any]]:
+        """Outcomes as they finish; never raises for an item.
+
+        Args:
+            inputs: as for `imap`.
+            return_exceptions: hand out a `DeadlineExceeded` or `NotRun` for what a deadline left, instead of
+                raising; items' own failures are outcomes either way.
+            unpack, max_concurrency, deadline, progress: as for `map`.
+
+        Returns:
+            An iterator, async iterator and context manager of both kinds, of `Outcome`.
+        """
+        return self._results(
+            inputs,
+            AsFinished,
+            _hand_out_outcome,
+            unpack=unpack,
+            return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency,
+            deadline=deadline,
+            progress=progress,
+        )
+
+    # Copies
+
+    def with_options(
+        self,
+        *,
+        max_concurrency: int | None = None,
+        retry: Retry | Literal[False] | None = None,
+        timeout: float | None = None,
+        limits: Limits | None = None,
+    ) -> Self:
+        """A copy with other settings that shares the limits, unless it is given others.
+
+        Args:
+            max_concurrency: the default of its runs; never above the limits. None: as before.
+            retry, timeout: as for `parallel_map`; None: as before.
+            limits: other limits; None: the same, shared.
+        """
+        settings = self._settings
+        if max_concurrency is not None:
+            check_count("max_concurrency", max_concurrency)
+        if limits is not None:
+            _check_limits(limits)
+        _check_retry(retry)
+        _check_timeout(timeout)
+        return self._copy(
+            self._function,
+            replace(
+                settings,
+                limits=limits or settings.limits,
+                retry=settings.retry if retry is None else retry,
+                timeout=timeout or settings.timeout,
+                workers=max_concurrency or settings.workers,
+            ),
+        )
+
+    def _copy(self, function: Callable[..., Any], settings: _Settings) -> Self:
+        copy = type(self)(function, settings)
+        copy._name = self._name
+        return copy
+
+    # Being a function
+
+    @override
+    def __repr__(self) -> str:
+        return f"<parallel {self._name} under {self._settings.limits!r}>"
+
+    @override
+    def __reduce__(self) -> Any:
+        owner = getattr(self._function, "__self__", None)
+        name = getattr(self._function, "__name__", "")
+        if owner is not None and getattr(owner, name, None) is not None and inspect.ismethod(self._function):
+            return getattr, (owner, name)
+        module = sys.modules.get(getattr(self, "__module__", ""), None)
+        found: Any = module
+        qualified = getattr(self, "__qualname__", "")
+        for part in qualified.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return qualified
+        raise TypeError(
+            f"{self._name} cannot be pickled: only a decorated function that is found under its own name "
+            f"({getattr(self, '__module__', '?')}.{qualified or '?'}) can"
+        )
+
+    # Inside
+
+    def _prepare(
+        self,
+        order: Order,
+        source: Sequence[Any] | Iterator[Any] | None,
+        *,
+        unpack: bool,
+        return_exceptions: bool,
+        max_concurrency: int | None,
+        deadline: float | None,
+        blocking: bool,
+        look: bool,
+    ) -> tuple[Run, launch.Place]:
+        if deadline is not None:
+            check_positive("deadline", deadline)
+        where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
+        outer = current_scope.get()
+        run = Run(
+            self._plan(where, unpack=unpack),
+            order,
+            source,
+            total=len(source) if isinstance(source, Sized) else None,
+            workers=self._workers(max_concurrency),
+            deadline=deadline,
+            keep_failures=return_exceptions,
+            outer=outer,
+            owner=launch.owner(where),
+        )
+        if look:
+            run.tick = TICK
+        return run, where
+
+    def _workers(self, max_concurrency: int | None) -> int:
+        settings = self._settings
+        if max_concurrency is not None:
+            check_count("max_concurrency", max_concurrency)
+        most = settings.limits.max_concurrency
+        return min(max_concurrency or settings.workers or most, most)
+
+    def _results(
+        self,
+        inputs: AnyInputs,
+        new_order: Callable[[int], Order],
+        hand_out: Callable[[Run, tuple[Any, ...]], Any],
+        *,
+        unpack: bool,
+        return_exceptions: bool,
+        max_concurrency: int | None,
+        deadline: float | None,
+        progress: Progress,
+    ) -> Results[Any]:
+        look = watcher(progress, self._name)
+        window = _WINDOW * self._workers(max_concurrency)
+        if deadline is not None:
+            check_positive("deadline", deadline)
+        source = inputs if isinstance(inputs, AsyncIterable) else None
+        if source is None:
+            check_inputs(inputs, f"{self._name}.imap")
+
+        def start(blocking: bool) -> launch.Launched[Any]:
+            if blocking and source is not None:
+                raise TypeError(f"an async iterable needs `async for`: it cannot be read from sync code in {self._name}")
+            run, where = self._prepare(
+                new_order(window),
+                None if source is not None else _sync_inputs(inputs, f"{self._name}.imap"),
+                unpack=unpack,
+                return_exceptions=return_exceptions,
+                max_concurrency=max_concurrency,
+                deadline=deadline,
+                blocking=blocking,
+                look=look is not None,
+            )
+            return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
+
+        return Results(self._name, start, hand_out, look)
+
+    def _plan(self, where: str, *, unpack: bool = False, direct: bool = False) -> Plan:
+        """How an item becomes a call, there; made once and shared."""
+        key = f"{where}{unpack:d}{direct:d}"
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._make_plan(where, unpack=unpack, direct=direct)
+        return plan
+
+    def _make_plan(self, where: str, *, unpack: bool, direct: bool) -> Plan:
+        function, settings = self._function, self._settings
+        budget = budget_of(settings.limits)
+        name = self._name
+        call: Callable[[Any], Any] = function
+        arguments = _one_argument
+        if direct:
+            call, arguments = (lambda item: function(*item[0], **item[1])), direct_arguments
+        elif unpack:
+            arguments = functools.partial(_unpacked, name)
+
+            def call(item: Any) -> Any:
+                args, kwargs = arguments(item)
+                return function(*args, **kwargs)
+
+        if isinstance(function, functools.partial) and not direct:
+            fixed, inner = cast("functools.partial[Any]", function), arguments
+            arguments = lambda item: _with_fixed(fixed, inner(item))  # noqa: E731
+        if budget.limiters:
+            if where not in ("asyncio", "portal"):
+                raise TypeError(asyncio_only(budget.limiters))
+            call = aio.with_limiters(call, budget.limiters)
+        if settings.timeout is not None:
+            call = launch.with_timeout(where, call, settings.timeout)
+        return Plan(
+            name, call, arguments, budget, retry=settings.retry, plain=not self._is_async
+        )
+
+
+class ParallelFunction(_Parallel[P, R]):
+    """A `def` that can be run over many inputs at once; its calls run in worker threads.
+
+    Calling it is calling the function, within its limits.
+    """
+
+    _is_async = False
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function once, within its limits; blocks until a call may start."""
+        single = Single(self._plan("threads", direct=True), args, kwargs, None)
+        threads.call_here(single)
+        return cast("R", single.result())
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: ParallelFunction[Concatenate[Any, Q], S], instance: object, owner: type | None = None
+    ) -> ParallelFunction[Q, S]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return _bind(self, instance, owner)
+
+    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R]:
+        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
+        return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+
+
+class AsyncParallelFunction(_Parallel[P, R]):
+    """An `async def` that can be run over many inputs at once; its calls are tasks of an event loop.
+
+    Calling it is calling the function, within its limits.
+    """
+
+    _is_async = True
+
+    def __init__(self, function: Callable[..., Any], settings: _Settings) -> None:
+        super().__init__(function, settings)
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(self)
+        else:
+            # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
+            self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function once, within its limits."""
+        kind = loops.running()
+        single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
+        if kind == "trio":
+            from fanmap._drive import trio  # only where trio runs
+
+            await trio.call_here(single)
+        else:
+            await aio.call_here(single)
+        return cast("R", single.result())
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: AsyncParallelFunction[Concatenate[Any, Q], S], instance: object, owner: type | None = None
+    ) -> AsyncParallelFunction[Q, S]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return _bind(self, instance, owner)
+
+    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R]:
+        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
+        return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+
+
+@overload
+def parallel_map(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
+@overload
+def parallel_map(function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
+@overload
+def parallel_map(
+    function: None = None,
+    /,
+    *,
+    max_concurrency: int | None = None,
+    rpm: float | None = None,
+    rate: RateLike | Sequence[RateLike] = (),
+    retry: Retry | Literal[False] | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> _Decorator: ...
+@overload
+def parallel_map(
+    function: Callable[P, Coroutine[Any, Any, R]],
+    /,
+    *,
+    max_concurrency: int | None = None,
+    rpm: float | None = None,
+    rate: RateLike | Sequence[RateLike] = (),
+    retry: Retry | Literal[False] | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> AsyncParallelFunction[P, R]: ...
+@overload
+def parallel_map(
+    function: Callable[P, R],
+    /,
+    *,
+    max_concurrency: int | None = None,
+    rpm: float | None = None,
+    rate: RateLike | Sequence[RateLike] = (),
+    retry: Retry | Literal[False] | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> ParallelFunction[P, R]: ...
+def parallel_map(
+    function: Any = None,
+    /,
+    *,
+    max_concurrency: int | None = None,
+    rpm: float | None = None,
+    rate: RateLike | Sequence[RateLike] = (),
+    retry: Retry | Literal[False] | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> Any:
+    """Make a function run over many inputs at once; bare or with arguments.
+
+    Works on functions, methods, partials, callable objects and builtins; above `@classmethod` and
+    `@staticmethod`.
+
+    Args:
+        max_concurrency: calls under way at once, direct ones included; an int >= 1. None: 8.
+        rpm: calls that start in any 60 seconds; > 0. None: no such limit.
+        rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several.
+        retry: what to repeat beyond what the server refused to start: a `Retry`. None: only that, which
+            needs no asking because nothing was done. False: nothing is ever sent twice.
+        timeout: seconds for one attempt, queueing not counted; > 0. A `def` then runs in a thread of its
+            own, which is left behind when it is late.
+        limits: a `Limits` to share; excludes `max_concurrency`, `rpm` and `rate`.
+
+    Returns:
+        A `ParallelFunction` or `AsyncParallelFunction`: callable as before, with `map`, `amap`, `imap`,
+        `as_completed`, `partial` and `with_options`.
+
+    Raises:
+        TypeError, ValueError: not a function, a generator function, or a setting out of its bounds.
+    """
+    if limits is not None:
+        _check_limits(limits)
+        if max_concurrency is not None or rpm is not None or rate != ():
+            raise TypeError("max_concurrency, rpm and rate belong to the Limits: give either them or limits=")
+    else:
+        limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, rate)
+    _check_retry(retry)
+    _check_timeout(timeout)
+    decorator = _Decorator(_Settings(limits, retry, timeout, None))
+    return decorator if function is None else decorator(function)
+
+
+class _Decorator:
+    """`parallel_map(...)` with its settings, waiting for the function."""
+
+    def __init__(self, settings: _Settings) -> None:
+        self._settings = settings
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        if isinstance(function, (classmethod, staticmethod)):
+            kind = type(function).__name__
+            inner = self(function.__func__)
+            return inner if kind == "staticmethod" and False else type(function)(inner)
+        if isinstance(function, _Parallel):
+            raise TypeError("parallel_map must be given the plain function, got one that is decorated already")
+        if not callable(function):
+            raise TypeError(f"parallel_map must be given a function, got {type(function).__name__}")
+        if _is_generator_function(function):
+            raise TypeError(
+                f"parallel_map cannot run a generator function ({_name_of(function)}): "
+                "write a function that returns the whole result, for instance `''.join(...)`"
+            )
+        kind_of = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
+        return kind_of(function, self._settings)
+
+
+def collect_blocking(
+    run: Run, where: launch.Place, look: Callable[..., None] | None
+) -> list[Any]:
+    """Run to the end in this thread; the results in input order."""
+    launched = launch.blocking(run, where)
+    consumer = launched.consumer
+    try:
+        consumer.advance(None if look is None else lambda: look(run.stats(), False))
+    except BaseException as error:
+        consumer.finish(launched.cancel)
+        run.remember(error)
+        raise
+    consumer.finish(launched.cancel)
+    if look is not None:
+        look(run.stats(), True)
+    return _concluded(run)
+
+
+async def collect_awaiting(
+    run: Run, where: launch.Place, source: AsyncIterable[Any] | None, look: Callable[..., None] | None
+) -> list[Any]:
+    """Run to the end in this task; the results in input order."""
+    launched = launch.awaiting(run, where, source)
+    consumer = launched.consumer
+    try:
+        await consumer.advance(None if look is None else lambda: look(run.stats(), False))
+        await consumer.finish(launched.cancel)
+    except BaseException as error:
+        try:
+            await consumer.finish(launched.cancel)
+        finally:
+            run.remember(error)
+        raise
+    if look is not None:
+        look(run.stats(), True)
+    return _concluded(run)
+
+
+def _concluded(run: Run) -> list[Any]:
+    run.conclude()
+    order = run.order
+    assert isinstance(order, Collected)
+    values = order.values
+    order.forget()  # a failure among them has a traceback that leads back here
+    return values
+
+
+def check_inputs(inputs: object, what: str) -> None:
+    """Inputs are an iterable of items: not one string, which would be taken letter by letter."""
+    if isinstance(inputs, (str, bytes, bytearray)):
+        raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
+    if isinstance(inputs, AsyncIterable):
+        raise TypeError(f"{what} must be given an iterable, got an async one: write `await ...amap(...)`")
+    if not isinstance(inputs, Iterable):
+        raise TypeError(f"{what} must be given an iterable of inputs, got {type(inputs).__name__}")
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Does calling it give a coroutine? Looks through partials and callable objects."""
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[Any]", function).func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _is_generator_function(function: Any) -> bool:
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[Any]", function).func
+    return any(
+        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, getattr(function, "__call__", None))  # noqa: B004
+    )
+
+
+def _sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
+    check_inputs(inputs, what)
+    # Exactly these: a subclass may iterate otherwise than it indexes.
+    return inputs if type(inputs) in (list, tuple, range) else iter(inputs)
+
+
+def _hand_out_value(run: Run, record: tuple[Any, ...]) -> Any:
+    index, value, error = record[:3]
+    if error is None:
+        return value
+    if run.keep_failures:
+        return error
+    try:
+        return run.blame(index, error)
+    finally:
+        del error, record
+
+
+def _hand_out_outcome(run: Run, record: tuple[Any, ...]) -> Outcome[Any]:
+    del run
+    return Outcome(*record)
+
+
+def _bind(function: Any, instance: object, owner: type | None) -> Any:
+    if instance is None:
+        return function
+    bind = getattr(type(function._function), "__get__", None)
+    if bind is None:  # a callable object or a builtin does not bind
+        return function
+    bound = bind(function._function, instance, owner)
+    return function if bound is function._function else function._copy(bound, function._settings)
+
+
+def _one_argument(item: Any) -> Arguments:
+    return (item,), {}
+
+
+def _unpacked(name: str, item: Any) -> Arguments:
+    if isinstance(item, tuple):
+        return cast("tuple[Any, ...]", item), {}
+    if isinstance(item, Mapping):
+        return (), cast("Mapping[str, Any]", item)
+    raise TypeError(
+        f"unpack=True must be given tuples (for *args) or mappings (for **kwargs) as inputs of {name}, "
+        f"got {type(item).__name__}"
+    )
+
+
+def _with_fixed(fixed: functools.partial[Any], arguments: Arguments) -> Arguments:
+    args, kwargs = arguments
+    return (*fixed.args, *args), {**fixed.keywords, **kwargs}
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[Any]", function).func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits or None, got {limits!r}")
+
+
+def _check_retry(retry: object) -> None:
+    if not (retry is None or retry is False or isinstance(retry, Retry)):
+        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}")
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None:
+        check_positive("timeout", timeout)
+
+
+_ = AsyncIterator

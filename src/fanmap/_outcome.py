@@ -1,0 +1,49 @@
+"""How one item ended, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, cast
+
+from typing_extensions import TypeVar
+
+R = TypeVar("R", default=object)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Outcome(Generic[R]):
+    """How one item of a run ended.
+
+    Attributes:
+        index: position of the input, from 0.
+        value: what the function returned; None where it failed.
+        error: what it raised, or `NotRun` or `DeadlineExceeded` where it was not run to its end; None
+            where it returned.
+        attempts: how often the function was called and not refused by the server; 0 where it never
+            started.
+        queued: when the item was taken from the input; seconds of one monotonic clock, as the next two.
+        started: when its last attempt began (when it was given up, where it never began).
+        ended: when it ended.
+    """
+
+    index: int
+    value: R | None
+    error: BaseException | None
+    attempts: int
+    queued: float
+    started: float
+    ended: float
+
+    def result(self) -> R:
+        """What the function returned; raises what it raised.
+
+        Raises:
+            BaseException: the item's own failure.
+        """
+        if self.error is not None:
+            raise self.error
+        return cast("R", self.value)
+
+    def __repr__(self) -> str:
+        state = "ok" if self.error is None else f"failed with {type(self.error).__name__}"
+        return f"<Outcome {self.index}: {state} after {self.ended - self.queued:.3f} s>"

@@ -1,0 +1,268 @@
+"""Which item starts, which result leaves.
+
+The books of one run, in three kinds: everything at the end (`Collected`), in input order (`Ordered`), as
+it finishes (`AsFinished`). Items are taken strictly in input order, so whoever was taken first can be
+waited for without a deadlock. Pure: no lock, no thread, no clock; the driver holds its lock around
+each call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, ClassVar, Final
+
+from typing_extensions import override
+
+
+class _Sign:
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @override
+    def __repr__(self) -> str:
+        return self._name
+
+
+NOTHING_YET: Final = _Sign("NOTHING_YET")
+UNFINISHED: Final = _Sign("UNFINISHED")
+
+Record = tuple[int, Any, BaseException | None, int, float, float, float]
+"""index, value, error, attempts, queued, started, ended: the fields of an Outcome."""
+
+
+class Order:
+    """What was taken, what ended, and whether more may start.
+
+    Attributes:
+        taken: inputs taken so far; the index of the next one.
+        ended: how many of them have their outcome.
+        failed: how many of those are failures.
+        cut: no item from this index on may start; None: none failed.
+        failure: index and error of the failure that stops the run.
+    """
+
+    fails_at_once: ClassVar[bool] = False  # a failure ends the run before what came earlier has ended
+
+    __slots__ = ("_window", "cut", "ended", "failed", "failure", "handed", "stop_on_failure", "taken")
+
+    def __init__(self, window: int | None, *, stop_on_failure: bool) -> None:
+        self._window = window
+        self.stop_on_failure = stop_on_failure
+        self.taken = 0
+        self.ended = 0
+        self.handed = 0
+        self.failed = 0
+        self.cut: int | None = None
+        self.failure: tuple[int, BaseException] | None = None
+
+    def may_take(self) -> bool:
+        """May the next input be taken? Not after a failure that stops the run, nor beyond the window."""
+        return self.cut is None and (self._window is None or self.taken - self.handed < self._window)
+
+    def refill(self) -> bool:
+        """Is there room enough to wake parked workers for: an eighth of the window, or all of it?
+
+        One wake-up a batch: crossing into another thread's loop for every single item costs more than
+        the item.
+        """
+        if not self.may_take():
+            return False
+        ahead = self.taken - self.handed
+        return self._window is None or ahead == 0 or self._window - ahead >= max(1, self._window // 8)
+
+    def take(self) -> int:
+        """The next input has been taken; returns its index."""
+        index = self.taken
+        self.taken = index + 1
+        return index
+
+    def may_start(self, index: int) -> bool:
+        """May an item that was taken start (or be repeated)? Items before the failing one may."""
+        return self.cut is None or index < self.cut
+
+    def end(self, record: Record) -> None:
+        """An item has its outcome."""
+        self.ended += 1
+        error = record[2]
+        if error is not None:
+            self.failed += 1
+            if self.stop_on_failure:
+                self._fail(record[0], error)
+        self._keep(record)
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        raise NotImplementedError
+
+    def _keep(self, record: Record) -> None:
+        raise NotImplementedError
+
+    def leaving(self) -> Record | None:
+        """The next record that may leave, or None: nothing yet."""
+        raise NotImplementedError
+
+    def has_leaving(self) -> bool:
+        """Would `leaving` return a record?"""
+        raise NotImplementedError
+
+    def finished(self) -> dict[int, Any]:
+        """Index to value of what succeeded and was not handed out."""
+        raise NotImplementedError
+
+    def missing(self) -> list[int]:
+        """Indices that were taken and have no outcome."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go of every result and exception that did not leave: their tracebacks hold the run."""
+        self.failure = None
+
+
+class Collected(Order):
+    """Every result at the end; the first failure in time is the run's (as `asyncio.gather` has it)."""
+
+    fails_at_once = True
+
+    __slots__ = ("_errors", "values")
+
+    def __init__(self, *, stop_on_failure: bool) -> None:
+        super().__init__(None, stop_on_failure=stop_on_failure)
+        self.values: list[Any] = []
+        self._errors: set[int] = set()
+
+    @override
+    def take(self) -> int:
+        index = self.taken
+        self.taken = index + 1
+        self.values.append(UNFINISHED)
+        return index
+
+    @override
+    def _fail(self, index: int, error: BaseException) -> None:
+        if self.failure is None:
+            self.cut, self.failure = 0, (index, error)
+
+    @override
+    def _keep(self, record: Record) -> None:
+        index, value, error = record[0], record[1], record[2]
+        if error is None:
+            self.values[index] = value
+            return
+        self._errors.add(index)
+        if not self.stop_on_failure:  # else the exception carries the values, and must not be among them
+            self.values[index] = error
+
+    @override
+    def leaving(self) -> Record | None:
+        return None
+
+    @override
+    def has_leaving(self) -> bool:
+        return False
+
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self.values = []
+
+    @override
+    def finished(self) -> dict[int, Any]:
+        done = {index: value for index, value in enumerate(self.values) if value is not UNFINISHED}
+        for index in self._errors:
+            done.pop(index, None)
+        return done
+
+    @override
+    def missing(self) -> list[int]:
+        return [i for i, value in enumerate(self.values) if value is UNFINISHED and i not in self._errors]
+
+
+class Ordered(Order):
+    """Results leave in input order; of several failures the first in input order is the run's."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, window: int, *, stop_on_failure: bool) -> None:
+        super().__init__(window, stop_on_failure=stop_on_failure)
+        self._done: dict[int, Record] = {}
+
+    @override
+    def _fail(self, index: int, error: BaseException) -> None:
+        if self.cut is None or index < self.cut:
+            self.cut, self.failure = index, (index, error)
+
+    @override
+    def _keep(self, record: Record) -> None:
+        self._done[record[0]] = record
+
+    @override
+    def leaving(self) -> Record | None:
+        record = self._done.pop(self.handed, None)
+        if record is not None:
+            self.handed += 1
+        return record
+
+    @override
+    def has_leaving(self) -> bool:
+        return self.handed in self._done
+
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self._done.clear()
+
+    @override
+    def finished(self) -> dict[int, Any]:
+        return {index: record[1] for index, record in sorted(self._done.items()) if record[2] is None}
+
+    @override
+    def missing(self) -> list[int]:
+        return [index for index in range(self.handed, self.taken) if index not in self._done]
+
+
+class AsFinished(Order):
+    """Results leave as they end; a failure is an outcome like any other."""
+
+    __slots__ = ("_open", "_ready")
+
+    def __init__(self, window: int) -> None:
+        super().__init__(window, stop_on_failure=False)
+        self._ready: deque[Record] = deque()
+        self._open: set[int] = set()
+
+    @override
+    def take(self) -> int:
+        index = self.taken
+        self.taken = index + 1
+        self._open.add(index)
+        return index
+
+    @override
+    def _keep(self, record: Record) -> None:
+        self._open.discard(record[0])
+        self._ready.append(record)
+
+    @override
+    def leaving(self) -> Record | None:
+        if not self._ready:
+            return None
+        self.handed += 1
+        return self._ready.popleft()
+
+    @override
+    def has_leaving(self) -> bool:
+        return bool(self._ready)
+
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self._ready.clear()
+
+    @override
+    def finished(self) -> dict[int, Any]:
+        return {record[0]: record[1] for record in sorted(self._ready, key=lambda r: r[0]) if record[2] is None}
+
+    @override
+    def missing(self) -> list[int]:
+        return sorted(self._open)

@@ -1,0 +1,189 @@
+"""What `imap` and `as_completed` return: results one at a time, from sync and async code alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic
+
+from typing_extensions import Self, TypeVar, override
+
+from fanmap._drive import loops
+from fanmap._drive.launch import Launched
+from fanmap._drive.run import Run
+from fanmap._types import RunStats
+
+T = TypeVar("T", covariant=True)
+Record = tuple[Any, ...]
+
+
+class Results(Iterator[T], AsyncIterator[T], Generic[T]):
+    """The results of a run, as an iterator, an async iterator, and a context manager of both kinds.
+
+    The run begins with the first result asked for (or when entered), and the input advances only while a
+    result is being waited for. Leaving the `with` block, or dropping this object, stops the run. On trio it
+    must be entered with `async with`, because nothing else there can own its tasks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        launch: Callable[[bool], Launched[Any]],
+        hand_out: Callable[[Run, Record], T],
+        look: Callable[[RunStats, bool], None] | None,
+    ) -> None:
+        self._name = name
+        self._launch = launch
+        self._hand_out = hand_out
+        self._look_at = look
+        self._launched: Launched[Any] | None = None
+        self._blocking: bool | None = None
+        self._entered = False
+        self._over = False
+        self._leftover = False  # the run has ended; outcomes of what never ran are still to be handed out
+
+    @property
+    def stats(self) -> RunStats:
+        """Where the run stands; at any time, from any thread."""
+        if self._launched is None:
+            return RunStats(None, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+        return self._launched.run.stats()
+
+    @override
+    def __repr__(self) -> str:
+        state = "over" if self._over else "not begun" if self._launched is None else "under way"
+        return f"<results of {self._name}: {state}>"
+
+    # From sync code
+
+    @override
+    def __iter__(self) -> Self:
+        return self
+
+    @override
+    def __next__(self) -> T:
+        if self._over:
+            raise StopIteration
+        launched = self._start(blocking=True)
+        try:
+            if not self._leftover:
+                if launched.consumer.advance(self._look(launched.run)):
+                    return self._take(launched.run)
+                launched.consumer.finish(launched.cancel)
+                self._conclude(launched.run)
+            if launched.run.order.has_leaving():
+                return self._take(launched.run)
+        except BaseException as error:
+            self._over = True
+            launched.consumer.finish(launched.cancel)
+            launched.run.remember(error)
+            raise
+        self._end(launched.run)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the run and wait for what can be waited for; idempotent."""
+        launched, over = self._launched, self._over
+        self._over = True
+        if launched is not None and not over:
+            if not self._blocking:
+                launched.run.stop(None)
+                launched.drop()
+                return
+            launched.consumer.finish(launched.cancel)
+            self._end(launched.run)
+
+    def __enter__(self) -> Self:
+        self._start(blocking=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # From async code
+
+    @override
+    def __aiter__(self) -> Self:
+        return self
+
+    @override
+    async def __anext__(self) -> T:
+        if self._over:
+            raise StopAsyncIteration
+        launched = self._start(blocking=False)
+        try:
+            if not self._leftover:
+                if await launched.consumer.advance(self._look(launched.run)):
+                    return self._take(launched.run)
+                await launched.consumer.finish(launched.cancel)
+                self._conclude(launched.run)
+            if launched.run.order.has_leaving():
+                return self._take(launched.run)
+        except BaseException as error:
+            self._over = True
+            await launched.consumer.finish(launched.cancel)
+            launched.run.remember(error)
+            raise
+        self._end(launched.run)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop the run and wait for its tasks; idempotent."""
+        launched, over = self._launched, self._over
+        self._over = True
+        if launched is not None and not over:
+            await launched.consumer.finish(launched.cancel)
+            self._end(launched.run)
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        self._start(blocking=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Inside
+
+    def __del__(self) -> None:
+        launched = self._launched
+        if launched is not None and not self._over:
+            self._over = True
+            launched.run.stop(None)
+            launched.drop()
+            launched.run.close()
+
+    def _start(self, *, blocking: bool) -> Launched[Any]:
+        launched = self._launched
+        if launched is None:
+            if not blocking and not self._entered and loops.running() == "trio":
+                raise RuntimeError(
+                    f"on trio, nothing but a block can own the tasks of {self._name}: "
+                    "write `async with ... as results:` and then `async for result in results:`"
+                )
+            launched = self._launched = self._launch(blocking)
+            self._blocking = blocking
+        elif blocking is not self._blocking:
+            raise RuntimeError(f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that")
+        return launched
+
+    def _look(self, run: Run) -> Callable[[], None] | None:
+        look = self._look_at
+        return None if look is None else lambda: look(run.stats(), False)
+
+    def _take(self, run: Run) -> T:
+        return self._hand_out(run, run.leaving())
+
+    def _conclude(self, run: Run) -> None:
+        self._leftover = True
+        run.conclude()
+
+    def _end(self, run: Run) -> None:
+        self._over = True
+        if self._look_at is not None:
+            self._look_at(run.stats(), True)
+        run.order.forget()
