@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 import re
-from calendar import timegm
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 
 from fanmap._policy.replies import Reply, mapping
@@ -100,8 +100,12 @@ def _date(value: str | None, wall: float) -> float | None:
         return None
     try:
         parts = parsedate_tz(value)
-        # Not mktime_tz: it takes a date without a zone for local time. HTTP-dates are in GMT.
-        return None if parts is None else _sound(timegm(parts[:6]) - (parts[9] or 0) - wall)
+        if parts is None:
+            return None
+        # Not mktime_tz: it takes a date without a zone for local time (HTTP-dates are in GMT), and
+        # the 99th of a month for a day of a later one.
+        moment = datetime(*parts[:6], tzinfo=UTC).timestamp() - (parts[9] or 0)
+        return _sound(moment - wall)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
