@@ -115,6 +115,7 @@ WAITS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": ""}, None),
     ({"retry-after": "soon"}, None),
     ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+    ({"retry-after": "Tue, 14 Nov 2023 23:13:50 +0100"}, 30.0),
     ({"retry-after": "Tuesday, 14-Nov-23 22:13:50 GMT"}, 30.0),
     ({"retry-after": "Tue Nov 14 22:13:50 2023"}, 30.0),
     ({"retry-after": "Tue, 14 Nov 2023 22:13:20 GMT"}, None),
@@ -149,7 +150,7 @@ class Pairs:
     """A multi-dict: names in any case, twice, and bytes."""
 
     def items(self) -> list[tuple[Any, Any]]:
-        return [(b"Retry-After", b"3"), ("retry-AFTER", "4"), (None, 5), ("x-should-retry", 1)]
+        return [(b"Retry-After", b"4"), ("retry-AFTER", "3"), (None, 5), ("x-should-retry", 1)]
 
 
 @pytest.mark.parametrize(
@@ -327,10 +328,9 @@ def test_anthropics_codes_of_a_spent_account(code: str) -> None:
     ],
 )
 def test_anthropic_says_some_of_it_in_words_only(text: str) -> None:
-    assert said(http(400, body={"error": {"type": "invalid_request_error", "message": text}})) == (
-        "spent",
-        None,
-    )
+    body = {"error": {"type": "invalid_request_error", "message": text}}
+    assert said(http(400, body=body)) == ("spent", None)
+    assert said(http(404, body=body)) == ("wrong", None)
 
 
 def test_words_that_gemini_uses_for_a_minutes_quota_too_are_not_spent() -> None:
@@ -544,6 +544,14 @@ def test_attributes_that_raise_are_as_if_absent() -> None:
     assert client_retries(Hostile()) == 0
 
 
+def test_a_body_that_cannot_be_read_is_wrong_and_does_not_raise() -> None:
+    class Failing(dict[str, object]):
+        def get(self, *_: object) -> Any:
+            raise RuntimeError("not now")
+
+    assert said(http(429, body=Failing())) == ("wrong", None)
+
+
 def test_base_exceptions_from_attributes_are_let_through() -> None:
     class Interrupted(Exception):
         @property
@@ -556,7 +564,7 @@ def test_base_exceptions_from_attributes_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     ("count", "retries"),
-    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("9" * 5000, 0), (3, 3)],
+    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("9" * 100, 0), ("9" * 5000, 0), (3, 3)],
 )
 def test_the_clients_own_retries_are_read_off_the_request(count: Any, retries: int) -> None:
     request = ApiError(headers={"X-Stainless-Retry-Count": count})

@@ -118,7 +118,16 @@ def test_the_same_message_twice_counts_twice() -> None:
     assert estimate([message, message]) == 200.0
 
 
+def nested(levels: int) -> object:
+    value: object = "x" * 400
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def test_depth_and_number_of_values_are_bounded() -> None:
+    assert estimate(nested(15)) == 100.0  # the tuple of arguments is the sixteenth
+    assert estimate(nested(16)) == 1.0
     deep: object = "x" * 400
     for _ in range(100_000):
         deep = [deep]
@@ -146,7 +155,14 @@ def test_nothing_of_the_users_is_run() -> None:
         def __getattr__(self, name: str) -> object:
             pytest.fail(name)
 
-    assert estimate(generator(), iter(["x" * 400]), Lazy(), print) == 1.0
+    class LazySlots:
+        __slots__ = ()
+
+        @property
+        def content(self) -> str:
+            pytest.fail("computed")
+
+    assert estimate(generator(), iter(["x" * 400]), Lazy(), LazySlots(), print) == 1.0
 
 
 def test_a_mapping_that_fails_does_not_raise() -> None:

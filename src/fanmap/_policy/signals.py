@@ -224,7 +224,7 @@ def _is_spent(status: int, reply: Reply) -> bool:
         return True
     if status in (400, 403, 429) and _SPENT_TEXT.search(reply.text):
         return True
-    return status == 429 and any(_per_day(record) for record in reply.records)
+    return any(_per_day(record) for record in reply.records)
 
 
 def _per_day(record: object) -> bool:

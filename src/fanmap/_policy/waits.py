@@ -96,7 +96,7 @@ def _number(value: object) -> float | None:
 
 
 def _date(value: str | None, wall: float) -> float | None:
-    if value is None or ":" not in value:  # parsedate_tz makes dates of much that is none
+    if value is None:
         return None
     try:
         parts = parsedate_tz(value)
