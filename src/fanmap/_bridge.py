@@ -9,8 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 from anyio.lowlevel import RunVar
 
-from fanmap._drive import loops, portal, threads
-from fanmap._drive.tasks import in_thread
+from fanmap._drive import launch, portal, threads
 from fanmap._errors import BridgeError
 from fanmap._map import budget_behind, is_coroutine_function, name_of
 
@@ -86,7 +85,7 @@ def to_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             limiter = anyio.CapacityLimiter(_MOST_THREADS)
             _threads_at_once.set(limiter)
         async with limiter:
-            return await in_thread(functools.partial(function, *args, **kwargs), loops.new_waiter())  # type: ignore[no-any-return]
+            return await launch.in_thread(functools.partial(function, *args, **kwargs))  # type: ignore[no-any-return]
 
     return awaiting
 

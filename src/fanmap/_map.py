@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import (
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Coroutine,
     Iterable,
@@ -24,7 +23,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast,
 from typing_extensions import Self, override
 
 from fanmap._drive import aio, launch, loops, threads
-from fanmap._drive.budget import current_scope
+from fanmap._drive.budget import Budget, current_scope
 from fanmap._drive.calls import Arguments, Plan, Single, direct_arguments
 from fanmap._drive.limits import Limits, RateLike, asyncio_only, budget_of, check_count
 from fanmap._drive.run import Run
@@ -63,7 +62,7 @@ class _Parallel(Generic[P, R]):
         self._function = function
         self._settings = settings
         self._plans: dict[str, Plan] = {}
-        self._name = _name_of(function)
+        self._name = name_of(function)
         functools.update_wrapper(self, function)
 
     # The four ways to run it over many inputs
@@ -389,15 +388,8 @@ class _Parallel(Generic[P, R]):
         if isinstance(function, functools.partial) and not direct:
             fixed, inner = cast("functools.partial[Any]", function), arguments
             arguments = lambda item: _with_fixed(fixed, inner(item))  # noqa: E731
-        if budget.limiters:
-            if where not in ("asyncio", "portal"):
-                raise TypeError(asyncio_only(budget.limiters))
-            call = aio.with_limiters(call, budget.limiters)
-        if settings.timeout is not None:
-            call = launch.with_timeout(where, call, settings.timeout)
-        return Plan(
-            name, call, arguments, budget, retry=settings.retry, plain=not self._is_async
-        )
+        call = wrap_for(where, call, settings.limits, settings.timeout)
+        return Plan(name, call, arguments, budget, retry=settings.retry, plain=not self._is_async)
 
 
 class ParallelFunction(_Parallel[P, R]):
@@ -567,16 +559,14 @@ class _Decorator:
     def __call__(self, function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
         if isinstance(function, (classmethod, staticmethod)):
-            kind = type(function).__name__
-            inner = self(function.__func__)
-            return inner if kind == "staticmethod" and False else type(function)(inner)
+            return type(function)(self(function.__func__))
         if isinstance(function, _Parallel):
             raise TypeError("parallel_map must be given the plain function, got one that is decorated already")
         if not callable(function):
             raise TypeError(f"parallel_map must be given a function, got {type(function).__name__}")
         if _is_generator_function(function):
             raise TypeError(
-                f"parallel_map cannot run a generator function ({_name_of(function)}): "
+                f"parallel_map cannot run a generator function ({name_of(function)}): "
                 "write a function that returns the whole result, for instance `''.join(...)`"
             )
         kind_of = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
@@ -628,6 +618,23 @@ def _concluded(run: Run) -> list[Any]:
     values = order.values
     order.forget()  # a failure among them has a traceback that leads back here
     return values
+
+
+def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: float | None) -> Callable[[Any], Any]:
+    """The call with what must surround it in that place: users' AsyncLimiters, a bound on its time."""
+    limiters = budget_of(limits).limiters
+    if timeout is not None:
+        call = launch.with_timeout(where, call, timeout)
+    if limiters:
+        if where not in ("asyncio", "portal"):
+            raise TypeError(asyncio_only(limiters))
+        call = aio.with_limiters(call, limiters)
+    return call
+
+
+def budget_behind(function: object) -> Budget | None:
+    """The budget of a decorated function; None: it is not decorated."""
+    return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None
 
 
 def check_inputs(inputs: object, what: str) -> None:
@@ -709,7 +716,7 @@ def _with_fixed(fixed: functools.partial[Any], arguments: Arguments) -> Argument
     return (*fixed.args, *args), {**fixed.keywords, **kwargs}
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = cast("functools.partial[Any]", function).func
     return getattr(function, "__name__", None) or type(function).__name__
@@ -729,5 +736,3 @@ def _check_timeout(timeout: float | None) -> None:
     if timeout is not None:
         check_positive("timeout", timeout)
 
-
-_ = AsyncIterator

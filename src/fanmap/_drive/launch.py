@@ -7,6 +7,7 @@ loop where the caller blocks.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
@@ -18,7 +19,6 @@ from fanmap._drive.run import Run
 from fanmap._errors import BridgeError
 
 Place = Literal["threads", "asyncio", "trio", "portal"]
-Droppable = Callable[[], None]
 C = TypeVar("C")
 
 
@@ -88,3 +88,37 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
         crew.drop()
 
     return Launched(run, consumer, crew.cancel, drop)
+
+
+def owner(where: Place) -> int | None:
+    """The thread whose loop makes the calls; None: threads that nobody else needs."""
+    if where == "threads":
+        return None
+    return portal.thread_id() if where == "portal" else threading.get_ident()
+
+
+def with_timeout(where: str, call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
+    """The same call with a bound on its time, as that place has it."""
+    if where == "threads":
+        return threads.with_timeout(call, seconds)
+    if where == "trio":
+        from fanmap._drive import trio  # only where trio runs
+
+        return trio.with_timeout(call, seconds)
+    return aio.with_timeout(call, seconds)
+
+
+async def in_thread(job: Callable[[], Any]) -> Any:
+    """Run a job in a warm thread, in a copy of this context, and await it; a cancellation leaves it behind."""
+    waiter = aio.Waiter(asyncio.get_running_loop()) if loops.running() == "asyncio" else _trio_waiter()
+    result: list[Any] = []
+    threads.run_job(job, result, waiter.wake)
+    while not result:
+        await waiter.wait(None)
+    return threads.unwrap(result)
+
+
+def _trio_waiter() -> Any:
+    from fanmap._drive import trio  # only where trio runs
+
+    return trio.Waiter()

@@ -57,8 +57,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def run(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None) -> Any:
     """Run one coroutine on the background loop, in a copy of the caller's context, and wait for it.
+
+    `patience` says before each wait how many seconds it may last, or raises.
 
     Ctrl-C cancels it, waits for its own clean-up, and surfaces; a second one does not wait.
     """
@@ -78,7 +80,7 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
     there.call_soon_threadsafe(start)
     try:
-        _wait(tasks, waiter)
+        _wait(tasks, waiter, patience)
     except BaseException:
         there.call_soon_threadsafe(cancel)
         _wait(tasks, waiter)
@@ -93,6 +95,8 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         del task
 
 
-def _wait(tasks: list[asyncio.Task[Any]], waiter: threads.Waiter) -> None:
+def _wait(
+    tasks: list[asyncio.Task[Any]], waiter: threads.Waiter, patience: Callable[[], float | None] | None = None
+) -> None:
     while not (tasks and tasks[0].done()):
-        waiter.wait(None)
+        waiter.wait(None if patience is None else patience())

@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fanmap._drive import clock, loops
@@ -256,34 +258,46 @@ class Consumer:
         run.close()
 
 
-def with_timeout(call: Callable[[Any], Any], seconds: float, late: Callable[[], None]) -> Callable[[Any], Any]:
+def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None]) -> None:
+    """Run it in a warm thread, in a copy of this context; then `result` holds what it came to, for `unwrap`."""
+    context = contextvars.copy_context()
+
+    def main() -> None:
+        try:
+            result.append((context.run(job), None))
+        except BaseException as error:
+            result.append((None, error))
+        with suppress(RuntimeError):  # who waited may be gone, and its loop closed
+            wake()
+
+    _pool.run(main)
+
+
+def unwrap(result: list[Any]) -> Any:
+    """What a job returned; raises what it raised."""
+    value, error = result.pop()
+    if error is None:
+        return value
+    try:
+        if isinstance(error, StopIteration):
+            raise RuntimeError("the function raised StopIteration") from error
+        raise error
+    finally:
+        del error
+
+
+def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
     """The same call with a bound on its time: it runs in a thread of its own, which is left behind when late."""
 
     def timed(item: Any) -> Any:
         waiter = Waiter()
         result: list[Any] = []
-        context = contextvars.copy_context()
-
-        def job() -> None:
-            try:
-                result.append((context.run(call, item), None))
-            except BaseException as error:
-                result.append((None, error))
-            waiter.wake()
-
-        _pool.run(job)
+        run_job(partial(call, item), result, waiter.wake)
         end = clock.now() + seconds
         while not result and (left := end - clock.now()) > 0:
             waiter.wait(left)
         if not result:
-            late()
             raise CallTimeout(f"a call took longer than {seconds} s")
-        value, error = result.pop()
-        if error is None:
-            return value
-        try:
-            raise error
-        finally:
-            del error
+        return unwrap(result)
 
     return timed

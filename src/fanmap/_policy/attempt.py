@@ -15,12 +15,13 @@ from typing import Any
 import tenacity
 
 from fanmap._policy.rate import check_positive
-from fanmap._policy.signals import FATAL, Verdict
+from fanmap._policy.signals import FATAL, REFUSALS, Verdict
 
 Strategy = Callable[[tenacity.RetryCallState], Any]
 
 _BASE = 0.25  # seconds; the first repeat comes within twice that
 _CAP = 60.0
+_MENDABLE = frozenset({"transient", "overloaded"}) | REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Attempts:
         if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
             return None
         if retry.on is None:
-            wanted = verdict.kind in ("transient", "overloaded", "rate", "concurrency", "steep")
+            wanted = verdict.kind in _MENDABLE
         else:
             state = self._tell(now)
             state.set_exception((type(error), error, error.__traceback__))

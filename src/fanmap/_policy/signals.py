@@ -23,6 +23,10 @@ Kind = Literal["rate", "concurrency", "steep", "overloaded", "transient", "spent
 
 _KINDS: tuple[str, ...] = get_args(Kind)
 
+REFUSALS = frozenset({"rate", "concurrency", "steep"})
+FATAL = frozenset({"spent", "refused"})
+"""What no repeat mends, whatever a user's `on` says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -41,6 +45,11 @@ class Verdict:
 
     kind: Kind
     wait: float | None = None
+
+    @property
+    def refused_to_start(self) -> bool:
+        """Did the server refuse to start the call, so that nothing was done and it may be sent again unasked?"""
+        return self.kind in REFUSALS or (self.kind == "overloaded" and self.wait is not None)
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
