@@ -131,6 +131,11 @@ def test_models_can_be_listed_by_both_clients(server):
         assert [model.id for model in other.models.list()] == ["simulated"]
 
 
+def test_the_page_after_the_last_model_is_empty(server):
+    reply = requests.get(f"{server.openai_url}/models", params={"after_id": "simulated"}, timeout=30)
+    assert reply.json()["data"] == []
+
+
 @pytest.mark.parametrize("body", ["not json", "[]", "{}", '{"messages": 3}', '{"messages": [7]}'])
 def test_a_request_that_makes_no_sense_is_a_400(server, body):
     reply = requests.post(f"{server.openai_url}/chat/completions", data=body, timeout=30)
@@ -173,9 +178,9 @@ def test_anthropic_rate_limit_carries_type_and_headers():
         with pytest.raises(anthropic.RateLimitError) as caught:
             message(client, "b")
     error, headers = caught.value, caught.value.response.headers
-    assert (error.status_code, error.type) == (429, "rate_limit_error")
+    assert (error.status_code, error.body["error"]["type"]) == (429, "rate_limit_error")
     assert error.body["request_id"] == error.request_id == "req_simulated_1"
-    assert "rate limit of 60 requests per minute" in error.api_message
+    assert "rate limit of 60 requests per minute" in error.body["error"]["message"]
     assert headers["retry-after"] == "1"
     assert headers["anthropic-ratelimit-requests-limit"] == "60"
     assert headers["anthropic-ratelimit-requests-remaining"] == "0"
@@ -213,9 +218,11 @@ def test_anthropic_refuses_one_request_too_many_at_once():
     with serve(latency=0.3, sigma=0, max_concurrency=2, retry_after=3) as server:
         with anthropic_client(server) as client:
             (error,) = at_once(lambda prompt: message(client, prompt), 3)
-        assert "Number of concurrent connections has exceeded your rate limit" in error.api_message
+        assert (
+            "Number of concurrent connections has exceeded your rate limit" in error.body["error"]["message"]
+        )
         assert error.response.headers["retry-after"] == "3"
-        assert error.type == "rate_limit_error"
+        assert error.body["error"]["type"] == "rate_limit_error"
 
 
 def test_tokens_are_counted_with_max_tokens_by_openai_and_without_by_anthropic():
@@ -259,7 +266,7 @@ def test_failures_are_the_clients_own_errors(status, of_openai, of_anthropic, ki
         assert caught.value.status_code == status
         with anthropic_client(server) as client, pytest.raises(of_anthropic) as caught:
             message(client, "x")
-        assert (caught.value.status_code, caught.value.type) == (status, kind)
+        assert (caught.value.status_code, caught.value.body["error"]["type"]) == (status, kind)
 
 
 def test_the_same_seed_gives_the_same_run_whatever_the_order():

@@ -149,8 +149,8 @@ def _listen(port: int) -> socket.socket:
 def application(provider: Provider, respond: Respond) -> Starlette:
     """The application: one route a dialect, all of one provider."""
 
-    async def list_models(_request: HTTPRequest) -> Response:
-        return JSONResponse(models())
+    async def list_models(request: HTTPRequest) -> Response:
+        return JSONResponse(models(after=request.query_params.get("after_id")))
 
     routes = [
         Route(dialect.path, _endpoint(dialect, provider, respond), methods=["POST"]) for dialect in DIALECTS

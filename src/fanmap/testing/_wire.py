@@ -119,8 +119,8 @@ def anthropic_error(fate: Fate, *, model: str, code: str | None = None) -> Json:
     return {"type": "error", "error": error, "request_id": _request_id(fate.index)}
 
 
-def models() -> Json:
-    """A list of models that clients of both providers can read."""
+def models(*, after: str | None) -> Json:
+    """A list of models that clients of both providers can read: one model, and none `after` it."""
     model = {
         "id": "simulated",
         "type": "model",
@@ -130,8 +130,15 @@ def models() -> Json:
         "created": 0,
         "created_at": "1970-01-01T00:00:00Z",
     }
-    ends = {"first_id": "simulated", "last_id": "simulated", "has_more": False}
-    return {"object": "list", "data": [model], **ends}
+    if after:  # older clients don't look at has_more: they turn pages until one is empty
+        return {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    return {
+        "object": "list",
+        "data": [model],
+        "first_id": "simulated",
+        "last_id": "simulated",
+        "has_more": False,
+    }
 
 
 def _read_chat(body: Json) -> Asked:
