@@ -1,0 +1,226 @@
+"""The loopback server's HTTP: a Starlette application, and the thread that serves it.
+
+The only module that needs starlette and uvicorn. It runs in real time. Plain ASGI can neither cut
+a connection without a reply nor cheaply notice that the client has left; the protocol class can,
+and hands itself to the application in the request's state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fanmap.testing._provider import Fate, Provider
+from fanmap.testing._script import Reply, Request, Respond
+from fanmap.testing._text import simulated_reply
+from fanmap.testing._wire import DIALECTS, Asked, Dialect, Levels, models, retry_after_text
+
+
+class Connection(H11Protocol):
+    """A connection that can be cut, and waited on until the client leaves."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gone = asyncio.Event()
+        self.app_state = {**self.app_state, "connection": self}
+        self.access_log = False  # on this object: uvicorn's own switch would silence its logger everywhere
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """Close at once; what was not sent is lost."""
+        self.transport.abort()
+
+    async def hold(self, seconds: float) -> None:
+        """Wait. Raises ClientDisconnect as soon as the client leaves."""
+        try:
+            await asyncio.wait_for(self.gone.wait(), seconds)
+        except TimeoutError:
+            return
+        raise ClientDisconnect()
+
+
+class HangUp(Response):
+    """No reply: the connection is cut."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        self._connection.cut()
+        # Returning before the connection counts as lost would make uvicorn answer with a 500.
+        await self._connection.gone.wait()
+
+
+class Listener(uvicorn.Server):
+    """uvicorn in a daemon thread on 127.0.0.1, ready on return and closed within milliseconds.
+
+    uvicorn looks ten times a second whether it should end, and ends gently; a test wants neither.
+    """
+
+    def __init__(self, app: Starlette, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                interface="asgi3",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                proxy_headers=False,
+                # A client that reuses a connection while it expires sees a drop that nobody asked for.
+                timeout_keep_alive=600,
+            )
+        )
+        self._socket = _listen(port)
+        self.port: int = self._socket.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._work, name="fanmap-testing-server", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if not self.started:
+            self._socket.close()
+            raise RuntimeError("the loopback server did not start; its thread has printed why")
+
+    def close(self) -> None:
+        """Cut every connection, end the thread. Again: nothing."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self.serve(sockets=[self._socket]))
+        finally:
+            self._ready.set()  # also when it could not start: nobody may wait for ever
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._ready.set()
+        await self._closing.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        for server in self.servers:
+            server.close()
+        connections = cast("set[Connection]", self.server_state.connections)
+        while connections or self.server_state.tasks:
+            for connection in list(connections):
+                connection.cut()
+            await asyncio.sleep(0.001)
+
+
+def _listen(port: int) -> socket.socket:
+    # With the protocol spelled out: asyncio turns Nagle's algorithm off only then, and with it on
+    # every answer on a reused connection comes 40 ms late.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(2048)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def application(provider: Provider, respond: Respond) -> Starlette:
+    """The application: one route a dialect, all of one provider."""
+
+    async def list_models(request: HTTPRequest) -> Response:
+        return JSONResponse(models(after=request.query_params.get("after_id")))
+
+    routes = [
+        Route(dialect.path, _endpoint(dialect, provider, respond), methods=["POST"]) for dialect in DIALECTS
+    ]
+    return Starlette(routes=[*routes, Route("/v1/models", list_models, methods=["GET"])])
+
+
+def _endpoint(
+    dialect: Dialect, provider: Provider, respond: Respond
+) -> Callable[[HTTPRequest], Awaitable[Response]]:
+    async def endpoint(request: HTTPRequest) -> Response:
+        connection: Connection = request.state.connection
+        try:
+            asked, body, reply = _read(dialect, await request.body())
+            retries = request.headers.get("x-stainless-retry-count", "")
+            about = Request(
+                path=dialect.path,
+                prompt=asked.prompt,
+                body=body,
+                headers=dict(request.headers),
+                retry_count=int(retries) if retries.isdecimal() else 0,
+            )
+            reply = reply or respond(about)
+            with provider.serving(
+                asked.prompt,
+                tokens=asked.tokens,
+                scripted=(reply.status, reply.delay) if reply else None,
+                path=dialect.path,
+                retry_count=about.retry_count,
+            ) as fate:
+                await connection.hold(fate.delay)
+        except ClientDisconnect:
+            return HangUp(connection)
+        if not isinstance(fate.status, int):
+            return HangUp(connection)
+        return _response(dialect, asked, fate, fate.status, reply or Reply(), provider.levels())
+
+    return endpoint
+
+
+def _read(dialect: Dialect, raw: bytes) -> tuple[Asked, Mapping[str, Any], Reply | None]:
+    """What is asked and the JSON it came in; a Reply where the server can't make sense of it."""
+    nothing = Asked("", "", "", 0, 0)
+    try:
+        body = json.loads(raw)
+        asked = dialect.read(body)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return nothing, {}, Reply(400)
+    if body.get("stream"):
+        return asked, body, Reply(400, code="streaming_is_not_simulated")
+    return asked, body, None
+
+
+def _response(
+    dialect: Dialect, asked: Asked, fate: Fate, status: int, reply: Reply, levels: Levels
+) -> Response:
+    now = datetime.now(UTC)
+    headers = {**dialect.headers(fate.index, levels, now), "x-simulated": "fanmap.testing"}
+    if isinstance(reply.retry_after, str):
+        headers["retry-after"] = reply.retry_after
+    elif (wait := fate.wait if reply.retry_after is None else reply.retry_after) is not None:
+        headers["retry-after"] = retry_after_text(wait)
+        fate = replace(fate, wait=wait)
+    headers.update(reply.headers)
+    if isinstance(reply.body, str):
+        return Response(reply.body, status, headers)
+    body = reply.body
+    if body is None and status < 400:
+        text = simulated_reply(asked.prompt, asked.system) if reply.text is None else reply.text
+        body = dialect.answer(asked, text, fate.index, now)
+    elif body is None:
+        body = dialect.error(fate, model=asked.model, code=reply.code)
+    return JSONResponse(body, status, headers)

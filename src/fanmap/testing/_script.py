@@ -1,0 +1,55 @@
+"""What a test can tell the loopback server to answer, and what it is told about a request.
+
+Plain values: no HTTP library is imported here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as the `respond=` hook sees it; `body` is the JSON, header names are in lower case."""
+
+    path: str
+    prompt: str = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    retry_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One scripted answer; it stands in for the server's limits and dice.
+
+    Args:
+        status: The HTTP status; "drop" cuts the connection without a reply.
+        text: What the model says, with status 200. None: the usual simulated reply.
+        body: The whole body: text as it is, anything else as JSON. None: the provider's own format.
+        headers: Sent besides the usual ones, or in their place.
+        retry_after: The Retry-After header: seconds, or any text as it is. None: no header.
+        code: The error's code in the provider's format, such as "insufficient_quota".
+        delay: Seconds until it is sent.
+    """
+
+    status: int | Literal["drop"] = 200
+    text: str | None = field(default=None, kw_only=True, repr=False)
+    body: object = field(default=None, kw_only=True, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], kw_only=True)
+    retry_after: float | str | None = field(default=None, kw_only=True)
+    code: str | None = field(default=None, kw_only=True)
+    delay: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.status != "drop" and self.status not in range(200, 600):
+            raise ValueError(f"status must be 200 to 599 or 'drop', got {self.status!r}")
+        if not 0 <= self.delay < math.inf:
+            raise ValueError(f"delay must be finite and not negative, got {self.delay!r}")
+
+
+Respond: TypeAlias = Callable[[Request], Reply | None]
+"""Called with every request, in the server's thread; None means the usual answer."""

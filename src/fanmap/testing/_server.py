@@ -1,0 +1,187 @@
+"""The loopback server as a test holds it: started by `serve`, asked by its log, told by its script.
+
+starlette and uvicorn are imported when a server is started, not before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fanmap.testing._behaviour import Behaviour
+from fanmap.testing._provider import Provider, Record
+from fanmap.testing._script import Reply, Request, Respond
+
+if TYPE_CHECKING:
+    from fanmap.testing._http import Listener
+
+
+class Server:
+    """A simulated provider at a loopback address; made by `serve`. Use it with `with`, or close it.
+
+    Threads: everything here may be used from any thread while requests are served.
+    """
+
+    def __init__(self, behaviour: Behaviour, respond: Respond | None, port: int) -> None:
+        try:
+            from fanmap.testing._http import Listener, application
+        except ImportError as missing:
+            raise ImportError(
+                f'serve() needs {missing.name}, which is not installed: pip install "fanmap[testing]"'
+            ) from missing
+        self._provider = Provider(behaviour)
+        self._respond = respond
+        self._script: deque[Reply | None] = deque()
+        self._script_lock = threading.Lock()
+        self._listener: Listener = Listener(application(self._provider, self._next_reply), port)
+
+    @property
+    def url(self) -> str:
+        """Where it listens: http://127.0.0.1:PORT."""
+        return f"http://127.0.0.1:{self._listener.port}"
+
+    @property
+    def openai_url(self) -> str:
+        """The `base_url` for openai's clients."""
+        return f"{self.url}/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        """The `base_url` for anthropic's clients."""
+        return self.url
+
+    @property
+    def log(self) -> list[Record]:
+        """The requests that have ended, in the order in which they ended.
+
+        A request is in it before its client has the answer; one whose client left, as soon as the
+        server notices.
+        """
+        return self._provider.log
+
+    @property
+    def prompts(self) -> list[str]:
+        """The whole prompts, in the order of arrival: `prompts[record.index]`."""
+        return self._provider.prompts
+
+    @property
+    def sent(self) -> int:
+        """Requests that arrived, refused ones included."""
+        return self._provider.sent
+
+    @property
+    def refused(self) -> int:
+        """Requests that were answered with 429."""
+        return self._provider.refused
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests that were served at once; those answered with 429 were not."""
+        return self._provider.max_in_flight
+
+    def script(self, replies: Iterable[Reply | None]) -> None:
+        """Say what the next requests are answered, one reply each, in order of arrival.
+
+        Adds to what is still to come. None: the usual answer. Goes before the `respond=` hook.
+
+            server.script([Reply(429, retry_after=2)] * 3)
+        """
+        with self._script_lock:
+            self._script.extend(replies)
+
+    def reset(self) -> None:
+        """Forget log and script, fill the buckets. Call it while no request is under way."""
+        with self._script_lock:
+            self._script.clear()
+        self._provider.reset()
+
+    def close(self) -> None:
+        """Cut every connection and end the thread, within milliseconds. Again: nothing."""
+        self._listener.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next_reply(self, request: Request) -> Reply | None:
+        with self._script_lock:
+            if self._script:
+                return self._script.popleft()
+        return self._respond(request) if self._respond else None
+
+
+def serve(
+    *,
+    latency: float = 0.05,
+    sigma: float = 0.6,
+    scale: float = 1.0,
+    seed: int = 0,
+    max_concurrency: int | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    burst: float | None = None,
+    retry_after: float | None = None,
+    fail_rates: Mapping[int | str, float] | None = None,
+    respond: Respond | None = None,
+    port: int = 0,
+) -> Server:
+    """Start a server on 127.0.0.1 that real OpenAI and Anthropic clients can talk to.
+
+    It speaks chat completions, responses and messages, without streaming, to any API key. Latency
+    and fate of a request depend on the seed, the prompt and the attempt of that prompt (refused
+    requests don't count), so a run is reproducible however it interleaves.
+
+    Args:
+        latency: Median seconds of an answer.
+        sigma: Spread of the lognormal latency; 0 means that all take `latency`.
+        scale: Factor on every latency: `latency=26, scale=0.01` is a fast-forward.
+        seed: Chooses the dice.
+        max_concurrency: Requests served at once; one more is refused with 429. None: no limit.
+        requests_per_minute: Refill of a token bucket; a request that finds it empty is refused with
+            429 and a Retry-After. Failed requests count, and a refused one forfeits what was left.
+            None: no limit.
+        tokens_per_minute: The same for tokens: estimated input, on the OpenAI paths with the
+            request's `max_tokens`. None: no limit.
+        burst: Requests that the full bucket holds. None: a minute's worth.
+        retry_after: Seconds that every refusal names. None: what the bucket says; a refusal for
+            concurrency then names none.
+        fail_rates: Share of the requests that end with this status: `{500: 0.1, 529: 0.05,
+            "drop": 0.01}`; "drop" cuts the connection. 429, 503 and 529 come at once, the others
+            when the answer would have come.
+        respond: Called with each `Request`, in the server's thread; returns a `Reply`, or None for
+            the usual answer.
+        port: 0: the system chooses.
+
+    Returns:
+        The running server.
+
+    Raises:
+        ImportError: When starlette or uvicorn is missing.
+        ValueError: When a setting makes no sense.
+        OSError: When the port is taken.
+
+    Threads: one daemon thread until `close`.
+    """
+    return Server(
+        Behaviour(
+            seed=seed,
+            latency=latency,
+            sigma=sigma,
+            scale=scale,
+            max_concurrency=max_concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            burst=burst,
+            retry_after=retry_after,
+            fail_rates=fail_rates or {},
+        ),
+        respond,
+        port,
+    )
