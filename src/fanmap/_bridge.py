@@ -11,7 +11,8 @@ from anyio.lowlevel import RunVar
 
 from fanmap._drive import launch, portal, threads
 from fanmap._errors import BridgeError
-from fanmap._map import budget_behind, is_coroutine_function, name_of
+from fanmap._map import budget_behind
+from fanmap._plan import is_coroutine_function, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +41,9 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
     Context: the function sees the caller's context variables; what it sets stays with it.
     """
     if not is_coroutine_function(async_function):
-        raise TypeError(f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is")
+        raise TypeError(
+            f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is"
+        )
     name, budget = name_of(async_function), budget_behind(async_function)
 
     @functools.wraps(async_function)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
-from typing_extensions import Self, TypeVar, override
+from typing_extensions import TypeVar, override
 
 from fanmap._drive import loops
 from fanmap._drive.launch import Launched
@@ -168,7 +168,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
             launched = self._launched = self._launch(blocking)
             self._blocking = blocking
         elif blocking is not self._blocking:
-            raise RuntimeError(f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that")
+            raise RuntimeError(
+                f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that"
+            )
         return launched
 
     def _look(self, run: Run) -> Callable[[], None] | None:

@@ -133,7 +133,10 @@ class Caller:
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
-                None, TypeError(f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside")
+                None,
+                TypeError(
+                    f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside"
+                ),
             )
         budget = plan.budget
         if budget.brake.engaged:

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from aiolimiter import AsyncLimiter
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from fanmap._drive import aio, loops, threads
 from fanmap._drive.budget import Budget
@@ -28,7 +28,9 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def _check_rates(rpm: float | None, rate: RateLike | Sequence[RateLike]) -> tuple[list[Rate], list[AsyncLimiter]]:
+def _check_rates(
+    rpm: float | None, rate: RateLike | Sequence[RateLike]
+) -> tuple[list[Rate], list[AsyncLimiter]]:
     given: list[Any] = [rate] if isinstance(rate, (Rate, AsyncLimiter)) else list(rate)
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
@@ -41,7 +43,9 @@ def _check_rates(rpm: float | None, rate: RateLike | Sequence[RateLike]) -> tupl
         elif isinstance(one, AsyncLimiter):
             limiters.append(one)
         else:
-            raise TypeError(f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}")
+            raise TypeError(
+                f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}"
+            )
     return rates, limiters
 
 

@@ -77,7 +77,13 @@ class Retry:
         for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
             if strategy is not None and not callable(strategy):
                 raise TypeError(f"{name} must be a tenacity strategy or None, got {strategy!r}")
-        for name, value in (("attempts", attempts), ("on", on), ("wait", wait), ("stop", stop), ("total", total)):
+        for name, value in (
+            ("attempts", attempts),
+            ("on", on),
+            ("wait", wait),
+            ("stop", stop),
+            ("total", total),
+        ):
             object.__setattr__(self, name, value)
 
 

@@ -261,7 +261,9 @@ class AsFinished(Order):
 
     @override
     def finished(self) -> dict[int, Any]:
-        return {record[0]: record[1] for record in sorted(self._ready, key=lambda r: r[0]) if record[2] is None}
+        return {
+            record[0]: record[1] for record in sorted(self._ready, key=lambda r: r[0]) if record[2] is None
+        }
 
     @override
     def missing(self) -> list[int]:

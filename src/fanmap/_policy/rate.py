@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 _MAX_OPEN = 4096  # grants that wait for their settlement
 
 
@@ -65,15 +64,28 @@ class Rate:
                 raise TypeError(f"{name} must be callable or None, got {function!r}")
         if cost is None and amount < 1:
             raise ValueError(f"amount must be >= 1 where a call costs 1, got {amount!r}: use a longer per=")
-        for name, value in (("amount", amount), ("per", per), ("burst", burst), ("cost", cost), ("usage", usage)):
+        for name, value in (
+            ("amount", amount),
+            ("per", per),
+            ("burst", burst),
+            ("cost", cost),
+            ("usage", usage),
+        ):
             object.__setattr__(self, name, value)
 
     def check_cost(self, cost: object) -> float:
         """The cost of one call, or a ValueError: a cost above `amount` could never start."""
-        if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not math.isfinite(cost) or cost < 0:
+        if (
+            isinstance(cost, bool)
+            or not isinstance(cost, (int, float))
+            or not math.isfinite(cost)
+            or cost < 0
+        ):
             raise ValueError(f"cost must be a finite number >= 0, got {cost!r}")
         if cost > self.amount:
-            raise ValueError(f"cost must be <= the rate's amount ({self.amount!r}), got {cost!r}: it could never start")
+            raise ValueError(
+                f"cost must be <= the rate's amount ({self.amount!r}), got {cost!r}: it could never start"
+            )
         return cost
 
 
