@@ -138,9 +138,7 @@ def measure_threads(calls: int, rounds: int, workers: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, default=64)
@@ -151,9 +149,7 @@ def main() -> None:
     print(f"async, {options.calls} calls that suspend once, {options.workers} at once (CPU)")
     print(f"{'':34}{'µs a call':>10}{'/ semaphore':>13}{'/ bare':>8}")
     for name, seconds in found.items():
-        print(
-            f"{name:34}{seconds / options.calls * 1e6:10.2f}{seconds / with_semaphore:13.2f}{seconds / bare:8.2f}"
-        )
+        print(f"{name:34}{seconds / options.calls * 1e6:10.2f}{seconds / with_semaphore:13.2f}{seconds / bare:8.2f}")
 
     for workers in (options.workers, 8):
         calls = options.calls // workers * workers

@@ -41,9 +41,7 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
     Context: the function sees the caller's context variables; what it sets stays with it.
     """
     if not is_coroutine_function(async_function):
-        raise TypeError(
-            f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is"
-        )
+        raise TypeError(f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is")
     name, budget = name_of(async_function), budget_behind(async_function)
 
     @functools.wraps(async_function)
@@ -52,7 +50,9 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             raise BridgeError(
                 f"to_sync({name}) was called on the background loop, which it would block: write `await {name}(...)`"
             )
-        look = None if budget is None else lambda: threads.check_bridge(name, budget.held_only_by, None)
+        look = None
+        if budget is not None:
+            look = functools.partial(threads.check_bridge, name, budget.held_only_by, None)
         return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
 
     _unmark(blocking)

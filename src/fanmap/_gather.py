@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fanmap._collect import collect_awaiting
 from fanmap._drive import launch
@@ -126,9 +126,9 @@ def _entries(
     if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
         lazy = aws[0]
         if isinstance(lazy, AsyncIterable):
-            return lazy, None
+            return cast("AsyncIterable[Any]", lazy), None
         if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes)):
-            return iter(lazy), None
+            return iter(cast("Iterable[Any]", lazy)), None
     unique: dict[int, int] = {}
     entries: list[Any] = []
     places: list[int] = []
@@ -172,9 +172,7 @@ def _awaitable_of(entry: Any) -> Any:
     _check(entry, None)
     made = entry()
     if not inspect.isawaitable(made):
-        raise TypeError(
-            f"a function given to gather_bounded must return an awaitable, got {type(made).__name__}"
-        )
+        raise TypeError(f"a function given to gather_bounded must return an awaitable, got {type(made).__name__}")
     return made
 
 

@@ -43,9 +43,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 AnyInputs = Iterable[Any] | AsyncIterable[Any]
-_WINDOW = (
-    8  # results of an ordered run that may wait for their turn, times the workers (1: 2.6 times the makespan)
-)
+_WINDOW = 8  # results of an ordered run that may wait for their turn, times the workers (1: 2.6 times the makespan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,39 @@ class _Parallel(Generic[P, R]):
 
     # The four ways to run it over many inputs
 
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
     def map(
         self,
         inputs: Iterable[Any],
@@ -119,6 +150,39 @@ class _Parallel(Generic[P, R]):
         run, where = self._prepare(order, sync_inputs(inputs, f"{self._name}.map"), options, blocking=True)
         return collect_blocking(run, where, look)
 
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R]: ...
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
     async def amap(
         self,
         inputs: AnyInputs,
@@ -154,6 +218,39 @@ class _Parallel(Generic[P, R]):
         run, where = self._prepare(order, items, options, blocking=False)
         return await collect_awaiting(run, where, source, look)
 
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R]: ...
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R | BaseException]: ...
     def imap(
         self,
         inputs: AnyInputs,
@@ -170,7 +267,7 @@ class _Parallel(Generic[P, R]):
 
         Args:
             inputs: any iterable, or (with `async for`) an async one; it advances only while a result is
-                being asked for, and no further than 8 × concurrency ahead.
+                being asked for, and no further than 8 times the concurrency ahead.
             unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
 
         Returns:
@@ -193,7 +290,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[Outcome[Any]]:
+    ) -> Results[Outcome[R]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
@@ -310,9 +407,7 @@ class _Parallel(Generic[P, R]):
 
         def start(blocking: bool) -> launch.Launched[Any]:
             if blocking and source is not None:
-                raise TypeError(
-                    f"{what} of an async iterable cannot be read from sync code: write `async for`"
-                )
+                raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
             order = new_order(_WINDOW * self._workers(options))
             items = None if source is not None else sync_inputs(inputs, what)
             run, where = self._prepare(order, items, options, blocking=blocking)
@@ -401,10 +496,6 @@ class AsyncParallelFunction(_Parallel[P, R]):
 
 
 @overload
-def parallel_map(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
-@overload
-def parallel_map(function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
-@overload
 def parallel_map(
     function: None = None,
     /,
@@ -416,8 +507,9 @@ def parallel_map(
     timeout: float | None = None,
     limits: Limits | None = None,
 ) -> _Decorator: ...
+# A coroutine function is also a function that returns something: the first that fits is meant.
 @overload
-def parallel_map(
+def parallel_map(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     function: Callable[P, Coroutine[Any, Any, R]],
     /,
     *,
@@ -481,7 +573,7 @@ def parallel_map(
         limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, rate)
     check_calls(retry, timeout)
     decorator = _Decorator(Settings(limits, retry, timeout, None))
-    return decorator if function is None else decorator(function)
+    return decorator if function is None else decorator.decorate(function)
 
 
 class _Decorator:
@@ -491,16 +583,22 @@ class _Decorator:
         self._settings = settings
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncParallelFunction[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
-        if isinstance(function, (classmethod, staticmethod)):
-            return type(function)(self(function.__func__))
+        return self.decorate(function)
+
+    def decorate(self, function: Any) -> Any:
+        """The decorated function, of the kind that fits."""
+        if isinstance(function, classmethod):
+            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+        if isinstance(function, staticmethod):
+            return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
-            raise TypeError(
-                "parallel_map must be given the plain function, got one that is decorated already"
-            )
+            raise TypeError("parallel_map must be given the plain function, got one that is decorated already")
         if not callable(function):
             raise TypeError(f"parallel_map must be given a function, got {type(function).__name__}")
         if is_generator_function(function):
@@ -508,8 +606,8 @@ class _Decorator:
                 f"parallel_map cannot run a generator function ({name_of(function)}): "
                 "write a function that returns the whole result, for instance `''.join(...)`"
             )
-        kind_of = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
-        return kind_of(function, self._settings)
+        made: Any = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
+        return made(function, self._settings)
 
 
 def budget_behind(function: object) -> Budget | None:
@@ -520,7 +618,7 @@ def budget_behind(function: object) -> Budget | None:
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(type(function._function), "__get__", None)
+    bind = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)

@@ -28,35 +28,22 @@ class Settings:
     workers: int | None  # the default of its runs; None: as many as the limits allow
 
 
-def make_plan(
-    function: Callable[..., Any], settings: Settings, where: str, *, unpack: bool, direct: bool
-) -> Plan:
+def make_plan(function: Callable[..., Any], settings: Settings, where: str, *, unpack: bool, direct: bool) -> Plan:
     """How this function's items become calls, in that place."""
     name = name_of(function)
     call: Callable[[Any], Any] = function
-    arguments = _one_argument
-    if direct:
-        arguments = direct_arguments
-
-        def call(item: Any) -> Any:
-            return function(*item[0], **item[1])
-    elif unpack:
-        arguments = functools.partial(_unpacked, name)
-
-        def call(item: Any) -> Any:
-            args, kwargs = _unpacked(name, item)
-            return function(*args, **kwargs)
-
+    arguments: Callable[[Any], Arguments] = _one_argument
+    if direct or unpack:
+        arguments = direct_arguments if direct else functools.partial(_unpacked, name)
+        call = functools.partial(_call_with, function, arguments)
     if isinstance(function, functools.partial):
-        arguments = functools.partial(_with_fixed, function, arguments)
+        arguments = functools.partial(_with_fixed, cast("functools.partial[Any]", function), arguments)
     call = wrap_for(where, call, settings.limits, settings.timeout)
     plain = not is_coroutine_function(function)
     return Plan(name, call, arguments, budget_of(settings.limits), retry=settings.retry, plain=plain)
 
 
-def wrap_for(
-    where: str, call: Callable[[Any], Any], limits: Limits, timeout: float | None
-) -> Callable[[Any], Any]:
+def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: float | None) -> Callable[[Any], Any]:
     """The call with what must surround it in that place: a bound on its time, users' AsyncLimiters."""
     limiters = budget_of(limits).limiters
     if timeout is not None:
@@ -124,19 +111,22 @@ def sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
     # Exactly these: a subclass may iterate otherwise than it indexes.
     if type(inputs) in (list, tuple, range):
         return cast("Sequence[Any]", inputs)
-    return iter(inputs)
+    return cast("Iterator[Any]", iter(inputs))
 
 
 def check_inputs(inputs: object, what: str) -> None:
     """Inputs are an iterable of items: not one string, which would be taken letter by letter."""
     if isinstance(inputs, (str, bytes, bytearray)):
-        raise TypeError(
-            f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]"
-        )
+        raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
     if isinstance(inputs, AsyncIterable):
         raise TypeError(f"{what} must be given an iterable, got an async one: write `await ...amap(...)`")
     if not isinstance(inputs, Iterable):
         raise TypeError(f"{what} must be given an iterable of inputs, got {type(inputs).__name__}")
+
+
+def _call_with(function: Callable[..., Any], arguments: Callable[[Any], Arguments], item: Any) -> Any:
+    args, kwargs = arguments(item)
+    return function(*args, **kwargs)
 
 
 def _one_argument(item: Any) -> Arguments:
@@ -145,7 +135,7 @@ def _one_argument(item: Any) -> Arguments:
 
 def _unpacked(name: str, item: Any) -> Arguments:
     if isinstance(item, tuple):
-        return cast("tuple[Any, ...]", item), {}
+        return tuple(cast("tuple[Any, ...]", item)), {}
     if isinstance(item, Mapping):
         return (), cast("Mapping[str, Any]", item)
     raise TypeError(

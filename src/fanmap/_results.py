@@ -168,9 +168,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
             launched = self._launched = self._launch(blocking)
             self._blocking = blocking
         elif blocking is not self._blocking:
-            raise RuntimeError(
-                f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that"
-            )
+            raise RuntimeError(f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that")
         return launched
 
     def _look(self, run: Run) -> Callable[[], None] | None:

@@ -28,9 +28,7 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def _check_rates(
-    rpm: float | None, rate: RateLike | Sequence[RateLike]
-) -> tuple[list[Rate], list[AsyncLimiter]]:
+def _check_rates(rpm: float | None, rate: RateLike | Sequence[RateLike]) -> tuple[list[Rate], list[AsyncLimiter]]:
     given: list[Any] = [rate] if isinstance(rate, (Rate, AsyncLimiter)) else list(rate)
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
@@ -43,9 +41,7 @@ def _check_rates(
         elif isinstance(one, AsyncLimiter):
             limiters.append(one)
         else:
-            raise TypeError(
-                f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}"
-            )
+            raise TypeError(f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}")
     return rates, limiters
 
 

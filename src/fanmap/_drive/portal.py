@@ -57,9 +57,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def run(
-    make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None
-) -> Any:
+def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None) -> Any:
     """Run one coroutine on the background loop, in a copy of the caller's context, and wait for it.
 
     `patience` says before each wait how many seconds it may last, or raises.

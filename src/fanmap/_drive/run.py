@@ -65,7 +65,7 @@ class Worker(Caller):
         if phase == NEW:
             self.queued = clock.now()
             return self._next(self.run.take(self))
-        if (phase == IN_LINE or phase == BACK_OFF) and not self.run.may_start(self.index):
+        if (phase in (IN_LINE, BACK_OFF)) and not self.run.may_start(self.index):
             self._drop()
             return self._next(self.run.take(self))
         return super().step()
@@ -234,9 +234,7 @@ class Run:
             todo = self._take(worker)
         return self._pull(worker) if todo is FEED else todo
 
-    def hand_in(
-        self, worker: Worker, value: Any, error: BaseException | None, *, stop: bool = False
-    ) -> Todo | None:
+    def hand_in(self, worker: Worker, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo | None:
         """An item ended; then as `take`."""
         ended = clock.now()
         rouse: Sequence[Worker] = ()
@@ -295,15 +293,11 @@ class Run:
         with self._lock:
             now = clock.now()
             if self.deadline is not None and now >= self.deadline and not self._stopping:
-                self._stop(
-                    DeadlineExceeded(f"the run of {self.plan.name} took longer than {self._seconds} s")
-                )
+                self._stop(DeadlineExceeded(f"the run of {self.plan.name} took longer than {self._seconds} s"))
             todo = self._poll()
             self._inside = todo is WAIT
             if todo is WAIT:
-                self.delay = (
-                    None if self.deadline is None or self._stopping else max(0.0, self.deadline - now)
-                )
+                self.delay = None if self.deadline is None or self._stopping else max(0.0, self.deadline - now)
                 if self.tick is not None:
                     self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
                 if self._may_feed():
@@ -501,11 +495,7 @@ class Run:
             return FEED
         if ready:
             return READY
-        over = (
-            self._input_over
-            and not self._read_ahead
-            and (self._items is None or order.taken >= len(self._items))
-        )
+        over = self._input_over and not self._read_ahead and (self._items is None or order.taken >= len(self._items))
         if not self._workers and (over or order.cut is not None or self._stopping):
             return END
         return WAIT

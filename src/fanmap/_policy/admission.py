@@ -200,8 +200,7 @@ class Admission:
         if self._buckets:
             costs = ticket.costs
             ticket.grants = [
-                bucket.charge(now, 1.0 if costs is None else costs[place])
-                for place, bucket in enumerate(self._buckets)
+                bucket.charge(now, 1.0 if costs is None else costs[place]) for place, bucket in enumerate(self._buckets)
             ]
 
     def _lend(self, lender: Ticket, borrower: Ticket) -> None:
@@ -225,8 +224,5 @@ class Admission:
 
     def _set_quiet(self, now: float = -math.inf) -> None:
         self.quiet = not (
-            self._buckets
-            or self._slot_line
-            or self._rate_line
-            or (self._spread_until > now and self._gate > -math.inf)
+            self._buckets or self._slot_line or self._rate_line or (self._spread_until > now and self._gate > -math.inf)
         )

@@ -63,13 +63,13 @@ class Retry:
         stop: Strategy | None = None,
         total: float = 600.0,
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int):
+        if isinstance(attempts, bool) or not isinstance(attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"attempts must be an int >= 1, got {attempts!r}")
         if attempts < 1:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
-        if isinstance(on, type) or isinstance(on, tuple):
-            on = tenacity.retry_if_exception_type(on)  # type: ignore[arg-type]
+        if isinstance(on, (type, tuple)):
+            on = tenacity.retry_if_exception_type(on)
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")

@@ -52,7 +52,7 @@ class Order:
         self.stop_on_failure = stop_on_failure
         self.taken = 0
         self.ended = 0
-        self.handed = 0
+        self.handed: int = 0
         self.failed = 0
         self.cut: int | None = None
         self.failure: tuple[int, BaseException] | None = None
@@ -261,9 +261,7 @@ class AsFinished(Order):
 
     @override
     def finished(self) -> dict[int, Any]:
-        return {
-            record[0]: record[1] for record in sorted(self._ready, key=lambda r: r[0]) if record[2] is None
-        }
+        return {record[0]: record[1] for record in sorted(self._ready, key=lambda r: r[0]) if record[2] is None}
 
     @override
     def missing(self) -> list[int]:
