@@ -6,6 +6,7 @@ decision, what a refusal means `_policy.brake`'s. Bound to no event loop and to 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -173,10 +174,12 @@ class Budget:
         with self._lock:
             now = clock.now()
             braked = self._brake.refused(
-                wait=wait, steep=kind == "steep", started=started, now=now, chance=self.random.random()
+                wait=wait, kind=kind, started=started, now=now, chance=self.random.random()
             )
             if braked.gate is not None:
-                self.admission.close_gate(braked.gate, braked.spread)
+                self.admission.close_gate(
+                    braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait
+                )
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
             if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
@@ -198,7 +201,7 @@ class Budget:
         with self._lock:
             probe = self._brake.failed(clock.now(), self.random.random())
             if probe is not None:
-                self.admission.close_gate(probe, 0.0)
+                self.admission.close_gate(probe, spread=0.0, apart=math.inf)
             self._adjust("")
         del seat
 
