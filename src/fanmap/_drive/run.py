@@ -115,8 +115,8 @@ class Worker(Caller):
             return self._next(run.hand_in(self, value, None))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
-        elif isinstance(error, StopIteration):
-            stopped = RuntimeError(f"{self.plan.name} raised StopIteration")
+        elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
+            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
             stopped.__cause__ = error
             error = stopped
         try:
@@ -221,10 +221,10 @@ class Run:
     def fed(self, error: BaseException | None) -> None:
         """The feeder task has ended, and closed its input."""
         self._feeder = None
-        if isinstance(error, Exception) or error is None:
-            self.end_input(error)
-        else:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.interrupt(error)
+        else:
+            self.end_input(error)
 
     # For workers
 
@@ -257,7 +257,7 @@ class Run:
         if rouse:
             self._crew.rouse([other for other in rouse if other is not worker])
         if wake:
-            self._consumer.wake()
+            self._wake_consumer()
         return self._pull(worker) if todo is FEED else todo
 
     def may_start(self, index: int) -> bool:
@@ -270,7 +270,7 @@ class Run:
             self._workers.discard(worker)
             last = not self._workers
         if last:
-            self._consumer.wake()
+            self._wake_consumer()
 
     def interrupt(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit came out of an item: the run ends with it."""
@@ -320,7 +320,9 @@ class Run:
             item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self.end_input(error)
         else:
             self.push(item)
@@ -516,7 +518,10 @@ class Run:
         except StopIteration:
             self.end_input(None)
             return END
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt(error)
+            return END
+        except BaseException as error:
             self.end_input(error)
             return END
         with self._lock:
@@ -555,6 +560,12 @@ class Run:
             return
         self._stopping, self._draining, self._reason = True, drain, reason
         self._interrupted = frozenset(worker.index for worker in self._workers if worker.begun())
+
+    def _wake_consumer(self) -> None:
+        try:
+            self._consumer.wake()
+        except RuntimeError:  # a thread that was left behind ends after its caller's loop did
+            pass
 
     def _raise(self, error: BaseException) -> None:
         self.remember(error)
