@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ def check_count(name: str, value: object) -> int:
 
 
 def _check_rates(rpm: float | None, rate: RateLike | Sequence[RateLike]) -> tuple[list[Rate], list[AsyncLimiter]]:
-    given: list[Any] = [rate] if isinstance(rate, (Rate, AsyncLimiter)) else list(rate)
+    given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
     if rpm is not None:
