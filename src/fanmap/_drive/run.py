@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -383,9 +383,8 @@ class Run:
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        if isinstance(iterator, Generator):  # not a file, which is its owner's to close
+            iterator.close()
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
