@@ -311,7 +311,7 @@ def test_an_async_iterable_in_blocking_code_is_refused_with_what_to_write():
     with pytest.raises(TypeError, match=says("echo.map must be given an iterable, got an async one: write `await ...amap")):
         ask.map(atokens("x"))
     for method in ("imap", "as_completed"):
-        with pytest.raises(TypeError, match="an async iterable needs `async for`"):
+        with pytest.raises(TypeError, match=f"echo.{method} of an async iterable cannot be read from sync code: write `async for`"):
             next(getattr(ask, method)(atokens("x")))
 
 
@@ -626,7 +626,7 @@ def test_ctrl_c_and_exit_inside_an_item_stop_the_run_and_surface(way, error, kee
     finished = partial_results(raised.value)
     assert all(value == index for index, value in finished.items())
     if not way.is_lazy:
-        assert set(finished) >= {0}
+        assert finished
 
 
 def test_stop_iteration_out_of_an_item_becomes_a_runtime_error(way):
@@ -667,7 +667,9 @@ class Stubborn(Exception):
     __slots__ = ()
 
     def __setattr__(self, name, value):
-        raise AttributeError(name)
+        if not name.startswith("__") or "fanmap" in name or "notes" in name:
+            raise AttributeError(name)
+        super().__setattr__(name, value)
 
     def __eq__(self, other):
         raise AssertionError("nobody compares exceptions")

@@ -178,6 +178,7 @@ class Run:
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
         self.abandoned = 0
+        self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
         self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
         self._iterator: Iterator[Any] | None = None if self._items is not None else source  # type: ignore[assignment]
@@ -424,7 +425,8 @@ class Run:
 
     def blame(self, index: int, error: BaseException) -> None:
         """Raise an item's failure, with a note that names the item."""
-        note_item(error, f"fanmap: item {index} of {self.plan.name}")
+        position = index if self.positions is None else self.positions[index]
+        note_item(error, f"fanmap: item {position} of {self.plan.name}")
         try:
             self._raise(error)
         finally:
