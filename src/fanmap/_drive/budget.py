@@ -173,9 +173,7 @@ class Budget:
         kind, wait = verdict.kind, verdict.wait
         with self._lock:
             now = clock.now()
-            braked = self._brake.refused(
-                wait=wait, kind=kind, started=started, now=now, chance=self.random.random()
-            )
+            braked = self._brake.refused(wait=wait, kind=kind, started=started, now=now, chance=self.random.random())
             if braked.gate is not None:
                 self.admission.close_gate(
                     braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait

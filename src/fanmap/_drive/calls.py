@@ -356,14 +356,15 @@ class Caller:
         """What the reply says it took; None where it does not tell (the estimate stands)."""
         took: list[float | None] = []
         for rate in self.plan.budget.rates:
-            used: Any = None
+            used: float | None = None
             if rate.usage is not None:
                 try:
-                    used = rate.usage(value)
+                    said: Any = rate.usage(value)
+                    if math.isfinite(said) and said >= 0:
+                        used = float(said)
                 except Exception:  # a paid answer is worth more than its accounting
                     used = None
-            valid = isinstance(used, (int, float)) and math.isfinite(used) and used >= 0
-            took.append(float(used) if valid else None)
+            took.append(used)
         return took
 
 

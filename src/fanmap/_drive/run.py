@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -117,8 +117,8 @@ class Worker(Caller):
             return self._next(run.hand_in(self, value, None))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
-        elif isinstance(error, StopIteration):
-            stopped = RuntimeError(f"{self.plan.name} raised StopIteration")
+        elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
+            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
             stopped.__cause__ = error
             error = stopped
         try:
@@ -179,6 +179,7 @@ class Run:
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
+        self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
         self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
         self._iterator: Iterator[Any] | None = None if self._items is not None else source  # type: ignore[assignment]
@@ -221,10 +222,10 @@ class Run:
     def fed(self, error: BaseException | None) -> None:
         """The feeder task has ended, and closed its input."""
         self._feeder = None
-        if isinstance(error, Exception) or error is None:
-            self.end_input(error)
-        else:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.interrupt(error)
+        else:
+            self.end_input(error)
 
     # For workers
 
@@ -325,7 +326,9 @@ class Run:
             item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self.end_input(error)
         else:
             self.push(item)
@@ -386,9 +389,8 @@ class Run:
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        if isinstance(iterator, Generator):  # not a file, which is its owner's to close
+            iterator.close()
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
@@ -428,7 +430,8 @@ class Run:
 
     def blame(self, index: int, error: BaseException) -> None:
         """Raise an item's failure, with a note that names the item."""
-        note_item(error, f"fanmap: item {index} of {self.plan.name}")
+        position = index if self.positions is None else self.positions[index]
+        note_item(error, f"fanmap: item {position} of {self.plan.name}")
         try:
             self._raise(error)
         finally:
@@ -525,7 +528,10 @@ class Run:
         except StopIteration:
             self.end_input(None)
             return END
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt(error)
+            return END
+        except BaseException as error:
             self.end_input(error)
             return END
         with self._lock:

@@ -69,6 +69,9 @@ class Retry:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
         if isinstance(on, (type, tuple)):
+            for kind in cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,)):
+                if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                    raise TypeError(f"on must be exception classes or a tenacity strategy, got {kind!r}")
             on = tenacity.retry_if_exception_type(cast("Any", on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
