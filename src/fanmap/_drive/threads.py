@@ -143,6 +143,8 @@ def _work(worker: Worker, waiter: Waiter, context: contextvars.Context) -> None:
         # Once more in a fresh context whenever an item left a context variable set.
         while context.copy().run(_pull, worker, waiter):
             pass
+    except BaseException as error:  # a user's strategy, or ours: an item's exceptions never get here
+        worker.run.interrupt(error)
     finally:
         worker.quit()
         worker.run.left(worker)

@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import tenacity
 
 from fanmap._policy.rate import check_positive
-from fanmap._policy.signals import FATAL, REFUSALS, Verdict
+from fanmap._policy.signals import FATAL, OUTAGES, REFUSALS, Verdict
 
 Strategy = Callable[[tenacity.RetryCallState], Any]
 
 _BASE = 0.25  # seconds; the first repeat comes within twice that
 _CAP = 60.0
-_MENDABLE = frozenset({"transient", "overloaded"}) | REFUSALS
+_MENDABLE = OUTAGES | REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Retry:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
         if isinstance(on, (type, tuple)):
-            on = tenacity.retry_if_exception_type(on)
+            on = tenacity.retry_if_exception_type(cast("Any", on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")
