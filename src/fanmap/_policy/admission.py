@@ -18,7 +18,8 @@ from itertools import islice
 
 from fanmap._policy.rate import Bucket, Grant, Rate
 
-_GUARD = 1.0  # seconds after which the next in line looks by itself: its head's loop may be gone
+# Seconds after which the next in line looks by itself, as its head's loop may be gone; None: never.
+guard: float | None = 1.0
 
 
 class Ticket:
@@ -179,7 +180,7 @@ class Admission:
         if first_two and first_two[0] is ticket:
             return max(0.0, self._start_time(ticket, now) - now)
         if ticket in first_two or next(iter(self._slot_line), None) is ticket:
-            return _GUARD
+            return guard
         return None
 
     def head(self) -> Ticket | None:
