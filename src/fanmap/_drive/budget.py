@@ -55,7 +55,7 @@ class Scope:
 
     __slots__ = ("budget", "outer", "spare", "ticket")
 
-    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, *, spare: bool = False) -> None:
+    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer

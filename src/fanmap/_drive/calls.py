@@ -121,7 +121,7 @@ class Caller:
             assert seat is not None
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
-                return self._begin()
+                return self._begin(seat, clock.now())
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -139,7 +139,6 @@ class Caller:
     def returned(self, value: Any) -> Todo:
         """The function returned."""
         plan = self.plan
-        now = clock.now()
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
@@ -151,10 +150,10 @@ class Caller:
             budget.answered(self._seat)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
-            attempts = self._count()
-            verdict = attempts.returned(value, now, budget.random.random())
+            now = clock.now()
+            verdict = self._count().returned(value, now, budget.random.random())
             if isinstance(verdict, Exception):
-                return self._settle_and_deliver(value, verdict)
+                return self._settle_and_deliver(None, verdict)
             if verdict is not None and not self._too_late(now + verdict):
                 return self._back_off(now + verdict, value)
         return self._settle_and_deliver(value, None)
@@ -235,7 +234,7 @@ class Caller:
         seat = self._seat
         if seat is not None:
             if self.plan.budget.admission.quiet and seat.lent_to is None:
-                return self._begin()
+                return self._begin(seat, self.queued)
             self._release()
         return self._ask()
 
@@ -245,9 +244,10 @@ class Caller:
         around = None if self._outer is None else enclosing(self._outer, budget)
         if around is not None and around.spare:
             around.spare = False
-            self._seat, around.ticket = around.ticket, None
-            self._phase = NEW
-            return self._begin()
+            seat, around.ticket = around.ticket, None
+            assert seat is not None
+            self._seat, self._phase = seat, NEW
+            return self._begin(seat, clock.now())
         try:
             costs = self._costs() if budget.rates else None
         except Exception as error:
@@ -259,19 +259,15 @@ class Caller:
         self._phase = IN_LINE
         self._asked = clock.now()
         if budget.join(seat):
-            return self._begin()
+            return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
 
-    def _begin(self) -> Todo:
-        seat = self._seat
-        assert seat is not None
+    def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
-        scope = self._scope = Scope(self.plan.budget, seat, self._outer)
-        scope.spare = self.plan.spare
+        plan, tally = self.plan, self.tally
+        scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
-        now = clock.now()
-        tally = self.tally
         tally.started += 1
         if self._phase == IN_LINE:
             self._count_wait(tally, seat, now)
