@@ -11,7 +11,7 @@ from typing_extensions import TypeVar, override
 from fanmap._drive import loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
-from fanmap._types import RunStats
+from fanmap._types import NOT_BEGUN, RunStats
 
 T = TypeVar("T", covariant=True)
 Record = tuple[Any, ...]
@@ -46,7 +46,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def stats(self) -> RunStats:
         """Where the run stands; at any time, from any thread."""
         if self._launched is None:
-            return RunStats(None, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+            return NOT_BEGUN
         return self._launched.run.stats()
 
     @override

@@ -265,7 +265,9 @@ def test_a_class_is_a_plain_function_whatever_its_instances_are():
 
 
 def test_the_bridge_says_which_kind_it_wants():
-    with pytest.raises(TypeError, match=says("to_sync must be given an `async def`, got a `def` (echo): call it as it is")):
+    with pytest.raises(
+        TypeError, match=says("to_sync must be given an `async def`, got a `def` (echo): call it as it is")
+    ):
         to_sync(echo)
     with pytest.raises(
         TypeError, match=says("to_async must be given a `def`, got an `async def` (aecho): await it as it is")
@@ -308,10 +310,14 @@ def test_what_is_no_iterable_is_refused(way):
 
 def test_an_async_iterable_in_blocking_code_is_refused_with_what_to_write():
     ask = parallel_map(echo)
-    with pytest.raises(TypeError, match=says("echo.map must be given an iterable, got an async one: write `await ...amap")):
+    with pytest.raises(
+        TypeError, match=says("echo.map must be given an iterable, got an async one: write `await ...amap")
+    ):
         ask.map(atokens("x"))
     for method in ("imap", "as_completed"):
-        with pytest.raises(TypeError, match=f"echo.{method} of an async iterable cannot be read from sync code: write `async for`"):
+        with pytest.raises(
+            TypeError, match=f"echo.{method} of an async iterable cannot be read from sync code: write `async for`"
+        ):
             next(getattr(ask, method)(atokens("x")))
 
 
@@ -561,7 +567,9 @@ def test_a_def_that_returns_a_coroutine_is_told_what_to_decorate(strict_way):
         return made[-1]
 
     ask = parallel_map(ask)
-    with pytest.raises(TypeError, match="ask returned a coroutine: decorate the `async def` itself, or await it inside"):
+    with pytest.raises(
+        TypeError, match="ask returned a coroutine: decorate the `async def` itself, or await it inside"
+    ):
         strict_way.run(ask, [1])
     with pytest.raises(TypeError, match="ask returned a coroutine"):
         ask(1)
@@ -799,7 +807,9 @@ def test_a_function_that_returns_nothing_to_await_is_told_so(run):
 
 @both_loops
 def test_repeats_of_an_awaitable_are_refused_with_what_to_write(run):
-    with pytest.raises(TypeError, match=says("write gather_bounded(*[functools.partial(ask, p) for p in prompts], retry")):
+    with pytest.raises(
+        TypeError, match=says("write gather_bounded(*[functools.partial(ask, p) for p in prompts], retry")
+    ):
         gathered(run, (True, lambda: aecho(1)), retry=Retry())
     with pytest.raises(TypeError, match="an awaitable cannot be awaited twice"):
         gathered(run, (False, (aecho(x) for x in range(3))), retry=Retry())

@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.budget import Scope
+from fanmap._drive.budget import Scope, counts
 from fanmap._drive.calls import BACK_OFF, CALLING, END, IN_LINE, NEW, WAIT, Caller, Plan, Todo
 from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
 from fanmap._policy.order import Order
-from fanmap._types import RunStats
+from fanmap._types import RunStats, Tally
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
@@ -53,7 +53,7 @@ class Worker(Caller):
     __slots__ = ("index", "report", "run")
 
     def __init__(self, run: Run) -> None:
-        super().__init__(run.plan, run.outer, run.owner)
+        super().__init__(run.plan, run.outer, run.owner, self)
         self.run = run
         self.index = -1
         # What the last item came to, for the next context to report; see the drivers.
@@ -92,6 +92,8 @@ class Worker(Caller):
         discard = self.plan.discard
         if discard is not None and self._calls == 0 and self._phase == IN_LINE:
             discard(self.item)
+        if self._phase == BACK_OFF:
+            self.tally.backing_off -= 1
         self._release()
         self._phase = NEW
 
@@ -177,7 +179,6 @@ class Run:
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
-        self.abandoned = 0
         self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
         self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
@@ -198,8 +199,7 @@ class Run:
         self._reason: BaseException | None = None
         self._interrupt: BaseException | None = None
         self._interrupted: frozenset[int] = frozenset()
-        self._attempts = 0
-        self._refused = 0
+        self._tally = Tally()  # of workers that are no more
         self._crew: Crew
         self._consumer: Waiter
         self._feeder: Waiter | None = None
@@ -212,7 +212,7 @@ class Run:
         items = self._items
         if items is None:
             return
-        for _ in range(min(self.max_workers, len(items))):
+        for _ in range(min(self.max_workers, len(items), self.plan.budget.admission.limit + 1)):
             self._spawn()
 
     def attach_feeder(self, feeder: Waiter) -> None:
@@ -242,8 +242,6 @@ class Run:
         wake = False
         with self._lock:
             order = self.order
-            self._attempts += worker.attempts
-            self._refused += worker.refusals
             if not self._closed:
                 order.end((worker.index, value, error, worker.attempts, worker.queued, worker.started, ended))
                 if error is not None:
@@ -255,10 +253,14 @@ class Run:
                 wake = wake or (self._inside and order.has_leaving())
             worker.queued = ended
             todo = self._take(worker)
+            # With a ceiling that grows, workers are hired as it does.
+            hire = len(self._workers) < self.max_workers and len(self._workers) <= self.plan.budget.admission.limit
         if rouse:
             self._crew.rouse([other for other in rouse if other is not worker])
         if wake:
             self._wake_consumer()
+        if hire:
+            self._grow()
         return self._pull(worker) if todo is FEED else todo
 
     def may_start(self, index: int) -> bool:
@@ -268,7 +270,10 @@ class Run:
     def left(self, worker: Worker) -> None:
         """A worker is no more."""
         with self._lock:
-            self._workers.discard(worker)
+            if worker in self._workers:
+                self._workers.discard(worker)
+                self._tally.add(worker.tally)
+                self.plan.budget.retire(worker)
             last = not self._workers
         if last:
             self._wake_consumer()
@@ -348,7 +353,7 @@ class Run:
             self._input_error = error
             rouse, self._idle = self._idle, []
         self._crew.rouse(rouse)
-        self._consumer.wake()
+        self._wake_consumer()
 
     def wants_input(self) -> bool:
         """May a feeder task step the input now?"""
@@ -444,20 +449,21 @@ class Run:
 
     def stats(self) -> RunStats:
         """Where it stands; from any thread."""
+        total = Tally()
         with self._lock:
-            workers = list(self._workers)
-            order = self.order
+            order, workers = self.order, list(self._workers)
+            total.add(self._tally)
+            for worker in workers:
+                total.add(worker.tally)
+            total.done, total.failed = order.ended, order.failed
             return RunStats(
-                total=self.total,
-                taken=order.taken,
                 in_flight=sum(worker.calling() for worker in workers),
                 waiting=sum(worker.waiting() for worker in workers) + len(self._read_ahead),
-                done=order.ended,
-                failed=order.failed,
-                attempts=self._attempts,
-                refused=self._refused,
-                abandoned=self.abandoned,
+                ceiling=min(self.max_workers, self.plan.budget.admission.limit),
+                total=self.total,
+                taken=order.taken,
                 seconds=clock.now() - self.began,
+                **counts(total),
             )
 
     # Inside; those without "grow" and "pull" in their name want the lock held
@@ -477,14 +483,14 @@ class Run:
         elif self._read_ahead:
             worker.index, worker.item, worker.queued = self._read_ahead.popleft()
             if self._inside and not self._input_over and len(self._read_ahead) == self._capacity // 2:
-                self._consumer.wake()
+                self._wake_consumer()
             return None
         elif self._input_over:
             return END
         elif self._iterator is not None and self._crew.in_callers_loop and self._inside and order.may_take():
             return FEED
         elif self._inside:
-            self._consumer.wake()
+            self._wake_consumer()
         self._idle.append(worker)
         return WAIT
 
@@ -498,10 +504,13 @@ class Run:
             return FEED
         if ready:
             return READY
-        over = self._input_over and not self._read_ahead and (self._items is None or order.taken >= len(self._items))
+        over = self._input_over and not self._read_ahead and not self._more_items()
         if not self._workers and (over or order.cut is not None or self._stopping):
             return END
         return WAIT
+
+    def _more_items(self) -> bool:
+        return self._items is not None and self.order.taken < len(self._items)
 
     def _may_feed(self) -> bool:
         return (
@@ -531,6 +540,12 @@ class Run:
         self._grow()
         return None
 
+    def _wake_consumer(self) -> None:
+        try:
+            self._consumer.wake()
+        except RuntimeError:  # its loop is closed: a call that was left behind has ended
+            pass
+
     def _grow(self) -> None:
         """One more worker, where there may be work for it."""
         with self._lock:
@@ -539,7 +554,8 @@ class Run:
                 and not self._idle
                 and not self._stopping
                 and self.order.cut is None
-                and (bool(self._read_ahead) or not self._input_over)
+                and len(self._workers) <= self.plan.budget.admission.limit
+                and (bool(self._read_ahead) or not self._input_over or self._more_items())
             )
         if wanted:
             self._spawn()
@@ -561,12 +577,6 @@ class Run:
             return
         self._stopping, self._draining, self._reason = True, drain, reason
         self._interrupted = frozenset(worker.index for worker in self._workers if worker.begun())
-
-    def _wake_consumer(self) -> None:
-        try:
-            self._consumer.wake()
-        except RuntimeError:  # a thread that was left behind ends after its caller's loop did
-            pass
 
     def _raise(self, error: BaseException) -> None:
         self.remember(error)

@@ -15,13 +15,13 @@ from typing import Any, cast
 import tenacity
 
 from fanmap._policy.rate import check_positive
-from fanmap._policy.signals import FATAL, REFUSALS, Verdict
+from fanmap._policy.signals import FATAL, OUTAGES, REFUSALS, Verdict
 
 Strategy = Callable[[tenacity.RetryCallState], Any]
 
 _BASE = 0.25  # seconds; the first repeat comes within twice that
 _CAP = 60.0
-_MENDABLE = frozenset({"transient", "overloaded"}) | REFUSALS
+_MENDABLE = OUTAGES | REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
