@@ -61,7 +61,11 @@ async def pull(
                 failure = error
             if pending():
                 failure = await cancellation.judge(failure)
-            if copy_context() != before:
+            try:
+                changed = copy_context() != before
+            except Exception:  # a value that cannot be compared
+                changed = True
+            if changed:
                 worker.report = (value, failure)
                 failure = None
                 return True
