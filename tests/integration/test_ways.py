@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import itertools
 import threading
 import time
@@ -920,7 +919,7 @@ async def dies(way, references):
     return [one() for one in references] == [None] * len(references)
 
 
-def test_neither_the_exception_nor_the_items_of_a_failed_run_need_the_collector(strict_way):
+def test_neither_the_exception_nor_the_items_of_a_failed_run_need_the_collector(strict_way, no_collector):
     async def ask(item):
         await strict_way.pause(0)
         raise Failure
@@ -936,24 +935,23 @@ def test_neither_the_exception_nor_the_items_of_a_failed_run_need_the_collector(
         assert len(alive) == 7
         assert await dies(strict_way, alive)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         strict_way.go(main)
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["all fine", "return_exceptions"])
-def test_results_and_items_need_no_collector(way, keep):
+def test_results_and_items_need_no_collector(way, keep, no_collector):
     alive = []
 
     async def ask(item):
         answer = Failure() if keep else Tracked()
         alive.append(weakref.ref(answer))
-        if keep:
+        if not keep:
+            return answer
+        try:
             raise answer
-        return answer
+        finally:
+            del answer
 
     async def main():
         items = [Tracked() for _ in range(6)]
@@ -963,12 +961,8 @@ def test_results_and_items_need_no_collector(way, keep):
         assert len(alive) == 12
         assert await dies(way, alive)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         way.go(main)
-    finally:
-        gc.enable()
 
 
 ENDS = ["to its end", "failure", "deadline", "input broke", "kept"]

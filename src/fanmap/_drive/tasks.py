@@ -60,7 +60,11 @@ async def pull(
                     raise
                 failure = error
             if pending():
-                failure = await cancellation.judge(failure)
+                try:
+                    failure = await cancellation.judge(failure)
+                except BaseException:
+                    failure = None  # or this frame would be in a cycle with its traceback
+                    raise
             try:
                 changed = copy_context() != before
             except Exception:  # a value that cannot be compared
