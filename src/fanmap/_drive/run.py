@@ -606,7 +606,7 @@ class Run:
     def _fill(self, reason: BaseException) -> None:
         """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
         order, now = self.order, clock.now()
-        for _ in range(order.taken, 0 if self._items is None else len(self._items)):
+        for _ in range(order.taken, self.total or 0):
             order.take()
         late = isinstance(reason, DeadlineExceeded)
         for index in order.missing():
