@@ -11,7 +11,8 @@ from anyio.lowlevel import RunVar
 
 from fanmap._drive import launch, portal, threads
 from fanmap._errors import BridgeError
-from fanmap._map import budget_behind, is_coroutine_function, name_of
+from fanmap._map import budget_behind
+from fanmap._plan import is_coroutine_function, name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +50,9 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             raise BridgeError(
                 f"to_sync({name}) was called on the background loop, which it would block: write `await {name}(...)`"
             )
-        look = None if budget is None else lambda: threads.check_bridge(name, budget.held_only_by, None)
+        look = None
+        if budget is not None:
+            look = functools.partial(threads.check_bridge, name, budget.held_only_by, None)
         return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
 
     _unmark(blocking)

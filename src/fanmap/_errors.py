@@ -12,7 +12,7 @@ _PARTIAL = "__fanmap_partial__"
 _NOTED = "__fanmap_noted__"
 
 
-class CallTimeout(TimeoutError):  # noqa: N818 (named after what happened, as TimeoutError's own children are)
+class CallTimeout(TimeoutError):
     """Raised when one attempt of a call took longer than `timeout=` seconds; queueing does not count.
 
     The call may have done its work: it is repeated only where `retry=Retry(...)` asks for it. A thread
@@ -20,11 +20,11 @@ class CallTimeout(TimeoutError):  # noqa: N818 (named after what happened, as Ti
     """
 
 
-class DeadlineExceeded(TimeoutError):  # noqa: N818
+class DeadlineExceeded(TimeoutError):
     """Raised when a run took longer than `deadline=` seconds; `partial_results` has what finished."""
 
 
-class NotRun(Exception):  # noqa: N818
+class NotRun(Exception):
     """Stands for an item that never started because its run was stopped; `__cause__` is the reason."""
 
 

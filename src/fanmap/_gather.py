@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from fanmap._collect import collect_awaiting
 from fanmap._drive import launch
 from fanmap._drive.budget import current_scope
 from fanmap._drive.calls import Arguments, Plan
 from fanmap._drive.limits import Limits, RateLike, budget_of, check_count
 from fanmap._drive.run import Run
 from fanmap._errors import attach_partial, partial_results
-from fanmap._map import collect_awaiting, wrap_for
+from fanmap._plan import check_calls, check_limits, wrap_for
 from fanmap._policy.attempt import Retry
 from fanmap._policy.order import Collected
-from fanmap._policy.rate import check_positive
 from fanmap._progress import TICK, Progress, watcher
 
 Entry = Awaitable[Any] | Callable[[], Awaitable[Any]]
@@ -59,8 +59,7 @@ async def gather_bounded(
     Cancellation: cancels everything that runs, and waits for it.
     """
     run_limits = _limits(limits, max_concurrency, rpm, rate)
-    if timeout is not None:
-        check_positive("timeout", timeout)
+    check_calls(retry, timeout)
     look = watcher(progress, "gather_bounded")
     source, places = _entries(aws)
     try:
@@ -114,8 +113,7 @@ def _limits(
         check_count("max_concurrency", max_concurrency)
     if limits is None:
         return Limits(max_concurrency or 8, rpm, rate)
-    if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"limits must be a Limits or None, got {limits!r}")
+    check_limits(limits)
     if rpm is not None or rate != ():
         raise TypeError("rpm and rate belong to the Limits: give either them or limits=")
     return limits
@@ -128,9 +126,9 @@ def _entries(
     if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
         lazy = aws[0]
         if isinstance(lazy, AsyncIterable):
-            return lazy, None
+            return cast("AsyncIterable[Any]", lazy), None
         if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes)):
-            return iter(lazy), None
+            return iter(cast("Iterable[Any]", lazy)), None
     unique: dict[int, int] = {}
     entries: list[Any] = []
     places: list[int] = []

@@ -7,27 +7,30 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import (
-    AsyncIterable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-    Sized,
-)
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
-from typing_extensions import Self, override
+from typing_extensions import override
 
+from fanmap._collect import collect_awaiting, collect_blocking, hand_out_outcome, hand_out_value
 from fanmap._drive import aio, launch, loops, threads
 from fanmap._drive.budget import Budget, current_scope
-from fanmap._drive.calls import Arguments, Plan, Single, direct_arguments
-from fanmap._drive.limits import Limits, RateLike, asyncio_only, budget_of, check_count
+from fanmap._drive.calls import Plan, Single
+from fanmap._drive.limits import Limits, RateLike, budget_of, check_count
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
+from fanmap._plan import (
+    Settings,
+    check_calls,
+    check_inputs,
+    check_limits,
+    is_coroutine_function,
+    is_generator_function,
+    make_plan,
+    name_of,
+    sync_inputs,
+)
 from fanmap._policy.attempt import Retry
 from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
@@ -44,13 +47,20 @@ _WINDOW = 8  # results of an ordered run that may wait for their turn, times the
 
 
 @dataclass(frozen=True, slots=True)
-class _Settings:
-    """What a decorated function was given; frozen, so that copies may share it."""
+class _Options:
+    """The options of one run."""
 
-    limits: Limits
-    retry: Retry | Literal[False] | None
-    timeout: float | None
-    workers: int | None  # the default of its runs; None: as many as the limits allow
+    unpack: bool
+    return_exceptions: bool
+    max_concurrency: int | None
+    deadline: float | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency is not None:
+            check_count("max_concurrency", self.max_concurrency)
+        if self.deadline is not None:
+            check_positive("deadline", self.deadline)
 
 
 class _Parallel(Generic[P, R]):
@@ -58,15 +68,48 @@ class _Parallel(Generic[P, R]):
 
     _is_async: bool
 
-    def __init__(self, function: Callable[..., Any], settings: _Settings) -> None:
+    def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         self._function = function
         self._settings = settings
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[tuple[str, bool, bool], Plan] = {}
         self._name = name_of(function)
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     # The four ways to run it over many inputs
 
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
     def map(
         self,
         inputs: Iterable[Any],
@@ -101,19 +144,45 @@ class _Parallel(Generic[P, R]):
 
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
         look = watcher(progress, self._name)
-        run, where = self._prepare(
-            Collected(stop_on_failure=not return_exceptions),
-            _sync_inputs(inputs, f"{self._name}.map"),
-            unpack=unpack,
-            return_exceptions=return_exceptions,
-            max_concurrency=max_concurrency,
-            deadline=deadline,
-            blocking=True,
-            look=look is not None,
-        )
+        order = Collected(stop_on_failure=not return_exceptions)
+        run, where = self._prepare(order, sync_inputs(inputs, f"{self._name}.map"), options, blocking=True)
         return collect_blocking(run, where, look)
 
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R]: ...
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
+    @overload
+    async def amap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> list[R | BaseException]: ...
     async def amap(
         self,
         inputs: AnyInputs,
@@ -141,20 +210,47 @@ class _Parallel(Generic[P, R]):
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
         look = watcher(progress, self._name)
+        order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
-        run, where = self._prepare(
-            Collected(stop_on_failure=not return_exceptions),
-            None if source is not None else _sync_inputs(inputs, f"{self._name}.amap"),
-            unpack=unpack,
-            return_exceptions=return_exceptions,
-            max_concurrency=max_concurrency,
-            deadline=deadline,
-            blocking=False,
-            look=look is not None,
-        )
+        items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
+        run, where = self._prepare(order, items, options, blocking=False)
         return await collect_awaiting(run, where, source, look)
 
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R]: ...
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[True],
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def imap(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+    ) -> Results[R | BaseException]: ...
     def imap(
         self,
         inputs: AnyInputs,
@@ -171,23 +267,19 @@ class _Parallel(Generic[P, R]):
 
         Args:
             inputs: any iterable, or (with `async for`) an async one; it advances only while a result is
-                being asked for, and no further than 8 × concurrency ahead.
+                being asked for, and no further than 8 times the concurrency ahead.
             unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
 
         Returns:
             An iterator, async iterator and context manager of both kinds. When an item fails, no item after
             it starts, everything before it is handed out, and then its exception is raised.
         """
-        return self._results(
-            inputs,
-            lambda window: Ordered(window, stop_on_failure=not return_exceptions),
-            _hand_out_value,
-            unpack=unpack,
-            return_exceptions=return_exceptions,
-            max_concurrency=max_concurrency,
-            deadline=deadline,
-            progress=progress,
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+
+        def new_order(window: int) -> Order:
+            return Ordered(window, stop_on_failure=not return_exceptions)
+
+        return self._results(inputs, f"{self._name}.imap", new_order, hand_out_value, options)
 
     def as_completed(
         self,
@@ -198,7 +290,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[Outcome[Any]]:
+    ) -> Results[Outcome[R]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
@@ -210,16 +302,8 @@ class _Parallel(Generic[P, R]):
         Returns:
             An iterator, async iterator and context manager of both kinds, of `Outcome`.
         """
-        return self._results(
-            inputs,
-            AsFinished,
-            _hand_out_outcome,
-            unpack=unpack,
-            return_exceptions=return_exceptions,
-            max_concurrency=max_concurrency,
-            deadline=deadline,
-            progress=progress,
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+        return self._results(inputs, f"{self._name}.as_completed", AsFinished, hand_out_outcome, options)
 
     # Copies
 
@@ -242,9 +326,8 @@ class _Parallel(Generic[P, R]):
         if max_concurrency is not None:
             check_count("max_concurrency", max_concurrency)
         if limits is not None:
-            _check_limits(limits)
-        _check_retry(retry)
-        _check_timeout(timeout)
+            check_limits(limits)
+        check_calls(retry, timeout)
         return self._copy(
             self._function,
             replace(
@@ -256,7 +339,7 @@ class _Parallel(Generic[P, R]):
             ),
         )
 
-    def _copy(self, function: Callable[..., Any], settings: _Settings) -> Self:
+    def _copy(self, function: Callable[..., Any], settings: Settings) -> Self:
         copy = type(self)(function, settings)
         copy._name = self._name
         return copy
@@ -288,108 +371,58 @@ class _Parallel(Generic[P, R]):
     # Inside
 
     def _prepare(
-        self,
-        order: Order,
-        source: Sequence[Any] | Iterator[Any] | None,
-        *,
-        unpack: bool,
-        return_exceptions: bool,
-        max_concurrency: int | None,
-        deadline: float | None,
-        blocking: bool,
-        look: bool,
+        self, order: Order, source: Sequence[Any] | Iterator[Any] | None, options: _Options, *, blocking: bool
     ) -> tuple[Run, launch.Place]:
-        if deadline is not None:
-            check_positive("deadline", deadline)
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
-        outer = current_scope.get()
         run = Run(
-            self._plan(where, unpack=unpack),
+            self._plan(where, unpack=options.unpack),
             order,
             source,
             total=len(source) if isinstance(source, Sized) else None,
-            workers=self._workers(max_concurrency),
-            deadline=deadline,
-            keep_failures=return_exceptions,
-            outer=outer,
+            workers=self._workers(options),
+            deadline=options.deadline,
+            keep_failures=options.return_exceptions,
+            outer=current_scope.get(),
             owner=launch.owner(where),
         )
-        if look:
+        if options.progress:
             run.tick = TICK
         return run, where
 
-    def _workers(self, max_concurrency: int | None) -> int:
-        settings = self._settings
-        if max_concurrency is not None:
-            check_count("max_concurrency", max_concurrency)
-        most = settings.limits.max_concurrency
-        return min(max_concurrency or settings.workers or most, most)
+    def _workers(self, options: _Options) -> int:
+        most = self._settings.limits.max_concurrency
+        return min(options.max_concurrency or self._settings.workers or most, most)
 
     def _results(
         self,
         inputs: AnyInputs,
+        what: str,
         new_order: Callable[[int], Order],
         hand_out: Callable[[Run, tuple[Any, ...]], Any],
-        *,
-        unpack: bool,
-        return_exceptions: bool,
-        max_concurrency: int | None,
-        deadline: float | None,
-        progress: Progress,
+        options: _Options,
     ) -> Results[Any]:
-        look = watcher(progress, self._name)
-        window = _WINDOW * self._workers(max_concurrency)
-        if deadline is not None:
-            check_positive("deadline", deadline)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         if source is None:
-            check_inputs(inputs, f"{self._name}.imap")
+            check_inputs(inputs, what)
 
         def start(blocking: bool) -> launch.Launched[Any]:
             if blocking and source is not None:
-                raise TypeError(f"an async iterable needs `async for`: it cannot be read from sync code in {self._name}")
-            run, where = self._prepare(
-                new_order(window),
-                None if source is not None else _sync_inputs(inputs, f"{self._name}.imap"),
-                unpack=unpack,
-                return_exceptions=return_exceptions,
-                max_concurrency=max_concurrency,
-                deadline=deadline,
-                blocking=blocking,
-                look=look is not None,
-            )
+                raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
+            order = new_order(_WINDOW * self._workers(options))
+            items = None if source is not None else sync_inputs(inputs, what)
+            run, where = self._prepare(order, items, options, blocking=blocking)
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 
-        return Results(self._name, start, hand_out, look)
+        return Results(what, start, hand_out, watcher(options.progress, self._name))
 
     def _plan(self, where: str, *, unpack: bool = False, direct: bool = False) -> Plan:
         """How an item becomes a call, there; made once and shared."""
-        key = f"{where}{unpack:d}{direct:d}"
+        key = where, unpack, direct
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = self._make_plan(where, unpack=unpack, direct=direct)
+            plan = make_plan(self._function, self._settings, where, unpack=unpack, direct=direct)
+            self._plans[key] = plan
         return plan
-
-    def _make_plan(self, where: str, *, unpack: bool, direct: bool) -> Plan:
-        function, settings = self._function, self._settings
-        budget = budget_of(settings.limits)
-        name = self._name
-        call: Callable[[Any], Any] = function
-        arguments = _one_argument
-        if direct:
-            call, arguments = (lambda item: function(*item[0], **item[1])), direct_arguments
-        elif unpack:
-            arguments = functools.partial(_unpacked, name)
-
-            def call(item: Any) -> Any:
-                args, kwargs = arguments(item)
-                return function(*args, **kwargs)
-
-        if isinstance(function, functools.partial) and not direct:
-            fixed, inner = cast("functools.partial[Any]", function), arguments
-            arguments = lambda item: _with_fixed(fixed, inner(item))  # noqa: E731
-        call = wrap_for(where, call, settings.limits, settings.timeout)
-        return Plan(name, call, arguments, budget, retry=settings.retry, plain=not self._is_async)
 
 
 class ParallelFunction(_Parallel[P, R]):
@@ -428,7 +461,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
 
     _is_async = True
 
-    def __init__(self, function: Callable[..., Any], settings: _Settings) -> None:
+    def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         super().__init__(function, settings)
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
@@ -463,10 +496,6 @@ class AsyncParallelFunction(_Parallel[P, R]):
 
 
 @overload
-def parallel_map(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
-@overload
-def parallel_map(function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
-@overload
 def parallel_map(
     function: None = None,
     /,
@@ -478,8 +507,9 @@ def parallel_map(
     timeout: float | None = None,
     limits: Limits | None = None,
 ) -> _Decorator: ...
+# A coroutine function is also a function that returns something: the first that fits is meant.
 @overload
-def parallel_map(
+def parallel_map(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     function: Callable[P, Coroutine[Any, Any, R]],
     /,
     *,
@@ -536,203 +566,60 @@ def parallel_map(
         TypeError, ValueError: not a function, a generator function, or a setting out of its bounds.
     """
     if limits is not None:
-        _check_limits(limits)
+        check_limits(limits)
         if max_concurrency is not None or rpm is not None or rate != ():
             raise TypeError("max_concurrency, rpm and rate belong to the Limits: give either them or limits=")
     else:
         limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, rate)
-    _check_retry(retry)
-    _check_timeout(timeout)
-    decorator = _Decorator(_Settings(limits, retry, timeout, None))
-    return decorator if function is None else decorator(function)
+    check_calls(retry, timeout)
+    decorator = _Decorator(Settings(limits, retry, timeout, None))
+    return decorator if function is None else decorator.decorate(function)
 
 
 class _Decorator:
     """`parallel_map(...)` with its settings, waiting for the function."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncParallelFunction[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncParallelFunction[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> ParallelFunction[P, R]: ...
     def __call__(self, function: Any, /) -> Any:
-        if isinstance(function, (classmethod, staticmethod)):
-            return type(function)(self(function.__func__))
+        return self.decorate(function)
+
+    def decorate(self, function: Any) -> Any:
+        """The decorated function, of the kind that fits."""
+        if isinstance(function, classmethod):
+            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+        if isinstance(function, staticmethod):
+            return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
             raise TypeError("parallel_map must be given the plain function, got one that is decorated already")
         if not callable(function):
             raise TypeError(f"parallel_map must be given a function, got {type(function).__name__}")
-        if _is_generator_function(function):
+        if is_generator_function(function):
             raise TypeError(
                 f"parallel_map cannot run a generator function ({name_of(function)}): "
                 "write a function that returns the whole result, for instance `''.join(...)`"
             )
-        kind_of = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
-        return kind_of(function, self._settings)
-
-
-def collect_blocking(
-    run: Run, where: launch.Place, look: Callable[..., None] | None
-) -> list[Any]:
-    """Run to the end in this thread; the results in input order."""
-    launched = launch.blocking(run, where)
-    consumer = launched.consumer
-    try:
-        consumer.advance(None if look is None else lambda: look(run.stats(), False))
-    except BaseException as error:
-        consumer.finish(launched.cancel)
-        run.remember(error)
-        raise
-    consumer.finish(launched.cancel)
-    if look is not None:
-        look(run.stats(), True)
-    return _concluded(run)
-
-
-async def collect_awaiting(
-    run: Run, where: launch.Place, source: AsyncIterable[Any] | None, look: Callable[..., None] | None
-) -> list[Any]:
-    """Run to the end in this task; the results in input order."""
-    launched = launch.awaiting(run, where, source)
-    consumer = launched.consumer
-    try:
-        await consumer.advance(None if look is None else lambda: look(run.stats(), False))
-        await consumer.finish(launched.cancel)
-    except BaseException as error:
-        try:
-            await consumer.finish(launched.cancel)
-        finally:
-            run.remember(error)
-        raise
-    if look is not None:
-        look(run.stats(), True)
-    return _concluded(run)
-
-
-def _concluded(run: Run) -> list[Any]:
-    run.conclude()
-    order = run.order
-    assert isinstance(order, Collected)
-    values = order.values
-    order.forget()  # a failure among them has a traceback that leads back here
-    return values
-
-
-def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: float | None) -> Callable[[Any], Any]:
-    """The call with what must surround it in that place: users' AsyncLimiters, a bound on its time."""
-    limiters = budget_of(limits).limiters
-    if timeout is not None:
-        call = launch.with_timeout(where, call, timeout)
-    if limiters:
-        if where not in ("asyncio", "portal"):
-            raise TypeError(asyncio_only(limiters))
-        call = aio.with_limiters(call, limiters)
-    return call
+        made: Any = AsyncParallelFunction if is_coroutine_function(function) else ParallelFunction
+        return made(function, self._settings)
 
 
 def budget_behind(function: object) -> Budget | None:
     """The budget of a decorated function; None: it is not decorated."""
-    return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None
-
-
-def check_inputs(inputs: object, what: str) -> None:
-    """Inputs are an iterable of items: not one string, which would be taken letter by letter."""
-    if isinstance(inputs, (str, bytes, bytearray)):
-        raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
-    if isinstance(inputs, AsyncIterable):
-        raise TypeError(f"{what} must be given an iterable, got an async one: write `await ...amap(...)`")
-    if not isinstance(inputs, Iterable):
-        raise TypeError(f"{what} must be given an iterable of inputs, got {type(inputs).__name__}")
-
-
-def is_coroutine_function(function: Any) -> bool:
-    """Does calling it give a coroutine? Looks through partials and callable objects."""
-    while isinstance(function, functools.partial):
-        function = cast("functools.partial[Any]", function).func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def _is_generator_function(function: Any) -> bool:
-    while isinstance(function, functools.partial):
-        function = cast("functools.partial[Any]", function).func
-    return any(
-        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
-        for one in (function, getattr(function, "__call__", None))  # noqa: B004
-    )
-
-
-def _sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
-    check_inputs(inputs, what)
-    # Exactly these: a subclass may iterate otherwise than it indexes.
-    return inputs if type(inputs) in (list, tuple, range) else iter(inputs)
-
-
-def _hand_out_value(run: Run, record: tuple[Any, ...]) -> Any:
-    index, value, error = record[:3]
-    if error is None:
-        return value
-    if run.keep_failures:
-        return error
-    try:
-        return run.blame(index, error)
-    finally:
-        del error, record
-
-
-def _hand_out_outcome(run: Run, record: tuple[Any, ...]) -> Outcome[Any]:
-    del run
-    return Outcome(*record)
+    return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None  # pyright: ignore
 
 
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(type(function._function), "__get__", None)
+    bind = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)
     return function if bound is function._function else function._copy(bound, function._settings)
-
-
-def _one_argument(item: Any) -> Arguments:
-    return (item,), {}
-
-
-def _unpacked(name: str, item: Any) -> Arguments:
-    if isinstance(item, tuple):
-        return cast("tuple[Any, ...]", item), {}
-    if isinstance(item, Mapping):
-        return (), cast("Mapping[str, Any]", item)
-    raise TypeError(
-        f"unpack=True must be given tuples (for *args) or mappings (for **kwargs) as inputs of {name}, "
-        f"got {type(item).__name__}"
-    )
-
-
-def _with_fixed(fixed: functools.partial[Any], arguments: Arguments) -> Arguments:
-    args, kwargs = arguments
-    return (*fixed.args, *args), {**fixed.keywords, **kwargs}
-
-
-def name_of(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = cast("functools.partial[Any]", function).func
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-def _check_limits(limits: object) -> None:
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits or None, got {limits!r}")
-
-
-def _check_retry(retry: object) -> None:
-    if not (retry is None or retry is False or isinstance(retry, Retry)):
-        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}")
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None:
-        check_positive("timeout", timeout)
-

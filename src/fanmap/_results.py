@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
-from typing_extensions import Self, TypeVar, override
+from typing_extensions import TypeVar, override
 
 from fanmap._drive import loops
 from fanmap._drive.launch import Launched

@@ -34,9 +34,7 @@ def openai_client(server, **settings):
 
 
 def anthropic_client(server, **settings):
-    return anthropic.Anthropic(
-        base_url=server.anthropic_url, api_key="none", **{"max_retries": 0, **settings}
-    )
+    return anthropic.Anthropic(base_url=server.anthropic_url, api_key="none", **{"max_retries": 0, **settings})
 
 
 def user(prompt):
@@ -218,9 +216,7 @@ def test_anthropic_refuses_one_request_too_many_at_once():
     with serve(latency=0.3, sigma=0, max_concurrency=2, retry_after=3) as server:
         with anthropic_client(server) as client:
             (error,) = at_once(lambda prompt: message(client, prompt), 3)
-        assert (
-            "Number of concurrent connections has exceeded your rate limit" in error.body["error"]["message"]
-        )
+        assert "Number of concurrent connections has exceeded your rate limit" in error.body["error"]["message"]
         assert error.response.headers["retry-after"] == "3"
         assert error.body["error"]["type"] == "rate_limit_error"
 

@@ -235,9 +235,7 @@ def test_anthropic_error_inside_a_stream_has_the_streams_status(serve: Serve) ->
     body = b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}\n\n'
     url = serve(200, {"content-type": "text/event-stream"}, body)
     with anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as client:
-        error = raised(
-            lambda: list(client.messages.create(model="m", messages=[], max_tokens=1, stream=True))
-        )
+        error = raised(lambda: list(client.messages.create(model="m", messages=[], max_tokens=1, stream=True)))
     assert isinstance(error, anthropic.APIStatusError)
     assert error.status_code == 200
     assert said(error) == ("overloaded", None)
@@ -359,17 +357,13 @@ LITELLM_CASES: list[tuple[str, int, dict[str, str], object, Said]] = [
 
 @pytest.mark.parametrize(("model", "status", "headers", "body", "expected"), LITELLM_CASES)
 @pytest.mark.filterwarnings("ignore")
-def test_litellm(
-    serve: Serve, model: str, status: int, headers: dict[str, str], body: object, expected: Said
-) -> None:
+def test_litellm(serve: Serve, model: str, status: int, headers: dict[str, str], body: object, expected: Said) -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its import fetches prices otherwise
     litellm = optional("litellm")
     litellm.suppress_debug_info = True
     prompt = [{"role": "user", "content": "x"}]
     url = serve(status, headers, body)
-    error = raised(
-        lambda: litellm.completion(model=model, messages=prompt, api_base=url, api_key="k", max_retries=0)
-    )
+    error = raised(lambda: litellm.completion(model=model, messages=prompt, api_base=url, api_key="k", max_retries=0))
     assert said(error) == expected
 
 

@@ -56,9 +56,7 @@ header_soups = st.one_of(
 
 
 def attributed(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.dictionaries(
-        st.sampled_from(NAMES), st.one_of(values, header_soups, st.just(Raises())), max_size=6
-    )
+    return st.dictionaries(st.sampled_from(NAMES), st.one_of(values, header_soups, st.just(Raises())), max_size=6)
 
 
 def instance(attributes: dict[str, Any], base: type = object) -> Any:

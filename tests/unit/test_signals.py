@@ -153,9 +153,7 @@ class Pairs:
         return [(b"Retry-After", b"4"), ("retry-AFTER", "3"), (None, 5), ("x-should-retry", 1)]
 
 
-@pytest.mark.parametrize(
-    "headers", [Pairs(), [("Retry-After", "4")], {b"retry-after": b"4"}, {"RETRY-after": 4}]
-)
+@pytest.mark.parametrize("headers", [Pairs(), [("Retry-After", "4")], {b"retry-after": b"4"}, {"RETRY-after": 4}])
 def test_headers_of_any_make(headers: object) -> None:
     assert said(ApiError(status=429, headers=headers)) == ("rate", 4.0)
 
@@ -227,9 +225,7 @@ def test_a_quota_of_the_day_is_spent(quotas: list[str]) -> None:
 
 
 def test_a_quotas_metric_stands_in_for_its_id() -> None:
-    body = {
-        "error": {"details": [{"violations": [{"quotaMetric": "x/generate_requests_per_model_per_day"}]}]}
-    }
+    body = {"error": {"details": [{"violations": [{"quotaMetric": "x/generate_requests_per_model_per_day"}]}]}}
     assert said(ApiError(code=429, details=body)) == ("spent", None)
 
 
@@ -306,10 +302,7 @@ OPENAI_SPENT = [
 def test_openais_codes_of_a_spent_account(code: str) -> None:
     assert said(http(429, {"retry-after": "3"}, code=code, type="requests")) == ("spent", None)
     assert said(http(429, code=None, type=code)) == ("spent", None)
-    assert (
-        said(ApiError(response=Response(429, content=f'{{"error":{{"code":"{code}"}}}}'.encode())))[0]
-        == "spent"
-    )
+    assert said(ApiError(response=Response(429, content=f'{{"error":{{"code":"{code}"}}}}'.encode())))[0] == "spent"
 
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])

@@ -69,6 +69,12 @@ def test_each_attempt_draws_anew_and_the_shares_are_kept():
     assert sorted(delay for _, delay in drawn)[2000] == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.parametrize(("status", "delay"), [(429, 0.0), (503, 0.0), (529, 0.0), (500, 2.0), ("drop", 2.0)])
+def test_what_is_turned_away_comes_at_once_and_other_failures_when_the_answer_would(status, delay):
+    behaviour = Behaviour(latency=2.0, sigma=0.0, fail_rates={status: 1.0})
+    assert behaviour.draw("x", 1) == (status, delay)
+
+
 def test_equal_mappings_of_failures_mean_the_same_dice():
     one = Behaviour(latency=1.0, fail_rates={500: 0.3, "drop": 0.3})
     other = Behaviour(latency=1.0, fail_rates={"drop": 0.3, 500: 0.3})
@@ -215,6 +221,13 @@ def test_the_log_tells_arrival_order_and_the_whole_prompts():
         (2, "x", 2, 200, 1),
     ]
     assert llm.prompts == ["x", long, "x"]
+
+
+def test_a_log_that_was_read_stays_as_it_was():
+    llm = SimulatedLLM(latency=0.0)
+    log, prompts = llm.log, llm.prompts
+    llm("x")
+    assert (log, prompts) == ([], [])
 
 
 def test_prompts_are_not_in_the_repr_of_a_record():

@@ -21,6 +21,7 @@ from fanmap._drive.calls import Caller
 from fanmap._drive.run import Run, Worker
 from fanmap._errors import CallTimeout
 
+
 class Waiter:
     """A task that waits; may be woken from any thread, and before it waits; two wake-ups are one."""
 

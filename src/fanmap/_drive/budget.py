@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
 from aiolimiter import AsyncLimiter
+
 from fanmap._drive import clock
 from fanmap._policy.admission import Admission, Ticket
 from fanmap._policy.brake import Brake, Braked
 from fanmap._policy.rate import Rate
+
 
 class Seat(Ticket):
     """A ticket, and how to wake whoever waits for it."""

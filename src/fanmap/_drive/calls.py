@@ -81,8 +81,10 @@ class Caller:
         owner: the thread whose event loop makes the calls; None: threads that nobody else needs.
     """
 
-    __slots__ = ("_attempts", "_calls", "_doom", "_outer", "_phase", "_refusals", "_scope", "_seat", "_until", "delay", "item", "owner", "plan",
-                 "queued", "started", "wake")  # fmt: skip
+    __slots__ = (
+        "_attempts", "_calls", "_doom", "_outer", "_phase", "_refusals", "_scope", "_seat", "_until",
+        "delay", "item", "owner", "plan", "queued", "started", "wake",
+    )  # fmt: skip
 
     def __init__(self, plan: Plan, outer: Scope | None, owner: int | None) -> None:
         self.plan = plan
@@ -133,7 +135,8 @@ class Caller:
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
-                None, TypeError(f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside")
+                None,
+                TypeError(f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside"),
             )
         budget = plan.budget
         if budget.brake.engaged:
@@ -142,10 +145,10 @@ class Caller:
         if retry and retry.on is not None and self._repeatable():
             attempts = self._count()
             verdict = attempts.returned(value, now, budget.random.random())
-            if isinstance(verdict, float) and not self._too_late(now + verdict):
-                return self._back_off(now + verdict, value)
-            if verdict is not None and not isinstance(verdict, float):
+            if isinstance(verdict, Exception):
                 return self._settle_and_deliver(value, verdict)
+            if verdict is not None and not self._too_late(now + verdict):
+                return self._back_off(now + verdict, value)
         return self._settle_and_deliver(value, None)
 
     def raised(self, error: BaseException) -> Todo:

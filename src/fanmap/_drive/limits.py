@@ -6,10 +6,10 @@ import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from aiolimiter import AsyncLimiter
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from fanmap._drive import aio, loops, threads
 from fanmap._drive.budget import Budget

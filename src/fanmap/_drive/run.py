@@ -65,7 +65,7 @@ class Worker(Caller):
         if phase == NEW:
             self.queued = clock.now()
             return self._next(self.run.take(self))
-        if (phase == IN_LINE or phase == BACK_OFF) and not self.run.may_start(self.index):
+        if (phase in (IN_LINE, BACK_OFF)) and not self.run.may_start(self.index):
             self._drop()
             return self._next(self.run.take(self))
         return super().step()

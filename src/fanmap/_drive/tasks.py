@@ -41,7 +41,9 @@ class Cancellation(Protocol):
         ...
 
 
-async def pull(worker: Worker, waiter: Waiter, cancellation: Cancellation, breathe: Callable[[], Awaitable[None]]) -> bool:
+async def pull(
+    worker: Worker, waiter: Waiter, cancellation: Cancellation, breathe: Callable[[], Awaitable[None]]
+) -> bool:
     """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
     call, copy_context, pending = worker.plan.call, contextvars.copy_context, cancellation.pending
     turns = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import tenacity
 
@@ -63,13 +63,13 @@ class Retry:
         stop: Strategy | None = None,
         total: float = 600.0,
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int):
+        if isinstance(attempts, bool) or not isinstance(attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"attempts must be an int >= 1, got {attempts!r}")
         if attempts < 1:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
-        if isinstance(on, type) or isinstance(on, tuple):
-            on = tenacity.retry_if_exception_type(on)  # type: ignore[arg-type]
+        if isinstance(on, (type, tuple)):
+            on = tenacity.retry_if_exception_type(cast("Any", on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")
@@ -77,7 +77,13 @@ class Retry:
         for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
             if strategy is not None and not callable(strategy):
                 raise TypeError(f"{name} must be a tenacity strategy or None, got {strategy!r}")
-        for name, value in (("attempts", attempts), ("on", on), ("wait", wait), ("stop", stop), ("total", total)):
+        for name, value in (
+            ("attempts", attempts),
+            ("on", on),
+            ("wait", wait),
+            ("stop", stop),
+            ("total", total),
+        ):
             object.__setattr__(self, name, value)
 
 

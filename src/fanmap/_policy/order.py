@@ -52,7 +52,7 @@ class Order:
         self.stop_on_failure = stop_on_failure
         self.taken = 0
         self.ended = 0
-        self.handed = 0
+        self.handed: int = 0
         self.failed = 0
         self.cut: int | None = None
         self.failure: tuple[int, BaseException] | None = None

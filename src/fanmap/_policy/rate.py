@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 _MAX_OPEN = 4096  # grants that wait for their settlement
 
 
@@ -65,7 +64,13 @@ class Rate:
                 raise TypeError(f"{name} must be callable or None, got {function!r}")
         if cost is None and amount < 1:
             raise ValueError(f"amount must be >= 1 where a call costs 1, got {amount!r}: use a longer per=")
-        for name, value in (("amount", amount), ("per", per), ("burst", burst), ("cost", cost), ("usage", usage)):
+        for name, value in (
+            ("amount", amount),
+            ("per", per),
+            ("burst", burst),
+            ("cost", cost),
+            ("usage", usage),
+        ):
             object.__setattr__(self, name, value)
 
     def check_cost(self, cost: object) -> float:

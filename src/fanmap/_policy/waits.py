@@ -22,9 +22,7 @@ from email.utils import parsedate_tz
 from fanmap._policy.replies import Reply, mapping
 
 # ASCII only and no underscores: float() would take "1_000" and digits of other scripts too.
-_NUMBER = re.compile(
-    r"\+?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE
-)
+_NUMBER = re.compile(r"\+?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 
 _UNIT_SECONDS = {"ms": 0.001, "mi": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = (
@@ -33,9 +31,7 @@ _SPAN = (
 )
 # OpenAI "Please try again in 1m2.3s", Azure "Please retry after 6 seconds", Gemini "retry in 27.5s",
 # Moonshot "please try again after 1 seconds".
-_TEXT = re.compile(
-    rf"\b(?:try again|retry) (?:in|after) ((?:{_SPAN}\s?){{1,5}})(?![a-z\d])", re.ASCII | re.IGNORECASE
-)
+_TEXT = re.compile(rf"\b(?:try again|retry) (?:in|after) ((?:{_SPAN}\s?){{1,5}})(?![a-z\d])", re.ASCII | re.IGNORECASE)
 _SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|mi(?=l)|[smhd])", re.ASCII | re.IGNORECASE)
 _GO_DURATION = re.compile(r"\s*([+]?[\d.]{1,40})s\s*", re.ASCII)
 

@@ -152,15 +152,11 @@ def application(provider: Provider, respond: Respond) -> Starlette:
     async def list_models(request: HTTPRequest) -> Response:
         return JSONResponse(models(after=request.query_params.get("after_id")))
 
-    routes = [
-        Route(dialect.path, _endpoint(dialect, provider, respond), methods=["POST"]) for dialect in DIALECTS
-    ]
+    routes = [Route(dialect.path, _endpoint(dialect, provider, respond), methods=["POST"]) for dialect in DIALECTS]
     return Starlette(routes=[*routes, Route("/v1/models", list_models, methods=["GET"])])
 
 
-def _endpoint(
-    dialect: Dialect, provider: Provider, respond: Respond
-) -> Callable[[HTTPRequest], Awaitable[Response]]:
+def _endpoint(dialect: Dialect, provider: Provider, respond: Respond) -> Callable[[HTTPRequest], Awaitable[Response]]:
     async def endpoint(request: HTTPRequest) -> Response:
         connection: Connection = request.state.connection
         try:
@@ -204,9 +200,7 @@ def _read(dialect: Dialect, raw: bytes) -> tuple[Asked, Mapping[str, Any], Reply
     return asked, body, None
 
 
-def _response(
-    dialect: Dialect, asked: Asked, fate: Fate, status: int, reply: Reply, levels: Levels
-) -> Response:
+def _response(dialect: Dialect, asked: Asked, fate: Fate, status: int, reply: Reply, levels: Levels) -> Response:
     now = datetime.now(UTC)
     headers = {**dialect.headers(fate.index, levels, now), "x-simulated": "fanmap.testing"}
     if isinstance(reply.retry_after, str):

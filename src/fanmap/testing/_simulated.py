@@ -37,9 +37,7 @@ class SimulatedAPIError(Exception):
         code, type: Taken from the body.
     """
 
-    def __init__(
-        self, message: str, status_code: int, headers: Mapping[str, str], body: Mapping[str, object]
-    ) -> None:
+    def __init__(self, message: str, status_code: int, headers: Mapping[str, str], body: Mapping[str, object]) -> None:
         super().__init__(message, status_code, headers, body)  # as arguments, so that it can be pickled
         self.message = message
         self.status_code = status_code

@@ -66,10 +66,7 @@ def openai_error(fate: Fate, *, model: str, code: str | None = None) -> Json:
         kind, text = code, "You exceeded your current quota, please check your plan and billing details."
     elif fate.reason == "concurrency":
         kind, usual = "requests", "concurrent_request_limit_exceeded"
-        text = (
-            f"Your current concurrency is {fate.in_flight}, "
-            f"which exceeds your concurrency limit of {fate.limit:g}"
-        )
+        text = f"Your current concurrency is {fate.in_flight}, which exceeds your concurrency limit of {fate.limit:g}"
     elif status == 429:
         kind, usual = fate.reason or "requests", "rate_limit_exceeded"
         text = f"Rate limit reached for {model}"
@@ -161,9 +158,7 @@ def _asked(body: Json, messages: list[Json], system: str, max_tokens: int | None
     texts = [(message.get("role", "user"), _text(message.get("content") or "")) for message in messages]
     system += "\n".join(text for role, text in texts if role in ("system", "developer"))
     prompt = next((text for role, text in reversed(texts) if role == "user"), "")
-    size = count_tokens(system) + sum(
-        count_tokens(text) for role, text in texts if role not in ("system", "developer")
-    )
+    size = count_tokens(system) + sum(count_tokens(text) for role, text in texts if role not in ("system", "developer"))
     return Asked(prompt, system, str(body.get("model", "simulated")), size, size + (max_tokens or 0))
 
 

@@ -1,0 +1,78 @@
+"""From a run to its results: all of them in a list, or records handed out one by one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+from fanmap._drive import launch
+from fanmap._drive.run import Run
+from fanmap._outcome import Outcome
+from fanmap._policy.order import Collected
+from fanmap._types import RunStats
+
+Look = Callable[[RunStats, bool], None]
+
+
+def collect_blocking(run: Run, where: launch.Place, look: Look | None) -> list[Any]:
+    """Run to the end in this thread; the results in input order."""
+    launched = launch.blocking(run, where)
+    consumer = launched.consumer
+    try:
+        consumer.advance(None if look is None else lambda: look(run.stats(), False))
+        consumer.finish(launched.cancel)
+    except BaseException as error:
+        try:
+            consumer.finish(launched.cancel)
+        finally:
+            run.remember(error)
+        raise
+    return _conclude(run, look)
+
+
+async def collect_awaiting(
+    run: Run, where: launch.Place, source: AsyncIterable[Any] | None, look: Look | None
+) -> list[Any]:
+    """Run to the end in this task; the results in input order."""
+    launched = launch.awaiting(run, where, source)
+    consumer = launched.consumer
+    try:
+        await consumer.advance(None if look is None else lambda: look(run.stats(), False))
+        await consumer.finish(launched.cancel)
+    except BaseException as error:
+        try:
+            await consumer.finish(launched.cancel)
+        finally:
+            run.remember(error)
+        raise
+    return _conclude(run, look)
+
+
+def _conclude(run: Run, look: Look | None) -> list[Any]:
+    if look is not None:
+        look(run.stats(), True)
+    run.conclude()
+    order = run.order
+    assert isinstance(order, Collected)
+    values = order.values
+    order.forget()  # a failure among them has a traceback that leads back to the run
+    return values
+
+
+def hand_out_value(run: Run, record: tuple[Any, ...]) -> Any:
+    """A result as `imap` gives it: the value, or the failure in its turn."""
+    index, value, error = record[:3]
+    if error is None:
+        return value
+    if run.keep_failures:
+        return error
+    try:
+        return run.blame(index, error)
+    finally:
+        del error, record
+
+
+def hand_out_outcome(run: Run, record: tuple[Any, ...]) -> Outcome[Any]:
+    """A result as `as_completed` gives it."""
+    del run
+    return Outcome(*record)
