@@ -63,9 +63,7 @@ def endpoint(provider: Provider, about: str | None) -> Endpoint:
         parser.error("--model must be given with a real endpoint")
     server = serve(latency=0.5, scale=given.scale)
     atexit.register(server.close)
-    return Endpoint(
-        server.anthropic_url if provider == "anthropic" else server.openai_url, "simulated", "none"
-    )
+    return Endpoint(server.anthropic_url if provider == "anthropic" else server.openai_url, "simulated", "none")
 
 
 class Stopwatch:

@@ -26,9 +26,7 @@ account = Limits(max_concurrency=4)  # the only changes: this line,
 
 @stopwatch.call
 async def call_llm(prompt: str) -> str:
-    completion = await client.chat.completions.create(
-        model=there.model, messages=[{"role": "user", "content": prompt}]
-    )
+    completion = await client.chat.completions.create(model=there.model, messages=[{"role": "user", "content": prompt}])
     return completion.choices[0].message.content
 
 

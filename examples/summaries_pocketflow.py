@@ -30,9 +30,7 @@ client = AsyncOpenAI(base_url=there.base_url, api_key=there.api_key, max_retries
 
 @stopwatch.call
 async def call_llm(prompt: str) -> str:
-    completion = await client.chat.completions.create(
-        model=there.model, messages=[{"role": "user", "content": prompt}]
-    )
+    completion = await client.chat.completions.create(model=there.model, messages=[{"role": "user", "content": prompt}])
     return completion.choices[0].message.content
 
 
