@@ -31,6 +31,7 @@ from fanmap._plan import (
     name_of,
     sync_inputs,
 )
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
 from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
@@ -500,8 +501,9 @@ def parallel_map(
     function: None = None,
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -513,8 +515,9 @@ def parallel_map(  # type: ignore[overload-overlap]  # pyright: ignore[reportOve
     function: Callable[P, Coroutine[Any, Any, R]],
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -525,8 +528,9 @@ def parallel_map(
     function: Callable[P, R],
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -536,8 +540,9 @@ def parallel_map(
     function: Any = None,
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -549,14 +554,16 @@ def parallel_map(
     `@staticmethod`.
 
     Args:
-        max_concurrency: calls under way at once, direct ones included; an int >= 1. None: 8.
+        max_concurrency: calls under way at once, direct ones included: an int >= 1, an `Adaptive`, or
+            `"auto"`, which finds what the server bears. None: 8.
         rpm: calls that start in any 60 seconds; > 0. None: no such limit.
+        tpm: tokens in any 60 seconds; > 0. None: no such limit.
         rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several.
         retry: what to repeat beyond what the server refused to start: a `Retry`. None: only that, which
             needs no asking because nothing was done. False: nothing is ever sent twice.
         timeout: seconds for one attempt, queueing not counted; > 0. A `def` then runs in a thread of its
             own, which is left behind when it is late.
-        limits: a `Limits` to share; excludes `max_concurrency`, `rpm` and `rate`.
+        limits: a `Limits` to share; excludes `max_concurrency`, `rpm`, `tpm` and `rate`.
 
     Returns:
         A `ParallelFunction` or `AsyncParallelFunction`: callable as before, with `map`, `amap`, `imap`,
@@ -567,10 +574,10 @@ def parallel_map(
     """
     if limits is not None:
         check_limits(limits)
-        if max_concurrency is not None or rpm is not None or rate != ():
-            raise TypeError("max_concurrency, rpm and rate belong to the Limits: give either them or limits=")
+        if max_concurrency is not None or rpm is not None or tpm is not None or rate != ():
+            raise TypeError("max_concurrency, rpm, tpm and rate belong to the Limits: give either them or limits=")
     else:
-        limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, rate)
+        limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, tpm, rate)
     check_calls(retry, timeout)
     decorator = _Decorator(Settings(limits, retry, timeout, None))
     return decorator if function is None else decorator.decorate(function)

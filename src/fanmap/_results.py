@@ -11,7 +11,7 @@ from typing_extensions import TypeVar, override
 from fanmap._drive import loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
-from fanmap._types import RunStats
+from fanmap._types import NOT_BEGUN, RunStats
 
 T = TypeVar("T", covariant=True)
 Record = tuple[Any, ...]
@@ -46,7 +46,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def stats(self) -> RunStats:
         """Where the run stands; at any time, from any thread."""
         if self._launched is None:
-            return RunStats(None, 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+            return NOT_BEGUN
         return self._launched.run.stats()
 
     @override
@@ -67,6 +67,8 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=True)
         try:
             if not self._leftover:
+                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
+                    return self._hand_out(launched.run, record)
                 if launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 launched.consumer.finish(launched.cancel)
@@ -115,6 +117,8 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=False)
         try:
             if not self._leftover:
+                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
+                    return self._hand_out(launched.run, record)
                 if await launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 await launched.consumer.finish(launched.cancel)

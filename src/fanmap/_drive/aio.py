@@ -218,7 +218,10 @@ class Consumer:
         self._feeder.add_done_callback(self._fed)
 
     def _fed(self, task: asyncio.Task[None]) -> None:
-        self._run.fed(None if task.cancelled() else task.exception())
+        if not task.cancelled():
+            self._run.fed(task.exception())
+        else:  # by `cancel`, or a cancellation of the input's own, which must not pass for its end
+            self._run.fed(None if self._run.stopping() else asyncio.CancelledError())
 
     def cancel(self) -> None:
         """Stop stepping an async input."""
