@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -27,9 +27,9 @@ from fanmap._plan import (
     check_limits,
     is_coroutine_function,
     is_generator_function,
+    length_of,
     make_plan,
     name_of,
-    length_of,
     sync_inputs,
 )
 from fanmap._policy.adaptive import Adaptive
