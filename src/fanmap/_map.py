@@ -407,7 +407,7 @@ class _Parallel(Generic[P, R]):
         inputs: AnyInputs,
         what: str,
         new_order: Callable[[int], Order],
-        hand_out: Callable[[Run, tuple[Any, ...]], Any],
+        hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
         options: _Options,
     ) -> Results[Any]:
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -633,7 +633,7 @@ def budget_behind(function: object) -> Budget | None:
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(cast("Any", type(function._function)), "__get__", None)
+    bind: Any = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)
