@@ -96,7 +96,7 @@ async def gather_bounded(
             first: dict[int, int] = {}
             for position, place in enumerate(places):
                 first.setdefault(place, position)
-            run.positions = list(first.values())
+            run.ending.positions = list(first.values())
         if look is not None:
             run.tick = TICK
         results = await collect_awaiting(run, where, lazy_async, look)

@@ -64,13 +64,17 @@ class Brake:
         self.engaged = True  # until the first success, which proves the key
         self.outage = False
 
-    def refused(self, *, wait: float | None, kind: str, started: float, now: float, chance: float) -> Braked:
+    def refused(
+        self, *, wait: float | None, kind: str, fewer: bool, started: float, now: float, chance: float
+    ) -> Braked:
         """A call that started at `started` was refused.
 
         Args:
             wait: seconds that the server asked for; None where it named none.
             kind: of the verdict. "steep": the slope was refused, so starts are spread further; "concurrency":
                 the ceiling sees to it, and spreading would only leave slots empty.
+            fewer: the ceiling has answered this refusal, or can; only when it cannot is it a round. Calls that
+                were not refused are still being answered meanwhile, which takes longer than a refusal.
             started: when the refused call began; a crowd that was refused together is one round.
             now: the time.
             chance: uniform in [0, 1).
@@ -80,7 +84,7 @@ class Brake:
         self.engaged = True
         if self._since is None:
             self._since, self._rounds = now, 0
-        if self._rounds == 0 or started >= self._round_began:
+        if not fewer and (self._rounds == 0 or started >= self._round_began):
             self._rounds += 1
             self._round_began = now
         waited = now - self._since
