@@ -102,7 +102,7 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     done = run("demo", "--output", ".", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(done.stderr)
-    assert "README_FRENCH.md is not this demo's to overwrite" in done.stderr
+    assert "README_FRENCH.md is no simulated translation and is not overwritten" in done.stderr
     assert (tmp_path / "README_FRENCH.md").read_text(encoding="utf-8") == "Bonjour"
 
 
@@ -162,7 +162,7 @@ def test_a_real_endpoint_goes_the_ways_that_make_sense_there(server, tmp_path):
 
     again = run("demo", "--output", "out", cwd=tmp_path)
     assert again.returncode == 2
-    assert "not this demo's to overwrite" in again.stderr  # simulated over real
+    assert "is no simulated translation" in again.stderr  # simulated over real
 
 
 # The next ones in this process: a second of imports each is saved, and a leak would be a warning.
