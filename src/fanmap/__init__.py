@@ -6,15 +6,19 @@ from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, NotRun, p
 from fanmap._gather import gather_bounded
 from fanmap._map import AsyncParallelFunction, ParallelFunction, parallel_map
 from fanmap._outcome import Outcome
+from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import Rate
+from fanmap._policy.signals import Verdict
 from fanmap._results import Results
-from fanmap._types import RunStats
+from fanmap._types import RunStats, Stats
 
 __all__ = [
+    "Adaptive",
     "AsyncParallelFunction",
     "BridgeError",
     "CallTimeout",
+    "Change",
     "DeadlineExceeded",
     "Limits",
     "NotRun",
@@ -24,6 +28,8 @@ __all__ = [
     "Results",
     "Retry",
     "RunStats",
+    "Stats",
+    "Verdict",
     "gather_bounded",
     "parallel_map",
     "partial_results",

@@ -26,6 +26,7 @@ async def gather_bounded(
     *aws: Any,
     max_concurrency: int | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -42,7 +43,7 @@ async def gather_bounded(
         aws: awaitables, functions without arguments that return one, or one iterable (or async iterable)
             of either, which is consumed lazily. The same awaitable twice is awaited once.
         max_concurrency: at once; an int >= 1. None: 8, or as many as `limits` allows.
-        rpm, rate, timeout: as for `parallel_map`.
+        rpm, tpm, rate, timeout: as for `parallel_map`.
         retry: as for `parallel_map`. An awaitable cannot be awaited twice: repeats need functions.
         limits: a `Limits` to share; the first call under the same Limits inside an awaitable takes over its
             slot and its charge. None: this call alone is bounded.
@@ -58,7 +59,7 @@ async def gather_bounded(
 
     Cancellation: cancels everything that runs, and waits for it.
     """
-    run_limits = _limits(limits, max_concurrency, rpm, rate)
+    run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
     check_calls(retry, timeout)
     look = watcher(progress, "gather_bounded")
     source, places = _entries(aws)
@@ -91,6 +92,11 @@ async def gather_bounded(
             outer=current_scope.get(),
             owner=launch.owner(where),
         )
+        if places is not None:
+            first: dict[int, int] = {}
+            for position, place in enumerate(places):
+                first.setdefault(place, position)
+            run.positions = list(first.values())
         if look is not None:
             run.tick = TICK
         results = await collect_awaiting(run, where, lazy_async, look)
@@ -107,15 +113,19 @@ async def gather_bounded(
 
 
 def _limits(
-    limits: Limits | None, max_concurrency: int | None, rpm: float | None, rate: RateLike | Sequence[RateLike]
+    limits: Limits | None,
+    max_concurrency: int | None,
+    rpm: float | None,
+    tpm: float | None,
+    rate: RateLike | Sequence[RateLike],
 ) -> Limits:
     if max_concurrency is not None:
         check_count("max_concurrency", max_concurrency)
     if limits is None:
-        return Limits(max_concurrency or 8, rpm, rate)
+        return Limits(max_concurrency or 8, rpm, tpm, rate)
     check_limits(limits)
-    if rpm is not None or rate != ():
-        raise TypeError("rpm and rate belong to the Limits: give either them or limits=")
+    if rpm is not None or tpm is not None or rate != ():
+        raise TypeError("rpm, tpm and rate belong to the Limits: give either them or limits=")
     return limits
 
 
@@ -125,10 +135,16 @@ def _entries(
     """The source, and where each position given finds its result (None: a lazy source)."""
     if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
         lazy = aws[0]
+        if type(lazy) in (list, tuple):  # all there already: as if spread, so that no coroutine is left unawaited
+            return _places(cast("Sequence[Any]", lazy))
         if isinstance(lazy, AsyncIterable):
             return cast("AsyncIterable[Any]", lazy), None
         if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes)):
             return iter(cast("Iterable[Any]", lazy)), None
+    return _places(aws)
+
+
+def _places(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
     unique: dict[int, int] = {}
     entries: list[Any] = []
     places: list[int] = []
@@ -160,7 +176,11 @@ def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
 
 def _checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     def call(entry: Any) -> Any:
-        _check(entry, retry)
+        try:
+            _check(entry, retry)
+        except TypeError:
+            _discard(entry)
+            raise
         return _awaitable_of(entry)
 
     return call

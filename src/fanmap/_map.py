@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -27,10 +27,12 @@ from fanmap._plan import (
     check_limits,
     is_coroutine_function,
     is_generator_function,
+    length_of,
     make_plan,
     name_of,
     sync_inputs,
 )
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
 from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
@@ -147,7 +149,8 @@ class _Parallel(Generic[P, R]):
         options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
         look = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
-        run, where = self._prepare(order, sync_inputs(inputs, f"{self._name}.map"), options, blocking=True)
+        items = sync_inputs(inputs, f"{self._name}.map")
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=True)
         return collect_blocking(run, where, look)
 
     @overload
@@ -215,7 +218,7 @@ class _Parallel(Generic[P, R]):
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
-        run, where = self._prepare(order, items, options, blocking=False)
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=False)
         return await collect_awaiting(run, where, source, look)
 
     @overload
@@ -371,14 +374,20 @@ class _Parallel(Generic[P, R]):
     # Inside
 
     def _prepare(
-        self, order: Order, source: Sequence[Any] | Iterator[Any] | None, options: _Options, *, blocking: bool
+        self,
+        order: Order,
+        source: Sequence[Any] | Iterator[Any] | None,
+        options: _Options,
+        *,
+        total: int | None,
+        blocking: bool,
     ) -> tuple[Run, launch.Place]:
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
         run = Run(
             self._plan(where, unpack=options.unpack),
             order,
             source,
-            total=len(source) if isinstance(source, Sized) else None,
+            total=total,
             workers=self._workers(options),
             deadline=options.deadline,
             keep_failures=options.return_exceptions,
@@ -398,7 +407,7 @@ class _Parallel(Generic[P, R]):
         inputs: AnyInputs,
         what: str,
         new_order: Callable[[int], Order],
-        hand_out: Callable[[Run, tuple[Any, ...]], Any],
+        hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
         options: _Options,
     ) -> Results[Any]:
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -410,7 +419,7 @@ class _Parallel(Generic[P, R]):
                 raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
             order = new_order(_WINDOW * self._workers(options))
             items = None if source is not None else sync_inputs(inputs, what)
-            run, where = self._prepare(order, items, options, blocking=blocking)
+            run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=blocking)
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 
         return Results(what, start, hand_out, watcher(options.progress, self._name))
@@ -500,8 +509,9 @@ def parallel_map(
     function: None = None,
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -513,8 +523,9 @@ def parallel_map(  # type: ignore[overload-overlap]  # pyright: ignore[reportOve
     function: Callable[P, Coroutine[Any, Any, R]],
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -525,8 +536,9 @@ def parallel_map(
     function: Callable[P, R],
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -536,8 +548,9 @@ def parallel_map(
     function: Any = None,
     /,
     *,
-    max_concurrency: int | None = None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
     rpm: float | None = None,
+    tpm: float | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
@@ -549,14 +562,16 @@ def parallel_map(
     `@staticmethod`.
 
     Args:
-        max_concurrency: calls under way at once, direct ones included; an int >= 1. None: 8.
+        max_concurrency: calls under way at once, direct ones included: an int >= 1, an `Adaptive`, or
+            `"auto"`, which finds what the server bears. None: 8.
         rpm: calls that start in any 60 seconds; > 0. None: no such limit.
+        tpm: tokens in any 60 seconds; > 0. None: no such limit.
         rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several.
         retry: what to repeat beyond what the server refused to start: a `Retry`. None: only that, which
             needs no asking because nothing was done. False: nothing is ever sent twice.
         timeout: seconds for one attempt, queueing not counted; > 0. A `def` then runs in a thread of its
             own, which is left behind when it is late.
-        limits: a `Limits` to share; excludes `max_concurrency`, `rpm` and `rate`.
+        limits: a `Limits` to share; excludes `max_concurrency`, `rpm`, `tpm` and `rate`.
 
     Returns:
         A `ParallelFunction` or `AsyncParallelFunction`: callable as before, with `map`, `amap`, `imap`,
@@ -567,10 +582,10 @@ def parallel_map(
     """
     if limits is not None:
         check_limits(limits)
-        if max_concurrency is not None or rpm is not None or rate != ():
-            raise TypeError("max_concurrency, rpm and rate belong to the Limits: give either them or limits=")
+        if max_concurrency is not None or rpm is not None or tpm is not None or rate != ():
+            raise TypeError("max_concurrency, rpm, tpm and rate belong to the Limits: give either them or limits=")
     else:
-        limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, rate)
+        limits = Limits(8 if max_concurrency is None else max_concurrency, rpm, tpm, rate)
     check_calls(retry, timeout)
     decorator = _Decorator(Settings(limits, retry, timeout, None))
     return decorator if function is None else decorator.decorate(function)
@@ -618,7 +633,7 @@ def budget_behind(function: object) -> Budget | None:
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(cast("Any", type(function._function)), "__get__", None)
+    bind: Any = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)

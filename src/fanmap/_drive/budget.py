@@ -6,19 +6,25 @@ decision, what a refusal means `_policy.brake`'s. Bound to no event loop and to 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 from aiolimiter import AsyncLimiter
 
 from fanmap._drive import clock
+from fanmap._policy.adaptive import Adaptive, Ceiling, Change
 from fanmap._policy.admission import Admission, Ticket
 from fanmap._policy.brake import Brake, Braked
 from fanmap._policy.rate import Rate
+from fanmap._policy.signals import Verdict
+from fanmap._types import Stats, Tally
 
 
 class Seat(Ticket):
@@ -45,15 +51,17 @@ class Scope:
         ticket: its slot, to lend; None once the call has ended or has handed its slot on.
         outer: the call around it.
         spare: its slot and charge are for the first call under the same Limits inside it to take over.
+        handed_on: that call has taken them, and gives the slot back itself.
     """
 
-    __slots__ = ("budget", "outer", "spare", "ticket")
+    __slots__ = ("budget", "handed_on", "outer", "spare", "ticket")
 
-    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, *, spare: bool = False) -> None:
+    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer
         self.spare = spare
+        self.handed_on = False
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("fanmap_scope", default=None)
@@ -68,43 +76,69 @@ def enclosing(scope: Scope | None, budget: Budget) -> Scope | None:
     return None
 
 
+def counts(tally: Tally) -> dict[str, Any]:
+    """A tally as the fields of `Stats` that it fills."""
+    return {
+        "started": tally.started,
+        "done": tally.done,
+        "failed": tally.failed,
+        "attempts": tally.started - tally.refused,
+        "refused": tally.refused,
+        "waited_for_slot": tally.for_slot,
+        "waited_for_rate": tally.for_rate,
+        "waited_at_gate": tally.at_gate,
+        "waited_to_repeat": tally.to_repeat,
+        "abandoned": tally.abandoned,
+    }
+
+
 class Budget:
-    """The state behind one `Limits`: admission, the brake, and the lock around both.
+    """The state behind one `Limits`: admission, ceiling and brake, and the lock around them.
 
     Attributes:
         rates: what a call is charged to.
         limiters: users' own AsyncLimiters, awaited last by calls on an asyncio loop.
-        admission, brake: the decisions; only to be touched with the lock held, but for `quiet`, `engaged`.
+        classify: a user's own reading of an exception.
+        admission: who may start; only `quiet` and `steady` may be read without the lock.
+        history: how the ceiling moved, the last thousand times.
         random: chance, for jitter; seeded by tests.
     """
 
     __slots__ = (
-        "__weakref__", "_lock", "_max_wait", "_timed", "admission", "brake", "limiters", "max_concurrency", "random",
-        "rates",
+        "__weakref__", "_brake", "_ceiling", "_lock", "_max_wait", "_retired", "_settings", "_tallies", "_timed",
+        "_told", "admission", "classify", "history", "limiters", "max_concurrency", "random", "rates",
     )  # fmt: skip
 
     def __init__(
-        self, max_concurrency: int, rates: Sequence[Rate], limiters: Sequence[AsyncLimiter], max_wait: float
+        self,
+        max_concurrency: Adaptive,
+        rates: Sequence[Rate],
+        limiters: Sequence[AsyncLimiter],
+        max_wait: float,
+        classify: Callable[[BaseException], Verdict | None] | None,
     ) -> None:
-        self.max_concurrency = max_concurrency
+        self.max_concurrency = max_concurrency.maximum
         self.rates = rates
         self.limiters = limiters
+        self.classify = classify
         self.random = random.Random()
+        self._settings = max_concurrency
         self._max_wait = max_wait
+        self._told = False
+        self.history: deque[Change] = deque(maxlen=1000)
         self.reset()
         _all_budgets.add(self)
 
     def reset(self) -> None:
         """Nobody in line, nothing held: a new budget, or the child of a fork, where no other thread lives."""
         self._lock = threading.Lock()
-        self.admission = Admission(self.max_concurrency, self.rates)
-        self.brake = Brake(self._max_wait)
+        self._ceiling = Ceiling(self._settings)
+        self._brake = Brake(self._max_wait)
+        self.admission = Admission(self._ceiling.limit, self.rates)
         self._timed: Ticket | None = None  # the head of the line, which holds a timer
-
-    @property
-    def quiet(self) -> bool:
-        """May a worker keep its slot from item to item? Read without the lock, on purpose."""
-        return self.admission.quiet
+        self._retired = Tally()
+        self._tallies: dict[object, Tally] = {}
+        self._adjust("")
 
     def join(self, seat: Seat) -> bool:
         """Get in line; True: it may run now."""
@@ -136,20 +170,94 @@ class Budget:
             awake = self._poll(refund=refund)
         self._wake(awake, seat)
 
-    def refused(self, *, wait: float | None, started: float) -> Braked:
-        """The server refused to start a call: hold everybody as long as it says."""
+    def refused(self, verdict: Verdict, seat: Seat, started: float) -> Braked:
+        """The server refused to start a call: hold everybody as long as it says, and send fewer at once."""
+        kind, wait = verdict.kind, verdict.wait
         with self._lock:
             now = clock.now()
-            braked = self.brake.refused(wait=wait, started=started, now=now, chance=self.random.random())
+            braked = self._brake.refused(wait=wait, kind=kind, started=started, now=now, chance=self.random.random())
             if braked.gate is not None:
-                self.admission.close_gate(braked.gate)
+                self.admission.close_gate(
+                    braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait
+                )
+            # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
+            if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
+                # A slot kept from item to item was granted in a smaller crowd than it now stands in.
+                self._ceiling.refused(seat.epoch, max(seat.crowd, self.admission.in_flight()))
+            self._adjust("refused")
         return braked
 
-    def answered(self) -> None:
-        """A call succeeded: refusals are counted anew."""
-        if self.brake.engaged:
-            with self._lock:
-                self.brake.succeeded()
+    def answered(self, seat: Seat) -> None:
+        """A call succeeded, and admission is not steady."""
+        with self._lock:
+            self._brake.succeeded()
+            self._ceiling.answered(seat.epoch, seat.crowd)
+            self._adjust("answered")
+            awake = self._poll()
+        self._wake(awake, seat)
+
+    def failed(self, seat: Seat) -> None:
+        """A call that will be repeated failed: in an outage, everybody waits for one probe."""
+        with self._lock:
+            probe = self._brake.failed(clock.now(), self.random.random())
+            if probe is not None:
+                self.admission.close_gate(probe, spread=0.0, apart=math.inf)
+            self._adjust("")
+        del seat
+
+    def denied(self) -> bool:
+        """A call was refused for lack of permission: will every call be?"""
+        with self._lock:
+            return self._brake.denied()
+
+    def tell_once(self) -> bool:
+        """Has it not been said yet that a client repeats by itself?"""
+        with self._lock:
+            told, self._told = self._told, True
+        return not told
+
+    def tally_of(self, key: object) -> Tally:
+        """The counts that this key's one thread writes, from now until it is retired."""
+        tally = self._tallies.get(key)
+        return self._tallies.setdefault(key, Tally()) if tally is None else tally
+
+    def retire(self, key: object) -> None:
+        """The counts under this key are final."""
+        with self._lock:
+            tally = self._tallies.pop(key, None)
+            if tally is not None:
+                self._retired.add(tally)
+
+    def stats(self) -> Stats:
+        """Where it stands; from any thread."""
+        total = Tally()
+        with self._lock:
+            total.add(self._retired)
+            for tally in list(self._tallies.values()):
+                total.add(tally)
+            in_flight, waiting = self.admission.running(), self.admission.waiting()
+            ceiling = self.admission.limit
+        return Stats(in_flight=in_flight, waiting=waiting + total.backing_off, ceiling=ceiling, **counts(total))
+
+    def _adjust(self, why: str) -> None:
+        """After anything that ceiling or brake were told."""
+        admission, ceiling, brake = self.admission, self._ceiling, self._brake
+        before, admission.limit = admission.limit, 1 if brake.outage else ceiling.limit
+        admission.epoch = ceiling.epoch
+        admission.steady = ceiling.resting and not brake.engaged
+        if not admission.steady:
+            admission.quiet = False
+        if admission.limit != before:
+            self.history.append(Change(clock.now(), before, admission.limit, why or "outage"))
+
+    def take_over(self, scope: Scope) -> Seat | None:
+        """The slot and charge of the call around this one, if they are spare; once."""
+        with self._lock:
+            if not scope.spare:
+                return None
+            scope.spare, scope.handed_on = False, True
+            seat, scope.ticket = scope.ticket, None
+        return seat
 
     def held_only_by(self, owner: object) -> bool:
         """Is every slot held on this owner's thread, so that blocking it would block everybody?"""

@@ -7,6 +7,7 @@ function. Threads and event loops drive the same object and differ in how they w
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CoroutineType
@@ -16,8 +17,11 @@ from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
+from fanmap._drive.notices import classified, tell_of_client_retries
+from fanmap._errors import CallTimeout
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.signals import read_error
+from fanmap._policy.signals import OUTAGES, client_retries, read_error
+from fanmap._types import Tally
 
 
 class Todo:
@@ -79,15 +83,17 @@ class Caller:
         delay: seconds to wait at most, after WAIT.
         wake: wakes whoever drives this caller; any thread may call it.
         owner: the thread whose event loop makes the calls; None: threads that nobody else needs.
+        tally: what this caller's one thread counts.
     """
 
     __slots__ = (
-        "_attempts", "_calls", "_doom", "_outer", "_phase", "_refusals", "_scope", "_seat", "_until",
-        "delay", "item", "owner", "plan", "queued", "started", "wake",
+        "_asked", "_attempts", "_calls", "_doom", "_outer", "_phase", "_refusals", "_scope", "_seat", "_until",
+        "delay", "item", "owner", "plan", "queued", "started", "tally", "wake",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan, outer: Scope | None, owner: int | None) -> None:
+    def __init__(self, plan: Plan, outer: Scope | None, owner: int | None, tally_key: object) -> None:
         self.plan = plan
+        self.tally = plan.budget.tally_of(tally_key)
         self.wake: Callable[[], None] = _nobody
         self.owner = owner
         self.item: Any = None
@@ -103,6 +109,7 @@ class Caller:
         self._refusals = 0
         self._doom: Exception | None = None
         self._until = 0.0
+        self._asked = 0.0
 
     # What the driver tells
 
@@ -114,7 +121,7 @@ class Caller:
             assert seat is not None
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
-                return self._begin()
+                return self._begin(seat, clock.now())
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -122,6 +129,7 @@ class Caller:
             if remaining > 0:
                 self.delay = remaining
                 return WAIT
+            self.tally.backing_off -= 1
             return self._ask()
         if phase == DOOMED:
             doom, self._doom = self._doom, None
@@ -131,7 +139,6 @@ class Caller:
     def returned(self, value: Any) -> Todo:
         """The function returned."""
         plan = self.plan
-        now = clock.now()
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
@@ -139,14 +146,14 @@ class Caller:
                 TypeError(f"{plan.name} returned a coroutine: decorate the `async def` itself, or await it inside"),
             )
         budget = plan.budget
-        if budget.brake.engaged:
-            budget.answered()
+        if not budget.admission.steady and self._seat is not None:
+            budget.answered(self._seat)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
-            attempts = self._count()
-            verdict = attempts.returned(value, now, budget.random.random())
+            now = clock.now()
+            verdict = self._count().returned(value, now, budget.random.random())
             if isinstance(verdict, Exception):
-                return self._settle_and_deliver(value, verdict)
+                return self._settle_and_deliver(None, verdict)
             if verdict is not None and not self._too_late(now + verdict):
                 return self._back_off(now + verdict, value)
         return self._settle_and_deliver(value, None)
@@ -157,10 +164,21 @@ class Caller:
         budget, started = plan.budget, self.started
         if not isinstance(error, Exception):
             return self._settle_and_deliver(None, error)
-        verdict = read_error(error, wall=clock.wall())
+        seat = self._seat
+        assert seat is not None
+        if plan.plain and type(error) is CallTimeout:
+            self.tally.abandoned += 1
+        again = client_retries(error)
+        if again:
+            self._calls += again
+            if budget.tell_once():
+                tell_of_client_retries(plan.name)
+        verdict = None if budget.classify is None else classified(budget.classify, error)
+        verdict = verdict or read_error(error, wall=clock.wall())
         if verdict.refused_to_start:
             self._refusals += 1
-            braked = budget.refused(wait=verdict.wait, started=started)
+            self.tally.refused += 1
+            braked = budget.refused(verdict, seat, started)
             if braked.exhausted:
                 return self._settle_and_deliver(None, error, stop=True)
             if plan.retry is not False and self._repeatable():
@@ -169,10 +187,14 @@ class Caller:
                 if attempts.refused(now, braked.rejoin) and not self._too_late(braked.rejoin):
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
-        if verdict.kind == "spent":
+        if verdict.kind == "wrong" and verdict.wait is not None:
+            budget.refused(verdict, seat, started)  # x-should-retry: false is about this item, the wait about all
+        if verdict.kind == "spent" or (verdict.kind == "refused" and budget.denied()):
             return self._settle_and_deliver(None, error, stop=True)
         if plan.retry and self._repeatable():
-            delay = self._count().failed(error, verdict, now, budget.random.random())
+            if verdict.kind in OUTAGES:
+                budget.failed(seat)
+            delay = self._count().failed(error, verdict, now, budget.random.random(), beneath=again)
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
@@ -185,6 +207,8 @@ class Caller:
 
     def quit(self) -> None:
         """Out of everything, whatever the state; idempotent."""
+        if self._phase == BACK_OFF:
+            self.tally.backing_off -= 1
         self._phase = DONE
         try:
             self._release()
@@ -217,8 +241,8 @@ class Caller:
         self._calls = self._refusals = 0
         seat = self._seat
         if seat is not None:
-            if self.plan.budget.quiet and seat.lent_to is None:
-                return self._begin()
+            if self.plan.budget.admission.quiet and seat.lent_to is None:
+                return self._begin(seat, self.queued)
             self._release()
         return self._ask()
 
@@ -226,10 +250,9 @@ class Caller:
         plan = self.plan
         budget = plan.budget
         around = None if self._outer is None else enclosing(self._outer, budget)
-        if around is not None and around.spare:
-            around.spare = False
-            self._seat, around.ticket = around.ticket, None
-            return self._begin()
+        if around is not None and around.spare and (taken := budget.take_over(around)) is not None:
+            self._seat, self._phase = taken, NEW
+            return self._begin(taken, clock.now())
         try:
             costs = self._costs() if budget.rates else None
         except Exception as error:
@@ -239,22 +262,31 @@ class Caller:
         seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
         self._seat = seat
         self._phase = IN_LINE
+        self._asked = clock.now()
         if budget.join(seat):
-            return self._begin()
+            return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
 
-    def _begin(self) -> Todo:
-        seat = self._seat
-        assert seat is not None
+    def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
-        scope = self._scope = Scope(self.plan.budget, seat, self._outer)
-        scope.spare = self.plan.spare
+        plan, tally = self.plan, self.tally
+        scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
-        self.started = clock.now()
+        tally.started += 1
+        if self._phase == IN_LINE:
+            self._count_wait(tally, seat, now)
+        self.started = now
         self._calls += 1
         self._phase = CALLING
         return CALL
+
+    def _count_wait(self, tally: Tally, seat: Seat, now: float) -> None:
+        slotted = max(seat.slotted, self._asked)
+        tally.for_slot += slotted - self._asked
+        at_gate = max(0.0, min(self.plan.budget.admission.opens_at(), now) - slotted)
+        tally.at_gate += at_gate
+        tally.for_rate += max(0.0, now - slotted - at_gate)
 
     def _back_off(self, until: float, value: Any = None) -> Todo:
         """A call in back-off holds no slot."""
@@ -262,27 +294,32 @@ class Caller:
         now = clock.now()
         self._phase, self._until = BACK_OFF, until
         self.delay = max(0.0, until - now)
+        tally = self.tally
+        tally.backing_off += 1
+        tally.to_repeat += self.delay
         return WAIT
 
     def _settle_and_deliver(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo:
+        tally = self.tally
+        tally.done += 1
+        if error is not None:
+            tally.failed += 1
         seat, scope = self._seat, self._scope
-        if scope is not None:
-            if scope.ticket is None:  # handed on to the first call inside
-                self._seat = seat = None
-            scope.ticket = None
-            self._scope = None
-        if seat is not None and (seat.grants or not self.plan.budget.quiet):
+        if seat is not None and (
+            seat.grants or not self.plan.budget.admission.quiet or (scope is not None and scope.handed_on)
+        ):
             self._release(value if error is None else None)
+        elif scope is not None:
+            scope.ticket = self._scope = None
         return self._deliver(value, error, stop=stop)
 
     def _release(self, value: Any = None) -> None:
+        """Give the slot back, unless the first call inside has taken it; once more, if Ctrl-C came between."""
         scope, seat = self._scope, self._seat
-        if scope is not None:
-            if scope.ticket is None:
-                seat = None
-            scope.ticket = None
-        if seat is not None:
+        if seat is not None and (scope is None or not scope.handed_on):
             self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
+        if scope is not None:
+            scope.ticket = None
         self._scope = self._seat = None
 
     def _repeatable(self) -> bool:
@@ -307,14 +344,15 @@ class Caller:
         """What the reply says it took; None where it does not tell (the estimate stands)."""
         took: list[float | None] = []
         for rate in self.plan.budget.rates:
-            used: Any = None
+            used: float | None = None
             if rate.usage is not None:
                 try:
-                    used = rate.usage(value)
+                    said: Any = rate.usage(value)
+                    if math.isfinite(said) and said >= 0:
+                        used = float(said)
                 except Exception:  # a paid answer is worth more than its accounting
                     used = None
-            valid = isinstance(used, (int, float)) and math.isfinite(used) and used >= 0
-            took.append(float(used) if valid else None)
+            took.append(used)
         return took
 
 
@@ -324,7 +362,7 @@ class Single(Caller):
     __slots__ = ("_args", "_kwargs", "error", "value")
 
     def __init__(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], owner: int | None) -> None:
-        super().__init__(plan, current_scope.get(), owner)
+        super().__init__(plan, current_scope.get(), owner, threading.get_ident())
         self.item = (args, kwargs)
         self.value: Any = None
         self.error: BaseException | None = None
@@ -358,7 +396,7 @@ class Block(Caller):
     __slots__ = ()
 
     def __init__(self, plan: Plan, owner: int | None) -> None:
-        super().__init__(plan, current_scope.get(), owner)
+        super().__init__(plan, current_scope.get(), owner, threading.get_ident())
 
     @override
     def step(self) -> Todo:

@@ -1,30 +1,72 @@
-"""The only reader of time.
+"""The only reader of time, and where threads wait for it to pass.
 
-Everything that measures or waits asks `now()`; virtual time replaces the one function behind it
-with `install`. Seconds, monotonic, the same clock for threads and for every event loop.
+Everything that measures or waits asks `now()`; virtual time replaces the one function behind it with
+`install`, and the world in which threads start, wait and sleep with `enter`. Seconds, monotonic, the same
+clock for threads and for every event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-_source: Callable[[], float] = time.monotonic
-
-
-def now() -> float:
-    """Seconds of one monotonic clock."""
-    return _source()
+now: Callable[[], float] = time.monotonic
+"""Seconds of one monotonic clock. Always called as `clock.now()`, so that `install` is seen everywhere."""
 
 
 def install(source: Callable[[], float] | None) -> Callable[[], float]:
     """Replace the source of time (None: the real clock) and return the one it replaces."""
-    global _source
-    previous = _source
-    _source = source or time.monotonic
+    global now
+    previous, now = now, source or time.monotonic
     return previous
 
 
 def wall() -> float:
     """Seconds since the epoch, for a Retry-After that is a date."""
     return time.time()
+
+
+class Lock(Protocol):
+    """As much of `threading.Lock` as a thread needs to wait on one and be woken."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+
+
+class World(Protocol):
+    """Where threads start, wait and sleep."""
+
+    def sleep(self, seconds: float) -> None: ...
+    def new_lock(self) -> Lock: ...
+    def new_event_loop(self) -> asyncio.AbstractEventLoop: ...
+    def start_thread(self, main: Callable[[], None], name: str) -> threading.Thread: ...
+
+
+class Real:
+    """The world outside of tests."""
+
+    new_lock = staticmethod(threading.Lock)
+    new_event_loop = staticmethod(asyncio.new_event_loop)
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+        time.sleep(seconds)
+
+    def start_thread(self, main: Callable[[], None], name: str) -> threading.Thread:
+        """Start a daemon."""
+        thread = threading.Thread(target=main, name=name, daemon=True)
+        thread.start()
+        return thread
+
+
+world: World = Real()
+
+
+def enter(other: World) -> World:
+    """Replace the world and return the one it replaces."""
+    global world
+    previous, world = world, other
+    return previous

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiolimiter import AsyncLimiter
 from typing_extensions import override
@@ -14,7 +14,11 @@ from typing_extensions import override
 from fanmap._drive import aio, loops, threads
 from fanmap._drive.budget import Budget
 from fanmap._drive.calls import Block, Plan
+from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.rate import Rate, check_positive
+from fanmap._policy.signals import Verdict
+from fanmap._policy.tokens import estimate_tokens, read_usage
+from fanmap._types import Stats
 
 RateLike = Rate | AsyncLimiter
 
@@ -28,13 +32,29 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def _check_rates(rpm: float | None, rate: RateLike | Sequence[RateLike]) -> tuple[list[Rate], list[AsyncLimiter]]:
-    given: list[Any] = [rate] if isinstance(rate, (Rate, AsyncLimiter)) else list(rate)
+def _check_concurrency(value: object) -> Adaptive:
+    if isinstance(value, Adaptive):
+        return value
+    if value == "auto":
+        return Adaptive()
+    if isinstance(value, str):
+        raise ValueError(f'max_concurrency must be an int >= 1, "auto" or an Adaptive, got {value!r}')
+    most = check_count("max_concurrency", value)
+    return Adaptive(start=most, minimum=1, maximum=most)
+
+
+def _check_rates(
+    rpm: float | None, tpm: float | None, rate: RateLike | Sequence[RateLike]
+) -> tuple[list[Rate], list[AsyncLimiter]]:
+    given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
     if rpm is not None:
         check_positive("rpm", rpm)
         rates.append(Rate(rpm, 60.0))
+    if tpm is not None:
+        check_positive("tpm", tpm)
+        rates.append(Rate(tpm, 60.0, cost=tokens_of_call, usage=read_usage))
     for one in given:
         if isinstance(one, Rate):
             rates.append(one)
@@ -52,11 +72,16 @@ class Limits:
     made under it: runs, direct calls of a decorated function, and `with limits:` (or `async with`) blocks.
 
     Args:
-        max_concurrency: calls under way at once; an int >= 1.
+        max_concurrency: calls under way at once: an int >= 1, a ceiling that refusals lower for a while;
+            an `Adaptive`, which finds what the server bears; `"auto"`, which is `Adaptive()`.
         rpm: calls that start in any 60 seconds; > 0; None: no such limit. Short for `rate=Rate(rpm)`.
+        tpm: tokens in any 60 seconds; > 0; None: no such limit. A call is charged about a token for four
+            characters of its arguments, plus `max_tokens` where given, and settled with the usage in its
+            result; a function that returns text keeps the estimate.
         rate: a `Rate`, an `aiolimiter.AsyncLimiter` (asyncio only, see the docs), or several.
         max_wait: seconds that a server may keep everybody from working, by one wait or by refusals without
             a success between, before a run stops; > 0. A wait is never shortened.
+        classify: `classify(exception)` is your own reading of a failure: a `Verdict`, or None for ours.
 
     Raises:
         ValueError, TypeError: a setting out of its bounds, when it is made.
@@ -68,23 +93,37 @@ class Limits:
 
     def __init__(
         self,
-        max_concurrency: int = 8,
+        max_concurrency: int | Literal["auto"] | Adaptive = 8,
         rpm: float | None = None,
+        tpm: float | None = None,
         rate: RateLike | Sequence[RateLike] = (),
         *,
         max_wait: float = 300.0,
+        classify: Callable[[BaseException], Verdict | None] | None = None,
     ) -> None:
-        check_count("max_concurrency", max_concurrency)
+        concurrency = _check_concurrency(max_concurrency)
         check_positive("max_wait", max_wait)
-        rates, limiters = _check_rates(rpm, rate)
+        rates, limiters = _check_rates(rpm, tpm, rate)
+        if classify is not None and not callable(classify):
+            raise TypeError(f"classify must be callable or None, got {classify!r}")
         self._max_wait = max_wait
-        self._budget = Budget(max_concurrency, rates, limiters, max_wait)
+        self._budget = Budget(concurrency, rates, limiters, max_wait, classify)
         self._blocks: ContextVar[tuple[Block, ...]] = ContextVar("fanmap_blocks", default=())
 
     @property
     def max_concurrency(self) -> int:
-        """Calls under way at once."""
+        """Calls under way at once, at most; `stats.ceiling` has the number of this moment."""
         return self._budget.max_concurrency
+
+    @property
+    def stats(self) -> Stats:
+        """Where it stands, over everything that ran under it; at any time, from any thread."""
+        return self._budget.stats()
+
+    @property
+    def history(self) -> list[Change]:
+        """How the ceiling moved: (time, before, after, why), the last thousand times."""
+        return list(self._budget.history)
 
     @override
     def __repr__(self) -> str:
@@ -151,6 +190,11 @@ def asyncio_only(limiters: Sequence[AsyncLimiter]) -> str:
         "an aiolimiter.AsyncLimiter belongs to one asyncio loop and cannot hold threads or trio back: "
         f"write Rate({one.max_rate:g}, {one.time_period:g})"
     )
+
+
+def tokens_of_call(*args: Any, **kwargs: Any) -> float:
+    """The tokens that a call is charged before it runs: a rate's `cost`."""
+    return estimate_tokens(args, kwargs)
 
 
 def _unused(item: Any) -> Any:  # pragma: no cover (a block calls nothing)

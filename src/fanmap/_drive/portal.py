@@ -10,9 +10,10 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from fanmap._drive import threads
+from fanmap._drive import clock, threads
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -24,10 +25,21 @@ def loop() -> asyncio.AbstractEventLoop:
     global _loop, _thread
     with _lock:
         if _loop is None or _thread is None or not _thread.is_alive():
-            _loop = asyncio.new_event_loop()
-            _thread = threading.Thread(target=_main, args=(_loop,), name="fanmap-loop", daemon=True)
-            _thread.start()
+            _loop = clock.world.new_event_loop()
+            _thread = clock.world.start_thread(partial(_main, _loop), "fanmap-loop")
         return _loop
+
+
+Place = tuple[asyncio.AbstractEventLoop | None, threading.Thread | None]
+
+
+def use(place: Place) -> Place:
+    """Have the background loop there (None: start one when first asked for); returns where it was."""
+    global _loop, _thread
+    with _lock:
+        previous = _loop, _thread
+        _loop, _thread = place
+    return previous
 
 
 def thread_id() -> int:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.budget import Scope
+from fanmap._drive.budget import Scope, counts
 from fanmap._drive.calls import BACK_OFF, CALLING, END, IN_LINE, NEW, WAIT, Caller, Plan, Todo
 from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
 from fanmap._policy.order import Order
-from fanmap._types import RunStats
+from fanmap._types import RunStats, Tally
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
@@ -53,7 +53,7 @@ class Worker(Caller):
     __slots__ = ("index", "report", "run")
 
     def __init__(self, run: Run) -> None:
-        super().__init__(run.plan, run.outer, run.owner)
+        super().__init__(run.plan, run.outer, run.owner, self)
         self.run = run
         self.index = -1
         # What the last item came to, for the next context to report; see the drivers.
@@ -92,6 +92,8 @@ class Worker(Caller):
         discard = self.plan.discard
         if discard is not None and self._calls == 0 and self._phase == IN_LINE:
             discard(self.item)
+        if self._phase == BACK_OFF:
+            self.tally.backing_off -= 1
         self._release()
         self._phase = NEW
 
@@ -112,11 +114,12 @@ class Worker(Caller):
         self._phase = NEW
         run = self.run
         if error is None:
-            return self._next(run.hand_in(self, value, None))
+            todo = run.hand_in(self, value, None)
+            return self._start_item() if todo is None else self._next(todo)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
-        elif isinstance(error, StopIteration):
-            stopped = RuntimeError(f"{self.plan.name} raised StopIteration")
+        elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
+            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
             stopped.__cause__ = error
             error = stopped
         try:
@@ -177,7 +180,7 @@ class Run:
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
-        self.abandoned = 0
+        self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
         self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
         self._iterator: Iterator[Any] | None = None if self._items is not None else source  # type: ignore[assignment]
@@ -197,8 +200,7 @@ class Run:
         self._reason: BaseException | None = None
         self._interrupt: BaseException | None = None
         self._interrupted: frozenset[int] = frozenset()
-        self._attempts = 0
-        self._refused = 0
+        self._tally = Tally()  # of workers that are no more
         self._crew: Crew
         self._consumer: Waiter
         self._feeder: Waiter | None = None
@@ -211,7 +213,7 @@ class Run:
         items = self._items
         if items is None:
             return
-        for _ in range(min(self.max_workers, len(items))):
+        for _ in range(min(self.max_workers, len(items), self.plan.budget.admission.limit + 1)):
             self._spawn()
 
     def attach_feeder(self, feeder: Waiter) -> None:
@@ -221,10 +223,10 @@ class Run:
     def fed(self, error: BaseException | None) -> None:
         """The feeder task has ended, and closed its input."""
         self._feeder = None
-        if isinstance(error, Exception) or error is None:
-            self.end_input(error)
-        else:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.interrupt(error)
+        else:
+            self.end_input(error)
 
     # For workers
 
@@ -239,25 +241,28 @@ class Run:
         ended = clock.now()
         rouse: Sequence[Worker] = ()
         wake = False
+        order, workers = self.order, self._workers
+        record = (worker.index, value, error, worker.attempts, worker.queued, worker.started, ended)
         with self._lock:
-            order = self.order
-            self._attempts += worker.attempts
-            self._refused += worker.refusals
             if not self._closed:
-                order.end((worker.index, value, error, worker.attempts, worker.queued, worker.started, ended))
+                order.end(record)
                 if error is not None:
                     if stop and not order.stop_on_failure:
                         self._stop(error, drain=True)
                     if self._stopping or order.cut is not None:
-                        rouse, self._idle = tuple(self._workers), []
+                        rouse, self._idle = tuple(workers), []
                         wake = True
                 wake = wake or (self._inside and order.has_leaving())
             worker.queued = ended
             todo = self._take(worker)
+            # With a ceiling that grows, workers are hired as it does.
+            hire = len(workers) < self.max_workers and len(workers) <= self.plan.budget.admission.limit
         if rouse:
             self._crew.rouse([other for other in rouse if other is not worker])
         if wake:
-            self._consumer.wake()
+            self._wake_consumer()
+        if hire:
+            self._grow()
         return self._pull(worker) if todo is FEED else todo
 
     def may_start(self, index: int) -> bool:
@@ -267,10 +272,13 @@ class Run:
     def left(self, worker: Worker) -> None:
         """A worker is no more."""
         with self._lock:
-            self._workers.discard(worker)
+            if worker in self._workers:
+                self._workers.discard(worker)
+                self._tally.add(worker.tally)
+                self.plan.budget.retire(worker)
             last = not self._workers
         if last:
-            self._consumer.wake()
+            self._wake_consumer()
 
     def interrupt(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit came out of an item: the run ends with it."""
@@ -320,7 +328,9 @@ class Run:
             item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self.end_input(error)
         else:
             self.push(item)
@@ -345,7 +355,7 @@ class Run:
             self._input_error = error
             rouse, self._idle = self._idle, []
         self._crew.rouse(rouse)
-        self._consumer.wake()
+        self._wake_consumer()
 
     def wants_input(self) -> bool:
         """May a feeder task step the input now?"""
@@ -354,13 +364,19 @@ class Run:
 
     def leaving(self) -> tuple[Any, ...]:
         """The record that may leave (after READY)."""
-        rouse: list[Worker] = []
         with self._lock:
-            self._fed = False
-            record = self.order.leaving()
-            assert record is not None
-            if self._idle and self.order.refill():
-                rouse, self._idle = self._idle, []
+            record, rouse = self._leave()
+        if rouse:
+            self._crew.rouse(rouse)
+        assert record is not None
+        return record
+
+    def leaving_now(self) -> tuple[Any, ...] | None:
+        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
+        if self._items is None or self.deadline is not None or self._stopping:
+            return None
+        with self._lock:
+            record, rouse = self._leave()
         if rouse:
             self._crew.rouse(rouse)
         return record
@@ -381,9 +397,8 @@ class Run:
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        if isinstance(iterator, Generator):  # not a file, which is its owner's to close
+            iterator.close()
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
@@ -423,7 +438,8 @@ class Run:
 
     def blame(self, index: int, error: BaseException) -> None:
         """Raise an item's failure, with a note that names the item."""
-        note_item(error, f"fanmap: item {index} of {self.plan.name}")
+        position = index if self.positions is None else self.positions[index]
+        note_item(error, f"fanmap: item {position} of {self.plan.name}")
         try:
             self._raise(error)
         finally:
@@ -441,20 +457,21 @@ class Run:
 
     def stats(self) -> RunStats:
         """Where it stands; from any thread."""
+        total = Tally()
         with self._lock:
-            workers = list(self._workers)
-            order = self.order
+            order, workers = self.order, list(self._workers)
+            total.add(self._tally)
+            for worker in workers:
+                total.add(worker.tally)
+            total.done, total.failed = order.ended, order.failed
             return RunStats(
-                total=self.total,
-                taken=order.taken,
                 in_flight=sum(worker.calling() for worker in workers),
                 waiting=sum(worker.waiting() for worker in workers) + len(self._read_ahead),
-                done=order.ended,
-                failed=order.failed,
-                attempts=self._attempts,
-                refused=self._refused,
-                abandoned=self.abandoned,
+                ceiling=min(self.max_workers, self.plan.budget.admission.limit),
+                total=self.total,
+                taken=order.taken,
                 seconds=clock.now() - self.began,
+                **counts(total),
             )
 
     # Inside; those without "grow" and "pull" in their name want the lock held
@@ -474,16 +491,26 @@ class Run:
         elif self._read_ahead:
             worker.index, worker.item, worker.queued = self._read_ahead.popleft()
             if self._inside and not self._input_over and len(self._read_ahead) == self._capacity // 2:
-                self._consumer.wake()
+                self._wake_consumer()
             return None
         elif self._input_over:
             return END
         elif self._iterator is not None and self._crew.in_callers_loop and self._inside and order.may_take():
             return FEED
         elif self._inside:
-            self._consumer.wake()
+            self._wake_consumer()
         self._idle.append(worker)
         return WAIT
+
+    def _leave(self) -> tuple[tuple[Any, ...] | None, Sequence[Worker]]:
+        record = self.order.leaving()
+        rouse: list[Worker] = []
+        if record is not None:
+            self._fed = False
+            self._inside = False
+            if self._idle and self.order.refill():
+                rouse, self._idle = self._idle, rouse
+        return record, rouse
 
     def _poll(self) -> Todo:
         order = self.order
@@ -495,10 +522,13 @@ class Run:
             return FEED
         if ready:
             return READY
-        over = self._input_over and not self._read_ahead and (self._items is None or order.taken >= len(self._items))
+        over = self._input_over and not self._read_ahead and not self._more_items()
         if not self._workers and (over or order.cut is not None or self._stopping):
             return END
         return WAIT
+
+    def _more_items(self) -> bool:
+        return self._items is not None and self.order.taken < len(self._items)
 
     def _may_feed(self) -> bool:
         return (
@@ -516,7 +546,10 @@ class Run:
         except StopIteration:
             self.end_input(None)
             return END
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt(error)
+            return END
+        except BaseException as error:
             self.end_input(error)
             return END
         with self._lock:
@@ -524,6 +557,12 @@ class Run:
         worker.queued = clock.now()
         self._grow()
         return None
+
+    def _wake_consumer(self) -> None:
+        try:
+            self._consumer.wake()
+        except RuntimeError:  # its loop is closed: a call that was left behind has ended
+            pass
 
     def _grow(self) -> None:
         """One more worker, where there may be work for it."""
@@ -533,7 +572,8 @@ class Run:
                 and not self._idle
                 and not self._stopping
                 and self.order.cut is None
-                and (bool(self._read_ahead) or not self._input_over)
+                and len(self._workers) <= self.plan.budget.admission.limit
+                and (bool(self._read_ahead) or not self._input_over or self._more_items())
             )
         if wanted:
             self._spawn()
@@ -566,7 +606,7 @@ class Run:
     def _fill(self, reason: BaseException) -> None:
         """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
         order, now = self.order, clock.now()
-        for _ in range(order.taken, 0 if self._items is None else len(self._items)):
+        for _ in range(order.taken, self.total or 0):
             order.take()
         late = isinstance(reason, DeadlineExceeded)
         for index in order.missing():

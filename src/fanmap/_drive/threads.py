@@ -32,7 +32,7 @@ class Waiter:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = clock.world.new_lock()
         self._lock.acquire()
 
     def wait(self, seconds: float | None) -> None:
@@ -50,31 +50,33 @@ class Waiter:
 class _Thread:
     """A warm thread: runs one job after the other, waits a while, ends."""
 
-    __slots__ = ("job", "waiter")
+    __slots__ = ("job", "pool", "waiter")
 
-    def __init__(self, job: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, job: Callable[[], None]) -> None:
+        self.pool = pool
         self.job: Callable[[], None] | None = job
         self.waiter = Waiter()
 
     def main(self) -> None:
+        pool = self.pool
         while True:
             job, self.job = self.job, None
             if job is not None:
                 job()
                 del job
-                with _pool.lock:
-                    _pool.idle.append(self)
+                with pool.lock:
+                    pool.idle.append(self)
             self.waiter.wait(_KEEP_WARM)
             if self.job is None:
-                with _pool.lock:
+                with pool.lock:
                     if self.job is None:
-                        if self in _pool.idle:
-                            _pool.idle.remove(self)
+                        if self in pool.idle:
+                            pool.idle.remove(self)
                         return
 
 
-class _Pool:
-    """The warm threads of this process."""
+class Pool:
+    """The warm threads of this process (or of one stretch of virtual time)."""
 
     def __init__(self) -> None:
         self.reset()
@@ -91,13 +93,21 @@ class _Pool:
                 thread.job = job
                 thread.waiter.wake()
                 return
-        thread = _Thread(job)
-        threading.Thread(target=thread.main, name="fanmap-worker", daemon=True).start()
+        clock.world.start_thread(_Thread(self, job).main, "fanmap-worker")
 
 
-_pool = _Pool()
+_pool = Pool()
+
+
+def use(pool: Pool) -> Pool:
+    """Run everything in the threads of this pool from now on; returns the one it replaces."""
+    global _pool
+    previous, _pool = _pool, pool
+    return previous
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.reset)
+    os.register_at_fork(after_in_child=lambda: _pool.reset())
 
 
 class Crew:
@@ -133,6 +143,8 @@ def _work(worker: Worker, waiter: Waiter, context: contextvars.Context) -> None:
         # Once more in a fresh context whenever an item left a context variable set.
         while context.copy().run(_pull, worker, waiter):
             pass
+    except BaseException as error:  # a user's strategy, or ours: an item's exceptions never get here
+        worker.run.interrupt(error)
     finally:
         worker.quit()
         worker.run.left(worker)
@@ -145,19 +157,26 @@ def _pull(worker: Worker, waiter: Waiter) -> bool:
     while todo is not END:
         if todo is CALL:
             before = copy_context()
+            value: Any = None
+            failure: BaseException | None = None
             try:
                 value = call(worker.item)
             except BaseException as error:
-                if copy_context() != before:
-                    worker.report = (None, error)
-                    return True
-                todo = worker.raised(error)
-            else:
-                if copy_context() != before:
-                    worker.report = (value, None)
-                    return True
+                failure = error
+            try:
+                changed = copy_context() != before
+            except Exception:  # a value that cannot be compared
+                changed = True
+            if changed:
+                worker.report = (value, failure)
+                failure = None  # or this frame would be in a cycle with its traceback
+                return True
+            if failure is None:
                 todo = worker.returned(value)
-                del value
+                value = None
+            else:
+                todo = worker.raised(failure)
+                failure = None
         elif todo is AGAIN:
             todo = worker.step()
         else:

@@ -18,8 +18,8 @@ from itertools import islice
 
 from fanmap._policy.rate import Bucket, Grant, Rate
 
-_SPREAD = 1.0  # seconds over which one set of starts is spread after the gate has opened
-_GUARD = 1.0  # seconds after which the next in line looks by itself: its head's loop may be gone
+# Seconds after which the next in line looks by itself, as its head's loop may be gone; None: never.
+guard: float | None = 1.0
 
 
 class Ticket:
@@ -31,9 +31,14 @@ class Ticket:
         granted: it may run (and has not left).
         started: the call was really made, so that its charges stand; set by whoever makes it.
         owner: the identity of whatever runs it, for `held_only_by`; None: nothing that can be blocked.
+        crowd, epoch: slots in use and the ceiling's epoch when it was granted.
+        slotted: when it got its slot.
     """
 
-    __slots__ = ("children", "costs", "granted", "grants", "lender", "lent_to", "owner", "parent", "started")
+    __slots__ = (
+        "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
+        "slotted", "started",
+    )  # fmt: skip
 
     def __init__(
         self, costs: Sequence[float] | None = None, parent: Ticket | None = None, owner: object = None
@@ -43,6 +48,9 @@ class Ticket:
         self.owner = owner
         self.granted = False
         self.started = False
+        self.crowd = 0
+        self.epoch = 0
+        self.slotted = 0.0
         self.grants: Sequence[Grant] = ()
         self.lender: Ticket | None = None  # whose slot this one runs on
         self.lent_to: Ticket | None = None  # who runs on this one's slot
@@ -53,12 +61,15 @@ class Admission:
     """The slots, the gate and the rates of one Limits.
 
     Attributes:
-        limit: slots.
-        quiet: nothing waits, no rate, no gate: a worker may keep its slot from item to item.
+        limit: slots; whoever changes it polls.
+        epoch: of the ceiling; tickets remember the one in which they were granted.
+        steady: answers change nothing, and need not be reported.
+        quiet: steady, and nothing waits, no rate, no gate: a worker may keep its slot from item to item.
     """
 
     __slots__ = (
-        "_buckets", "_gate", "_last_start", "_rate_line", "_seats", "_slot_line", "_spread_until", "limit", "quiet",
+        "_apart", "_buckets", "_gate", "_last_start", "_rate_line", "_seats", "_slot_line", "_spread", "epoch",
+        "limit", "quiet", "steady",
     )  # fmt: skip
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
@@ -68,8 +79,11 @@ class Admission:
         self._slot_line: OrderedDict[Ticket, None] = OrderedDict()
         self._rate_line: OrderedDict[Ticket, None] = OrderedDict()
         self._gate = -math.inf
-        self._spread_until = -math.inf
+        self._apart = math.inf
+        self._spread = 0.0  # seconds after the gate over which one set of starts is spread
         self._last_start = -math.inf
+        self.epoch = 0
+        self.steady = True
         self.quiet = not self._buckets
 
     # What a driver asks for
@@ -95,6 +109,7 @@ class Admission:
             ticket, _ = slot_line.popitem(last=False)
             self._forget_child(ticket)
             seats.add(ticket)
+            ticket.slotted = now
             rate_line[ticket] = None
         started: list[Ticket] = []
         while rate_line:
@@ -143,10 +158,14 @@ class Admission:
             bucket.settle(grant, took)
         ticket.grants = ()
 
-    def close_gate(self, until: float) -> None:
-        """Nothing starts before `until`; an earlier promise is never shortened."""
+    def close_gate(self, until: float, *, spread: float, apart: float) -> None:
+        """Nothing starts before `until`; an earlier promise is never shortened.
+
+        Then one set of starts is spread over `spread` seconds, no further apart than `apart`: who names a
+        wait of 10 ms serves a call each 10 ms.
+        """
         self._gate = max(self._gate, until)
-        self._spread_until = self._gate + _SPREAD
+        self._spread, self._apart = spread, apart
         self.quiet = False
 
     # What a driver looks at
@@ -161,7 +180,7 @@ class Admission:
         if first_two and first_two[0] is ticket:
             return max(0.0, self._start_time(ticket, now) - now)
         if ticket in first_two or next(iter(self._slot_line), None) is ticket:
-            return _GUARD
+            return guard
         return None
 
     def head(self) -> Ticket | None:
@@ -180,6 +199,10 @@ class Admission:
         """Slots in use."""
         return len(self._seats)
 
+    def running(self) -> int:
+        """Calls under way: slots in use, but for those whose call still waits for the gate or a rate."""
+        return len(self._seats) - len(self._rate_line)
+
     def waiting(self) -> int:
         """Calls in either line."""
         return len(self._slot_line) + len(self._rate_line)
@@ -188,14 +211,15 @@ class Admission:
 
     def _start_time(self, ticket: Ticket, now: float) -> float:
         at = max(now, self._gate)
-        if at < self._spread_until and self._last_start >= self._gate:
-            at = max(at, self._last_start + _SPREAD / self.limit)
+        if at < self._gate + self._spread and self._last_start >= self._gate:
+            at = max(at, self._last_start + min(self._spread / self.limit, self._apart))
         for place, bucket in enumerate(self._buckets):
             at = max(at, bucket.earliest(now, 1.0 if ticket.costs is None else ticket.costs[place]))
         return at
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.granted = True
+        ticket.crowd, ticket.epoch = len(self._seats), self.epoch
         self._last_start = now
         if self._buckets:
             costs = ticket.costs
@@ -223,6 +247,10 @@ class Admission:
             ticket.parent.children.pop(ticket, None)
 
     def _set_quiet(self, now: float = -math.inf) -> None:
-        self.quiet = not (
-            self._buckets or self._slot_line or self._rate_line or (self._spread_until > now and self._gate > -math.inf)
+        self.quiet = (
+            self.steady
+            and not self._buckets
+            and not self._slot_line
+            and not self._rate_line
+            and (now >= self._gate + self._spread or self._gate == -math.inf)
         )

@@ -1,8 +1,8 @@
-"""What a refusal does to everybody under the same Limits.
+"""What refusals and outages do to everybody under the same Limits.
 
-One call that is told to wait holds all the others for exactly as long: the gate. Refusals that name no
-wait are counted in rounds; from the second round without a success the gate closes by itself. Pure: told
-`now` and chance.
+One call that is told to wait holds all the others for exactly as long: the gate. Refusals that name no wait
+are counted in rounds; from the second round without a success the gate closes by itself. Failures in a row
+that a repeat might mend are an outage: everybody parks behind one probe. Pure: told `now` and chance.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _LONGEST_ROUND = 60.0  # seconds a gate that nobody asked for stays closed at most
+_SPREAD = 1.0  # seconds over which starts are spread after the gate has opened
+_STEEP_SPREAD = 10.0  # the same where it was the slope that was refused
+_OUTAGE = 8  # failures in a row, and first calls denied, that are no accident
+_LONGEST_PROBE = 8.0  # seconds between probes at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,60 +22,98 @@ class Braked:
 
     Attributes:
         gate: nothing starts before this time; None: the gate stays as it is.
+        spread: seconds over which starts are spread after the gate.
         rejoin: when the refused call asks again.
         exhausted: the server has kept everybody waiting for longer than `max_wait`: stop the run.
     """
 
     gate: float | None
+    spread: float
     rejoin: float
     exhausted: bool
 
 
 class Brake:
-    """The refusals of one Limits since its last success.
+    """The refusals and failures of one Limits since its last success.
 
     Attributes:
-        engaged: at least one refusal since the last success; a caller that succeeds looks here first.
+        engaged: something to be told of a success; a caller that succeeds looks here first.
+        outage: everybody waits for one probe.
     """
 
-    __slots__ = ("_max_wait", "_round_began", "_rounds", "_since", "engaged")
+    __slots__ = (
+        "_denied",
+        "_failures",
+        "_max_wait",
+        "_proven",
+        "_round_began",
+        "_rounds",
+        "_since",
+        "engaged",
+        "outage",
+    )
 
     def __init__(self, max_wait: float) -> None:
         self._max_wait = max_wait
-        self.engaged = False
-        self._since = 0.0
+        self._since: float | None = None  # the first refusal since the last success
         self._rounds = 0
         self._round_began = 0.0
+        self._failures = 0
+        self._denied = 0
+        self._proven = False  # a call has succeeded
+        self.engaged = True  # until the first success, which proves the key
+        self.outage = False
 
-    def refused(self, *, wait: float | None, started: float, now: float, chance: float) -> Braked:
+    def refused(self, *, wait: float | None, kind: str, started: float, now: float, chance: float) -> Braked:
         """A call that started at `started` was refused.
 
         Args:
             wait: seconds that the server asked for; None where it named none.
+            kind: of the verdict. "steep": the slope was refused, so starts are spread further; "concurrency":
+                the ceiling sees to it, and spreading would only leave slots empty.
             started: when the refused call began; a crowd that was refused together is one round.
             now: the time.
             chance: uniform in [0, 1).
 
         Jitter only ever lengthens a wait: a server that says when means it.
         """
-        if not self.engaged:
-            self.engaged = True
-            self._since = now
-            self._rounds = 0
+        self.engaged = True
+        if self._since is None:
+            self._since, self._rounds = now, 0
         if self._rounds == 0 or started >= self._round_began:
             self._rounds += 1
             self._round_began = now
-        waited_out = now - self._since
+        waited = now - self._since
+        steep = kind == "steep"
+        spread = _STEEP_SPREAD if steep else 0.0 if kind == "concurrency" else _SPREAD
         if wait is not None:
             gate = now + wait
             rejoin = gate + chance * (0.1 * wait + 0.25)
-            return Braked(gate, rejoin, max(wait, waited_out) > self._max_wait)
+            return Braked(gate, spread, rejoin, max(wait, waited) > self._max_wait)
         rejoin = now + 0.1 + 0.4 * chance
-        if self._rounds < 2:
-            return Braked(None, rejoin, waited_out > self._max_wait)
+        if self._rounds < 2 and not steep:
+            return Braked(None, spread, rejoin, waited > self._max_wait)
         gate = now + (0.5 + 0.5 * chance) * min(_LONGEST_ROUND, 2.0 ** min(self._rounds, 16))
-        return Braked(gate, max(gate, rejoin), waited_out > self._max_wait)
+        return Braked(gate, spread, max(gate, rejoin), waited > self._max_wait)
+
+    def failed(self, now: float, chance: float) -> float | None:
+        """A call failed in a way that a repeat might mend; when the next probe may go, or None: no outage."""
+        self.engaged = True
+        self._failures += 1
+        if self._failures < _OUTAGE:
+            return None
+        self.outage = True
+        longest = min(_LONGEST_PROBE, 0.5 * 2.0 ** min(self._failures - _OUTAGE, 8))
+        return now + longest * (0.5 + 0.5 * chance)
+
+    def denied(self) -> bool:
+        """A call was refused for lack of permission: is it the key, so that every call will be?"""
+        self._denied += 1
+        return not self._proven and self._denied >= _OUTAGE
 
     def succeeded(self) -> None:
-        """A call under these Limits was answered."""
-        self.engaged = False
+        """A call was answered."""
+        self._since = None
+        self._failures = 0
+        self._proven = True
+        self.engaged = self.outage = False

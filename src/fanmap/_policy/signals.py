@@ -24,6 +24,7 @@ Kind = Literal["rate", "concurrency", "steep", "overloaded", "transient", "spent
 _KINDS: tuple[str, ...] = get_args(Kind)
 
 REFUSALS = frozenset({"rate", "concurrency", "steep"})
+OUTAGES = frozenset({"transient", "overloaded"})
 FATAL = frozenset({"spent", "refused"})
 """What no repeat mends, whatever a user's `on` says."""
 

@@ -6,12 +6,12 @@ happens to a call is decided in `_provider`; here it is waited for, then returne
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
 
+from fanmap._drive import clock
 from fanmap.testing._behaviour import Behaviour
 from fanmap.testing._provider import Fate, Provider, Record
 from fanmap.testing._text import simulated_reply
@@ -112,7 +112,7 @@ class SimulatedLLM:
         """
         with self._provider.serving(prompt) as fate:
             if fate.delay:
-                time.sleep(fate.delay)
+                clock.world.sleep(fate.delay)
         return self._result(fate, prompt)
 
     async def acall(self, prompt: str) -> str:

@@ -1,0 +1,123 @@
+"""How many at once: find what the server bears from what it refuses.
+
+Additive increase and multiplicative decrease turned CUBIC (RFC 9438), counted in rounds of answers instead
+of seconds, because latency says nothing here: it measures how long an answer is. One cut an epoch, growth
+only while the limit binds. Pure: told which call was refused or answered; 5xx never gets here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BETA = 0.85  # what is left after a cut
+_C = 0.4  # CUBIC's scale
+_BINDS = 0.8  # share of the limit that must have been in use for an answer to say anything about it
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """For `max_concurrency=`: as many calls at once as the server bears, found from its refusals.
+
+    `max_concurrency="auto"` is `Adaptive()`. A plain number is the same with start and maximum at that
+    number: a ceiling that refusals lower for a while.
+
+    Args:
+        start: calls at once to begin with; doubles a round until the first refusal.
+        minimum: never fewer than this; >= 1.
+        maximum: never more than this.
+
+    Raises:
+        ValueError, TypeError: unless 1 <= minimum <= start <= maximum, all ints.
+
+    Source: CUBIC, RFC 9438, with rounds for seconds; one cut an epoch as in TCP NewReno (RFC 6582).
+    """
+
+    start: int = 8
+    minimum: int = 1
+    maximum: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("start", "minimum", "maximum"):
+            value: object = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int >= 1, got {value!r}")
+        if not 1 <= self.minimum <= self.start <= self.maximum:
+            raise ValueError(
+                "start must be >= minimum >= 1 and <= maximum, "
+                f"got start={self.start}, minimum={self.minimum}, maximum={self.maximum}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The ceiling went from one number of calls to another.
+
+    Attributes:
+        time: seconds of the monotonic clock.
+        before, after: calls at once.
+        why: "refused" or "answered".
+    """
+
+    time: float
+    before: int
+    after: int
+    why: str
+
+
+class Ceiling:
+    """The number of calls that may be under way at once, as refusals and answers move it.
+
+    Attributes:
+        limit: that number.
+        epoch: how often it was cut; a call belongs to the epoch in which it began.
+        resting: at its maximum: answers change nothing and need not be told.
+    """
+
+    __slots__ = ("_cubic_k", "_floor", "_peak", "_rounds", "_settings", "_slow_start", "_value", "epoch")
+
+    def __init__(self, settings: Adaptive) -> None:
+        self._settings = settings
+        self._value = float(settings.start)
+        self._slow_start = True
+        self._peak = 0.0  # Lmax: where the last cut found the capacity
+        self._floor = 0.0  # L0: where it went
+        self._rounds = 0.0
+        self._cubic_k = 0.0
+        self.epoch = 0
+
+    @property
+    def limit(self) -> int:
+        return int(self._value)
+
+    @property
+    def maximum(self) -> int:
+        return self._settings.maximum
+
+    @property
+    def resting(self) -> bool:
+        return self._value >= self._settings.maximum
+
+    def refused(self, epoch: int, crowd: int) -> None:
+        """A call of that epoch, one of `crowd` when it began, was one too many."""
+        if epoch != self.epoch:
+            return  # of the crowd that was cut already
+        self.epoch += 1
+        self._slow_start = False
+        good = max(1.0, min(self._value, crowd - 1.0))
+        # Lower than last time: the capacity is falling, so aim below it (fast convergence, RFC 9438 4.7).
+        self._peak = good * (1 + _BETA) / 2 if self._peak and good < 0.98 * self._peak else good
+        self._value = self._floor = max(float(self._settings.minimum), good * _BETA)
+        self._rounds = 0.0
+        self._cubic_k = (max(0.0, self._peak - self._value) / _C) ** (1 / 3)
+
+    def answered(self, epoch: int, crowd: int) -> None:
+        """A call of that epoch was answered; it says something only if the limit was in use."""
+        if epoch != self.epoch or crowd < _BINDS * int(self._value):
+            return
+        most = float(self._settings.maximum)
+        if self._slow_start:
+            self._value = min(most, self._value + 1)
+            return
+        self._rounds += 1 / self._value
+        cubic = _C * (self._rounds - self._cubic_k) ** 3 + self._peak
+        self._value = min(most, max(self._value, cubic, self._floor + self._rounds))
