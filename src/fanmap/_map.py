@@ -71,11 +71,14 @@ class _Parallel(Generic[P, R]):
     _is_async: bool
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+        for name, value in getattr(function, "__dict__", {}).items():
+            if not hasattr(type(self), name):  # a callable object may have a `map` of its own
+                self.__dict__[name] = value
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
         self._function = function
         self._settings = settings
         self._plans: dict[tuple[str, bool, bool], Plan] = {}
         self._name = name_of(function)
-        functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     # The four ways to run it over many inputs
 
