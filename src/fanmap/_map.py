@@ -356,6 +356,12 @@ class _Parallel(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<parallel {self._name} under {self._settings.limits!r}>"
 
+    def __copy__(self) -> Self:  # as functions have it
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     @override
     def __reduce__(self) -> Any:
         owner = getattr(self._function, "__self__", None)
