@@ -618,7 +618,7 @@ class _Decorator:
     def decorate(self, function: Any) -> Any:
         """The decorated function, of the kind that fits."""
         if isinstance(function, classmethod):
-            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+            return _ClassMethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
         if isinstance(function, staticmethod):
             return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
@@ -637,6 +637,14 @@ class _Decorator:
 def budget_behind(function: object) -> Budget | None:
     """The budget of a decorated function; None: it is not decorated."""
     return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None  # pyright: ignore
+
+
+class _ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A class method that asks the decorated function to bind, as `classmethod` did up to Python 3.12."""
+
+    @override
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self.__func__.__get__(type(instance) if owner is None else owner, type)
 
 
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
