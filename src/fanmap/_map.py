@@ -71,11 +71,14 @@ class _Parallel(Generic[P, R]):
     _is_async: bool
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+        for name, value in getattr(function, "__dict__", {}).items():
+            if not hasattr(type(self), name):  # a callable object may have a `map` of its own
+                self.__dict__[name] = value
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
         self._function = function
         self._settings = settings
         self._plans: dict[tuple[str, bool, bool], Plan] = {}
         self._name = name_of(function)
-        functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     # The four ways to run it over many inputs
 
@@ -353,6 +356,12 @@ class _Parallel(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<parallel {self._name} under {self._settings.limits!r}>"
 
+    def __copy__(self) -> Self:  # as functions have it
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     @override
     def __reduce__(self) -> Any:
         owner = getattr(self._function, "__self__", None)
@@ -609,7 +618,7 @@ class _Decorator:
     def decorate(self, function: Any) -> Any:
         """The decorated function, of the kind that fits."""
         if isinstance(function, classmethod):
-            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+            return _ClassMethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
         if isinstance(function, staticmethod):
             return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
@@ -628,6 +637,14 @@ class _Decorator:
 def budget_behind(function: object) -> Budget | None:
     """The budget of a decorated function; None: it is not decorated."""
     return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None  # pyright: ignore
+
+
+class _ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A class method that asks the decorated function to bind, as `classmethod` did up to Python 3.12."""
+
+    @override
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self.__func__.__get__(type(instance) if owner is None else owner, type)
 
 
 def _bind(function: Any, instance: object, owner: type | None) -> Any:

@@ -141,6 +141,8 @@ class Crew:
             elif task.result():  # an item left a context variable set: on in a fresh context
                 self._work(worker, waiter)
                 return
+        if worker.report is not None and worker.run.stopping():  # cancelled before its first step
+            worker.resume()
         worker.quit()
         worker.run.left(worker)
 

@@ -424,6 +424,8 @@ class Run:
         worker = Worker(self)
         worker.queued = clock.now()
         with self._lock:
+            if len(self._workers) >= self.max_workers:  # another thread was faster
+                return
             self._workers.add(worker)
         try:
             self._crew.spawn(worker)

@@ -121,6 +121,8 @@ class Crew:
             if renew and not self._over:
                 self._work(worker, waiter)
             else:
+                if renew:
+                    worker.resume()  # what its last item came to
                 worker.quit()
                 worker.run.left(worker)
 
