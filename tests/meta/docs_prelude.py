@@ -1,19 +1,10 @@
-# What the blocks of README and docs take for granted: a server, clients, prompts. The server is simulated.
+# What the blocks of README and docs take for granted; each page begins with these names. The server is simulated,
+# and the environment already names it (see run_blocks.py).
 import asyncio  # noqa: F401
-import atexit
-import os
+
+import openai
 
 from fanmap import parallel_map
-from fanmap.testing import serve
-
-server = serve(latency=0.002, seed=1)
-atexit.register(server.close)
-os.environ.update(
-    OPENAI_BASE_URL=server.openai_url, OPENAI_API_KEY="none",
-    ANTHROPIC_BASE_URL=server.anthropic_url, ANTHROPIC_API_KEY="none",
-)  # fmt: skip
-
-import openai  # noqa: E402 (its clients read the environment)
 
 client = openai.OpenAI(max_retries=0)
 aclient = openai.AsyncOpenAI(max_retries=0)

@@ -12,10 +12,13 @@ import ast
 import asyncio
 import inspect
 import json
+import os
 import sys
 import time
 import types
 import warnings
+
+from fanmap.testing import serve
 
 
 def new_module(prelude: str, page: str) -> types.ModuleType:
@@ -58,14 +61,18 @@ def run_page(prelude: str, page: str, each_alone: bool, blocks: list[tuple[int, 
 def main() -> None:
     warnings.simplefilter("error")
     story = json.load(sys.stdin)
-    for page, each_alone, blocks in story["pages"]:
-        began = time.perf_counter()
-        try:
-            run_page(story["prelude"], page, each_alone, blocks)
-        except BaseException:
-            print(f"on the page {page}", file=sys.stderr)
-            raise
-        print(f"\nran {len(blocks)} blocks of {page} in {time.perf_counter() - began:.2f} s", flush=True)
+    with serve(latency=0.002, seed=1) as server:
+        # The clients read these, so that a page can say `OpenAI()` as everybody does.
+        os.environ.update(OPENAI_BASE_URL=server.openai_url, OPENAI_API_KEY="none")
+        os.environ.update(ANTHROPIC_BASE_URL=server.anthropic_url, ANTHROPIC_API_KEY="none")
+        for page, each_alone, blocks in story["pages"]:
+            began = time.perf_counter()
+            try:
+                run_page(story["prelude"], page, each_alone, blocks)
+            except BaseException:
+                print(f"on the page {page}", file=sys.stderr)
+                raise
+            print(f"\nran {len(blocks)} blocks of {page} in {time.perf_counter() - began:.2f} s", flush=True)
 
 
 if __name__ == "__main__":
