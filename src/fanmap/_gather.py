@@ -176,7 +176,11 @@ def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
 
 def _checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     def call(entry: Any) -> Any:
-        _check(entry, retry)
+        try:
+            _check(entry, retry)
+        except TypeError:
+            _discard(entry)
+            raise
         return _awaitable_of(entry)
 
     return call

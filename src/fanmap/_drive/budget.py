@@ -51,15 +51,17 @@ class Scope:
         ticket: its slot, to lend; None once the call has ended or has handed its slot on.
         outer: the call around it.
         spare: its slot and charge are for the first call under the same Limits inside it to take over.
+        handed_on: that call has taken them, and gives the slot back itself.
     """
 
-    __slots__ = ("budget", "outer", "spare", "ticket")
+    __slots__ = ("budget", "handed_on", "outer", "spare", "ticket")
 
-    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, *, spare: bool = False) -> None:
+    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer
         self.spare = spare
+        self.handed_on = False
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("fanmap_scope", default=None)
@@ -247,6 +249,15 @@ class Budget:
             admission.quiet = False
         if admission.limit != before:
             self.history.append(Change(clock.now(), before, admission.limit, why or "outage"))
+
+    def take_over(self, scope: Scope) -> Seat | None:
+        """The slot and charge of the call around this one, if they are spare; once."""
+        with self._lock:
+            if not scope.spare:
+                return None
+            scope.spare, scope.handed_on = False, True
+            seat, scope.ticket = scope.ticket, None
+        return seat
 
     def held_only_by(self, owner: object) -> bool:
         """Is every slot held on this owner's thread, so that blocking it would block everybody?"""

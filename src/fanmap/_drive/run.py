@@ -114,7 +114,8 @@ class Worker(Caller):
         self._phase = NEW
         run = self.run
         if error is None:
-            return self._next(run.hand_in(self, value, None))
+            todo = run.hand_in(self, value, None)
+            return self._start_item() if todo is None else self._next(todo)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
         elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
@@ -240,21 +241,22 @@ class Run:
         ended = clock.now()
         rouse: Sequence[Worker] = ()
         wake = False
+        order, workers = self.order, self._workers
+        record = (worker.index, value, error, worker.attempts, worker.queued, worker.started, ended)
         with self._lock:
-            order = self.order
             if not self._closed:
-                order.end((worker.index, value, error, worker.attempts, worker.queued, worker.started, ended))
+                order.end(record)
                 if error is not None:
                     if stop and not order.stop_on_failure:
                         self._stop(error, drain=True)
                     if self._stopping or order.cut is not None:
-                        rouse, self._idle = tuple(self._workers), []
+                        rouse, self._idle = tuple(workers), []
                         wake = True
                 wake = wake or (self._inside and order.has_leaving())
             worker.queued = ended
             todo = self._take(worker)
             # With a ceiling that grows, workers are hired as it does.
-            hire = len(self._workers) < self.max_workers and len(self._workers) <= self.plan.budget.admission.limit
+            hire = len(workers) < self.max_workers and len(workers) <= self.plan.budget.admission.limit
         if rouse:
             self._crew.rouse([other for other in rouse if other is not worker])
         if wake:
@@ -362,13 +364,19 @@ class Run:
 
     def leaving(self) -> tuple[Any, ...]:
         """The record that may leave (after READY)."""
-        rouse: list[Worker] = []
         with self._lock:
-            self._fed = False
-            record = self.order.leaving()
-            assert record is not None
-            if self._idle and self.order.refill():
-                rouse, self._idle = self._idle, []
+            record, rouse = self._leave()
+        if rouse:
+            self._crew.rouse(rouse)
+        assert record is not None
+        return record
+
+    def leaving_now(self) -> tuple[Any, ...] | None:
+        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
+        if self._items is None or self.deadline is not None or self._stopping:
+            return None
+        with self._lock:
+            record, rouse = self._leave()
         if rouse:
             self._crew.rouse(rouse)
         return record
@@ -494,6 +502,16 @@ class Run:
         self._idle.append(worker)
         return WAIT
 
+    def _leave(self) -> tuple[tuple[Any, ...] | None, Sequence[Worker]]:
+        record = self.order.leaving()
+        rouse: list[Worker] = []
+        if record is not None:
+            self._fed = False
+            self._inside = False
+            if self._idle and self.order.refill():
+                rouse, self._idle = self._idle, rouse
+        return record, rouse
+
     def _poll(self) -> Todo:
         order = self.order
         if (order.failure is not None and order.fails_at_once) or (self._stopping and not self._draining):
@@ -588,7 +606,7 @@ class Run:
     def _fill(self, reason: BaseException) -> None:
         """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
         order, now = self.order, clock.now()
-        for _ in range(order.taken, 0 if self._items is None else len(self._items)):
+        for _ in range(order.taken, self.total or 0):
             order.take()
         late = isinstance(reason, DeadlineExceeded)
         for index in order.missing():

@@ -101,9 +101,11 @@ class Attempts:
         self._state: tenacity.RetryCallState | None = None
         self.count = 0  # calls that were not refused
 
-    def failed(self, error: BaseException, verdict: Verdict, now: float, chance: float) -> float | None:
-        """Seconds until the next attempt, or None: this failure stands."""
-        self.count += 1
+    def failed(
+        self, error: BaseException, verdict: Verdict, now: float, chance: float, *, beneath: int = 0
+    ) -> float | None:
+        """Seconds until the next attempt, or None: this failure stands. `beneath`: repeats by the client below."""
+        self.count += 1 + beneath
         retry = self._retry
         if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
             return None
