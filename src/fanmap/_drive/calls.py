@@ -169,10 +169,10 @@ class Caller:
         assert seat is not None
         if plan.plain and type(error) is CallTimeout:
             self.tally.abandoned += 1
-        verdict = self._read(error)
+        verdict, hidden = self._read(error)
         if verdict.refused_to_start:
-            self._refusals += 1
-            self.tally.refused += 1
+            self._refusals += 1 + hidden
+            self.tally.refused += 1 + hidden
             braked = budget.refused(verdict, seat, started)
             if braked.exhausted:
                 return self._settle_and_deliver(None, error, stop=True)
@@ -187,7 +187,7 @@ class Caller:
         if plan.retry and self._repeatable():
             if verdict.kind in OUTAGES:
                 budget.failed(seat)
-            delay = self._count().failed(error, verdict, now, budget.random.random())
+            delay = self._count().failed(error, verdict, now, budget.random.random(), hidden=hidden)
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
@@ -323,16 +323,17 @@ class Caller:
             self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
         self._scope = self._seat = None
 
-    def _read(self, error: Exception) -> Verdict:
-        """What the exception says, to the user's own reading first."""
+    def _read(self, error: Exception) -> tuple[Verdict, int]:
+        """What the exception says, to the user's own reading first, and how often the client below tried again."""
         plan = self.plan
-        again = client_retries(error)
-        if again:
-            self._calls += again
+        hidden = client_retries(error)
+        if hidden:
+            self._calls += hidden
+            self.tally.started += hidden
             if plan.budget.tell_once():
                 tell_of_client_retries(plan.name)
         verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
-        return verdict or read_error(error, wall=clock.wall())
+        return verdict or read_error(error, wall=clock.wall()), hidden
 
     def _repeatable(self) -> bool:
         repeatable = self.plan.repeatable
