@@ -194,7 +194,7 @@ class Budget:
         """A call succeeded, and admission is not steady."""
         with self._lock:
             self._brake.succeeded()
-            self._ceiling.answered(seat.epoch, seat.crowd)
+            self._ceiling.answered(seat.epoch, seat.crowd, seat.ceiling)
             self._adjust("answered")
             awake = self._poll()
         self._wake(awake, seat)
