@@ -42,6 +42,7 @@ from fanmap._results import Results
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 AnyInputs = Iterable[Any] | AsyncIterable[Any]
@@ -65,7 +66,7 @@ class _Options:
             check_positive("deadline", self.deadline)
 
 
-class _Parallel(Generic[P, R]):
+class _Parallel(Generic[P, R_co]):
     """What both kinds of decorated function have in common."""
 
     _is_async: bool
@@ -89,7 +90,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     def map(
         self,
@@ -100,7 +101,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     def map(
         self,
@@ -111,7 +112,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     def map(
         self,
         inputs: Iterable[Any],
@@ -163,7 +164,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     async def amap(
         self,
@@ -174,7 +175,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     async def amap(
         self,
@@ -185,7 +186,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     async def amap(
         self,
         inputs: AnyInputs,
@@ -231,7 +232,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R]: ...
+    ) -> Results[R_co]: ...
     @overload
     def imap(
         self,
@@ -242,7 +243,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     @overload
     def imap(
         self,
@@ -253,7 +254,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     def imap(
         self,
         inputs: AnyInputs,
@@ -293,7 +294,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[Outcome[R]]:
+    ) -> Results[Outcome[R_co]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
@@ -434,7 +435,7 @@ class _Parallel(Generic[P, R]):
         return plan
 
 
-class ParallelFunction(_Parallel[P, R]):
+class ParallelFunction(_Parallel[P, R_co]):
     """A `def` that can be run over many inputs at once; its calls run in worker threads.
 
     Calling it is calling the function, within its limits.
@@ -442,11 +443,11 @@ class ParallelFunction(_Parallel[P, R]):
 
     _is_async = False
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits; blocks until a call may start."""
         single = Single(self._plan("threads", direct=True), args, kwargs, None)
         threads.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -457,12 +458,12 @@ class ParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
 
-class AsyncParallelFunction(_Parallel[P, R]):
+class AsyncParallelFunction(_Parallel[P, R_co]):
     """An `async def` that can be run over many inputs at once; its calls are tasks of an event loop.
 
     Calling it is calling the function, within its limits.
@@ -478,7 +479,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
             self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits."""
         kind = loops.running()
         single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
@@ -488,7 +489,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             await trio.call_here(single)
         else:
             await aio.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -499,7 +500,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
