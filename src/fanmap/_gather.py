@@ -92,6 +92,11 @@ async def gather_bounded(
             outer=current_scope.get(),
             owner=launch.owner(where),
         )
+        if places is not None:
+            first: dict[int, int] = {}
+            for position, place in enumerate(places):
+                first.setdefault(place, position)
+            run.positions = list(first.values())
         if look is not None:
             run.tick = TICK
         results = await collect_awaiting(run, where, lazy_async, look)
@@ -130,10 +135,16 @@ def _entries(
     """The source, and where each position given finds its result (None: a lazy source)."""
     if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
         lazy = aws[0]
+        if type(lazy) in (list, tuple):  # all there already: as if spread, so that no coroutine is left unawaited
+            return _places(cast("Sequence[Any]", lazy))
         if isinstance(lazy, AsyncIterable):
             return cast("AsyncIterable[Any]", lazy), None
         if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes)):
             return iter(cast("Iterable[Any]", lazy)), None
+    return _places(aws)
+
+
+def _places(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
     unique: dict[int, int] = {}
     entries: list[Any] = []
     places: list[int] = []
@@ -165,7 +176,11 @@ def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
 
 def _checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     def call(entry: Any) -> Any:
-        _check(entry, retry)
+        try:
+            _check(entry, retry)
+        except TypeError:
+            _discard(entry)
+            raise
         return _awaitable_of(entry)
 
     return call

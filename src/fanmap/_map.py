@@ -29,6 +29,7 @@ from fanmap._plan import (
     is_generator_function,
     make_plan,
     name_of,
+    length_of,
     sync_inputs,
 )
 from fanmap._policy.adaptive import Adaptive
@@ -148,7 +149,8 @@ class _Parallel(Generic[P, R]):
         options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
         look = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
-        run, where = self._prepare(order, sync_inputs(inputs, f"{self._name}.map"), options, blocking=True)
+        items = sync_inputs(inputs, f"{self._name}.map")
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=True)
         return collect_blocking(run, where, look)
 
     @overload
@@ -216,7 +218,7 @@ class _Parallel(Generic[P, R]):
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
-        run, where = self._prepare(order, items, options, blocking=False)
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=False)
         return await collect_awaiting(run, where, source, look)
 
     @overload
@@ -372,14 +374,20 @@ class _Parallel(Generic[P, R]):
     # Inside
 
     def _prepare(
-        self, order: Order, source: Sequence[Any] | Iterator[Any] | None, options: _Options, *, blocking: bool
+        self,
+        order: Order,
+        source: Sequence[Any] | Iterator[Any] | None,
+        options: _Options,
+        *,
+        total: int | None,
+        blocking: bool,
     ) -> tuple[Run, launch.Place]:
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
         run = Run(
             self._plan(where, unpack=options.unpack),
             order,
             source,
-            total=len(source) if isinstance(source, Sized) else None,
+            total=total,
             workers=self._workers(options),
             deadline=options.deadline,
             keep_failures=options.return_exceptions,
@@ -411,7 +419,7 @@ class _Parallel(Generic[P, R]):
                 raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
             order = new_order(_WINDOW * self._workers(options))
             items = None if source is not None else sync_inputs(inputs, what)
-            run, where = self._prepare(order, items, options, blocking=blocking)
+            run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=blocking)
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 
         return Results(what, start, hand_out, watcher(options.progress, self._name))

@@ -67,6 +67,8 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=True)
         try:
             if not self._leftover:
+                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
+                    return self._hand_out(launched.run, record)
                 if launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 launched.consumer.finish(launched.cancel)
@@ -115,6 +117,8 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=False)
         try:
             if not self._leftover:
+                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
+                    return self._hand_out(launched.run, record)
                 if await launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 await launched.consumer.finish(launched.cancel)

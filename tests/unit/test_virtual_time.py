@@ -236,7 +236,11 @@ def test_a_thread_that_is_not_counted_may_not_wait():
 
 
 def test_blocks_cannot_be_nested():
-    with VirtualTime(), pytest.raises(RuntimeError, match="virtual time is on already: its blocks cannot be nested"), VirtualTime():
+    with (
+        VirtualTime(),
+        pytest.raises(RuntimeError, match="virtual time is on already: its blocks cannot be nested"),
+        VirtualTime(),
+    ):
         pass
 
 

@@ -130,7 +130,10 @@ class Crew:
 
     def _ended(self, worker: Worker, waiter: Waiter, task: asyncio.Task[bool]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
+        if task.cancelled():
+            with suppress(asyncio.CancelledError):
+                task.result()  # retrieved, or the task would keep it: a cycle through its traceback
+        else:
             error = task.exception()
             if error is not None:  # ours: an item's exceptions never get here
                 worker.run.interrupt(error)
@@ -169,7 +172,10 @@ class _Cancellation:
             while self._task.uncancel():
                 pass
         elif isinstance(failure, asyncio.CancelledError):
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure
         return failure
 
 
@@ -218,7 +224,10 @@ class Consumer:
         self._feeder.add_done_callback(self._fed)
 
     def _fed(self, task: asyncio.Task[None]) -> None:
-        self._run.fed(None if task.cancelled() else task.exception())
+        if not task.cancelled():
+            self._run.fed(task.exception())
+        else:  # by `cancel`, or a cancellation of the input's own, which must not pass for its end
+            self._run.fed(None if self._run.stopping() else asyncio.CancelledError())
 
     def cancel(self) -> None:
         """Stop stepping an async input."""

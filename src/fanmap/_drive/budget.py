@@ -6,6 +6,7 @@ decision, what a refusal means `_policy.brake`'s. Bound to no event loop and to 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -50,15 +51,17 @@ class Scope:
         ticket: its slot, to lend; None once the call has ended or has handed its slot on.
         outer: the call around it.
         spare: its slot and charge are for the first call under the same Limits inside it to take over.
+        handed_on: that call has taken them, and gives the slot back itself.
     """
 
-    __slots__ = ("budget", "outer", "spare", "ticket")
+    __slots__ = ("budget", "handed_on", "outer", "spare", "ticket")
 
-    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, *, spare: bool = False) -> None:
+    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer
         self.spare = spare
+        self.handed_on = False
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("fanmap_scope", default=None)
@@ -172,11 +175,11 @@ class Budget:
         kind, wait = verdict.kind, verdict.wait
         with self._lock:
             now = clock.now()
-            braked = self._brake.refused(
-                wait=wait, steep=kind == "steep", started=started, now=now, chance=self.random.random()
-            )
+            braked = self._brake.refused(wait=wait, kind=kind, started=started, now=now, chance=self.random.random())
             if braked.gate is not None:
-                self.admission.close_gate(braked.gate, braked.spread)
+                self.admission.close_gate(
+                    braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait
+                )
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
             if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
@@ -198,7 +201,7 @@ class Budget:
         with self._lock:
             probe = self._brake.failed(clock.now(), self.random.random())
             if probe is not None:
-                self.admission.close_gate(probe, 0.0)
+                self.admission.close_gate(probe, spread=0.0, apart=math.inf)
             self._adjust("")
         del seat
 
@@ -246,6 +249,15 @@ class Budget:
             admission.quiet = False
         if admission.limit != before:
             self.history.append(Change(clock.now(), before, admission.limit, why or "outage"))
+
+    def take_over(self, scope: Scope) -> Seat | None:
+        """The slot and charge of the call around this one, if they are spare; once."""
+        with self._lock:
+            if not scope.spare:
+                return None
+            scope.spare, scope.handed_on = False, True
+            seat, scope.ticket = scope.ticket, None
+        return seat
 
     def held_only_by(self, owner: object) -> bool:
         """Is every slot held on this owner's thread, so that blocking it would block everybody?"""

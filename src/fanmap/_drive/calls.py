@@ -20,7 +20,7 @@ from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
 from fanmap._errors import CallTimeout
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
+from fanmap._policy.signals import OUTAGES, client_retries, read_error
 from fanmap._types import Tally
 
 
@@ -121,7 +121,7 @@ class Caller:
             assert seat is not None
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
-                return self._begin()
+                return self._begin(seat, clock.now())
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -139,7 +139,6 @@ class Caller:
     def returned(self, value: Any) -> Todo:
         """The function returned."""
         plan = self.plan
-        now = clock.now()
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
@@ -151,10 +150,10 @@ class Caller:
             budget.answered(self._seat)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
-            attempts = self._count()
-            verdict = attempts.returned(value, now, budget.random.random())
+            now = clock.now()
+            verdict = self._count().returned(value, now, budget.random.random())
             if isinstance(verdict, Exception):
-                return self._settle_and_deliver(value, verdict)
+                return self._settle_and_deliver(None, verdict)
             if verdict is not None and not self._too_late(now + verdict):
                 return self._back_off(now + verdict, value)
         return self._settle_and_deliver(value, None)
@@ -169,7 +168,13 @@ class Caller:
         assert seat is not None
         if plan.plain and type(error) is CallTimeout:
             self.tally.abandoned += 1
-        verdict = self._read(error)
+        again = client_retries(error)
+        if again:
+            self._calls += again
+            if budget.tell_once():
+                tell_of_client_retries(plan.name)
+        verdict = None if budget.classify is None else classified(budget.classify, error)
+        verdict = verdict or read_error(error, wall=clock.wall())
         if verdict.refused_to_start:
             self._refusals += 1
             self.tally.refused += 1
@@ -182,12 +187,14 @@ class Caller:
                 if attempts.refused(now, braked.rejoin) and not self._too_late(braked.rejoin):
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
+        if verdict.kind == "wrong" and verdict.wait is not None:
+            budget.refused(verdict, seat, started)  # x-should-retry: false is about this item, the wait about all
         if verdict.kind == "spent" or (verdict.kind == "refused" and budget.denied()):
             return self._settle_and_deliver(None, error, stop=True)
         if plan.retry and self._repeatable():
             if verdict.kind in OUTAGES:
                 budget.failed(seat)
-            delay = self._count().failed(error, verdict, now, budget.random.random())
+            delay = self._count().failed(error, verdict, now, budget.random.random(), beneath=again)
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
@@ -235,7 +242,7 @@ class Caller:
         seat = self._seat
         if seat is not None:
             if self.plan.budget.admission.quiet and seat.lent_to is None:
-                return self._begin()
+                return self._begin(seat, self.queued)
             self._release()
         return self._ask()
 
@@ -243,11 +250,9 @@ class Caller:
         plan = self.plan
         budget = plan.budget
         around = None if self._outer is None else enclosing(self._outer, budget)
-        if around is not None and around.spare:
-            around.spare = False
-            self._seat, around.ticket = around.ticket, None
-            self._phase = NEW
-            return self._begin()
+        if around is not None and around.spare and (taken := budget.take_over(around)) is not None:
+            self._seat, self._phase = taken, NEW
+            return self._begin(taken, clock.now())
         try:
             costs = self._costs() if budget.rates else None
         except Exception as error:
@@ -259,19 +264,15 @@ class Caller:
         self._phase = IN_LINE
         self._asked = clock.now()
         if budget.join(seat):
-            return self._begin()
+            return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
 
-    def _begin(self) -> Todo:
-        seat = self._seat
-        assert seat is not None
+    def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
-        scope = self._scope = Scope(self.plan.budget, seat, self._outer)
-        scope.spare = self.plan.spare
+        plan, tally = self.plan, self.tally
+        scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
-        now = clock.now()
-        tally = self.tally
         tally.started += 1
         if self._phase == IN_LINE:
             self._count_wait(tally, seat, now)
@@ -299,40 +300,27 @@ class Caller:
         return WAIT
 
     def _settle_and_deliver(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo:
-        seat, scope = self._seat, self._scope
         tally = self.tally
         tally.done += 1
         if error is not None:
             tally.failed += 1
-        if scope is not None:
-            if scope.ticket is None:  # handed on to the first call inside
-                self._seat = seat = None
-            scope.ticket = None
-            self._scope = None
-        if seat is not None and (seat.grants or not self.plan.budget.admission.quiet):
+        seat, scope = self._seat, self._scope
+        if seat is not None and (
+            seat.grants or not self.plan.budget.admission.quiet or (scope is not None and scope.handed_on)
+        ):
             self._release(value if error is None else None)
+        elif scope is not None:
+            scope.ticket = self._scope = None
         return self._deliver(value, error, stop=stop)
 
     def _release(self, value: Any = None) -> None:
+        """Give the slot back, unless the first call inside has taken it; once more, if Ctrl-C came between."""
         scope, seat = self._scope, self._seat
-        if scope is not None:
-            if scope.ticket is None:
-                seat = None
-            scope.ticket = None
-        if seat is not None:
+        if seat is not None and (scope is None or not scope.handed_on):
             self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
+        if scope is not None:
+            scope.ticket = None
         self._scope = self._seat = None
-
-    def _read(self, error: Exception) -> Verdict:
-        """What the exception says, to the user's own reading first."""
-        plan = self.plan
-        again = client_retries(error)
-        if again:
-            self._calls += again
-            if plan.budget.tell_once():
-                tell_of_client_retries(plan.name)
-        verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
-        return verdict or read_error(error, wall=clock.wall())
 
     def _repeatable(self) -> bool:
         repeatable = self.plan.repeatable
@@ -356,14 +344,15 @@ class Caller:
         """What the reply says it took; None where it does not tell (the estimate stands)."""
         took: list[float | None] = []
         for rate in self.plan.budget.rates:
-            used: Any = None
+            used: float | None = None
             if rate.usage is not None:
                 try:
-                    used = rate.usage(value)
+                    said: Any = rate.usage(value)
+                    if math.isfinite(said) and said >= 0:
+                        used = float(said)
                 except Exception:  # a paid answer is worth more than its accounting
                     used = None
-            valid = isinstance(used, (int, float)) and math.isfinite(used) and used >= 0
-            took.append(float(used) if valid else None)
+            took.append(used)
         return took
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -46,7 +46,7 @@ def _check_concurrency(value: object) -> Adaptive:
 def _check_rates(
     rpm: float | None, tpm: float | None, rate: RateLike | Sequence[RateLike]
 ) -> tuple[list[Rate], list[AsyncLimiter]]:
-    given: list[Any] = [rate] if isinstance(rate, (Rate, AsyncLimiter)) else list(rate)
+    given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
     if rpm is not None:

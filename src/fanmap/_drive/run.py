@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -114,11 +114,12 @@ class Worker(Caller):
         self._phase = NEW
         run = self.run
         if error is None:
-            return self._next(run.hand_in(self, value, None))
+            todo = run.hand_in(self, value, None)
+            return self._start_item() if todo is None else self._next(todo)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
-        elif isinstance(error, StopIteration):
-            stopped = RuntimeError(f"{self.plan.name} raised StopIteration")
+        elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
+            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
             stopped.__cause__ = error
             error = stopped
         try:
@@ -179,6 +180,7 @@ class Run:
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
+        self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
         self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
         self._iterator: Iterator[Any] | None = None if self._items is not None else source  # type: ignore[assignment]
@@ -221,10 +223,10 @@ class Run:
     def fed(self, error: BaseException | None) -> None:
         """The feeder task has ended, and closed its input."""
         self._feeder = None
-        if isinstance(error, Exception) or error is None:
-            self.end_input(error)
-        else:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.interrupt(error)
+        else:
+            self.end_input(error)
 
     # For workers
 
@@ -239,21 +241,22 @@ class Run:
         ended = clock.now()
         rouse: Sequence[Worker] = ()
         wake = False
+        order, workers = self.order, self._workers
+        record = (worker.index, value, error, worker.attempts, worker.queued, worker.started, ended)
         with self._lock:
-            order = self.order
             if not self._closed:
-                order.end((worker.index, value, error, worker.attempts, worker.queued, worker.started, ended))
+                order.end(record)
                 if error is not None:
                     if stop and not order.stop_on_failure:
                         self._stop(error, drain=True)
                     if self._stopping or order.cut is not None:
-                        rouse, self._idle = tuple(self._workers), []
+                        rouse, self._idle = tuple(workers), []
                         wake = True
                 wake = wake or (self._inside and order.has_leaving())
             worker.queued = ended
             todo = self._take(worker)
             # With a ceiling that grows, workers are hired as it does.
-            hire = len(self._workers) < self.max_workers and len(self._workers) <= self.plan.budget.admission.limit
+            hire = len(workers) < self.max_workers and len(workers) <= self.plan.budget.admission.limit
         if rouse:
             self._crew.rouse([other for other in rouse if other is not worker])
         if wake:
@@ -325,7 +328,9 @@ class Run:
             item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self.end_input(error)
         else:
             self.push(item)
@@ -359,13 +364,19 @@ class Run:
 
     def leaving(self) -> tuple[Any, ...]:
         """The record that may leave (after READY)."""
-        rouse: list[Worker] = []
         with self._lock:
-            self._fed = False
-            record = self.order.leaving()
-            assert record is not None
-            if self._idle and self.order.refill():
-                rouse, self._idle = self._idle, []
+            record, rouse = self._leave()
+        if rouse:
+            self._crew.rouse(rouse)
+        assert record is not None
+        return record
+
+    def leaving_now(self) -> tuple[Any, ...] | None:
+        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
+        if self._items is None or self.deadline is not None or self._stopping:
+            return None
+        with self._lock:
+            record, rouse = self._leave()
         if rouse:
             self._crew.rouse(rouse)
         return record
@@ -386,9 +397,8 @@ class Run:
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        if isinstance(iterator, Generator):  # not a file, which is its owner's to close
+            iterator.close()
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
@@ -428,7 +438,8 @@ class Run:
 
     def blame(self, index: int, error: BaseException) -> None:
         """Raise an item's failure, with a note that names the item."""
-        note_item(error, f"fanmap: item {index} of {self.plan.name}")
+        position = index if self.positions is None else self.positions[index]
+        note_item(error, f"fanmap: item {position} of {self.plan.name}")
         try:
             self._raise(error)
         finally:
@@ -491,6 +502,16 @@ class Run:
         self._idle.append(worker)
         return WAIT
 
+    def _leave(self) -> tuple[tuple[Any, ...] | None, Sequence[Worker]]:
+        record = self.order.leaving()
+        rouse: list[Worker] = []
+        if record is not None:
+            self._fed = False
+            self._inside = False
+            if self._idle and self.order.refill():
+                rouse, self._idle = self._idle, rouse
+        return record, rouse
+
     def _poll(self) -> Todo:
         order = self.order
         if (order.failure is not None and order.fails_at_once) or (self._stopping and not self._draining):
@@ -525,7 +546,10 @@ class Run:
         except StopIteration:
             self.end_input(None)
             return END
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt(error)
+            return END
+        except BaseException as error:
             self.end_input(error)
             return END
         with self._lock:
@@ -582,7 +606,7 @@ class Run:
     def _fill(self, reason: BaseException) -> None:
         """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
         order, now = self.order, clock.now()
-        for _ in range(order.taken, 0 if self._items is None else len(self._items)):
+        for _ in range(order.taken, self.total or 0):
             order.take()
         late = isinstance(reason, DeadlineExceeded)
         for index in order.missing():

@@ -60,8 +60,16 @@ async def pull(
                     raise
                 failure = error
             if pending():
-                failure = await cancellation.judge(failure)
-            if copy_context() != before:
+                try:
+                    failure = await cancellation.judge(failure)
+                except BaseException:
+                    failure = None  # or this frame would be in a cycle with its traceback
+                    raise
+            try:
+                changed = copy_context() != before
+            except Exception:  # a value that cannot be compared
+                changed = True
+            if changed:
                 worker.report = (value, failure)
                 failure = None
                 return True

@@ -68,8 +68,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_buckets", "_gate", "_last_start", "_rate_line", "_seats", "_slot_line", "_spread", "epoch", "limit",
-        "quiet", "steady",
+        "_apart", "_buckets", "_gate", "_last_start", "_rate_line", "_seats", "_slot_line", "_spread", "epoch",
+        "limit", "quiet", "steady",
     )  # fmt: skip
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
@@ -79,6 +79,7 @@ class Admission:
         self._slot_line: OrderedDict[Ticket, None] = OrderedDict()
         self._rate_line: OrderedDict[Ticket, None] = OrderedDict()
         self._gate = -math.inf
+        self._apart = math.inf
         self._spread = 0.0  # seconds after the gate over which one set of starts is spread
         self._last_start = -math.inf
         self.epoch = 0
@@ -157,10 +158,14 @@ class Admission:
             bucket.settle(grant, took)
         ticket.grants = ()
 
-    def close_gate(self, until: float, spread: float) -> None:
-        """Nothing starts before `until`; then starts are spread. An earlier promise is never shortened."""
+    def close_gate(self, until: float, *, spread: float, apart: float) -> None:
+        """Nothing starts before `until`; an earlier promise is never shortened.
+
+        Then one set of starts is spread over `spread` seconds, no further apart than `apart`: who names a
+        wait of 10 ms serves a call each 10 ms.
+        """
         self._gate = max(self._gate, until)
-        self._spread = spread
+        self._spread, self._apart = spread, apart
         self.quiet = False
 
     # What a driver looks at
@@ -207,7 +212,7 @@ class Admission:
     def _start_time(self, ticket: Ticket, now: float) -> float:
         at = max(now, self._gate)
         if at < self._gate + self._spread and self._last_start >= self._gate:
-            at = max(at, self._last_start + self._spread / self.limit)
+            at = max(at, self._last_start + min(self._spread / self.limit, self._apart))
         for place, bucket in enumerate(self._buckets):
             at = max(at, bucket.earliest(now, 1.0 if ticket.costs is None else ticket.costs[place]))
         return at

@@ -69,6 +69,9 @@ class Retry:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
         if isinstance(on, (type, tuple)):
+            for kind in cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,)):
+                if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                    raise TypeError(f"on must be exception classes or a tenacity strategy, got {kind!r}")
             on = tenacity.retry_if_exception_type(cast("Any", on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
@@ -98,9 +101,11 @@ class Attempts:
         self._state: tenacity.RetryCallState | None = None
         self.count = 0  # calls that were not refused
 
-    def failed(self, error: BaseException, verdict: Verdict, now: float, chance: float) -> float | None:
-        """Seconds until the next attempt, or None: this failure stands."""
-        self.count += 1
+    def failed(
+        self, error: BaseException, verdict: Verdict, now: float, chance: float, *, beneath: int = 0
+    ) -> float | None:
+        """Seconds until the next attempt, or None: this failure stands. `beneath`: repeats by the client below."""
+        self.count += 1 + beneath
         retry = self._retry
         if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
             return None

@@ -64,12 +64,13 @@ class Brake:
         self.engaged = True  # until the first success, which proves the key
         self.outage = False
 
-    def refused(self, *, wait: float | None, steep: bool, started: float, now: float, chance: float) -> Braked:
+    def refused(self, *, wait: float | None, kind: str, started: float, now: float, chance: float) -> Braked:
         """A call that started at `started` was refused.
 
         Args:
             wait: seconds that the server asked for; None where it named none.
-            steep: the slope was refused, not the rate: start slowly.
+            kind: of the verdict. "steep": the slope was refused, so starts are spread further; "concurrency":
+                the ceiling sees to it, and spreading would only leave slots empty.
             started: when the refused call began; a crowd that was refused together is one round.
             now: the time.
             chance: uniform in [0, 1).
@@ -83,7 +84,8 @@ class Brake:
             self._rounds += 1
             self._round_began = now
         waited = now - self._since
-        spread = _STEEP_SPREAD if steep else _SPREAD
+        steep = kind == "steep"
+        spread = _STEEP_SPREAD if steep else 0.0 if kind == "concurrency" else _SPREAD
         if wait is not None:
             gate = now + wait
             rejoin = gate + chance * (0.1 * wait + 0.25)

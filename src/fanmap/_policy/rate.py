@@ -75,7 +75,9 @@ class Rate:
 
     def check_cost(self, cost: object) -> float:
         """The cost of one call, or a ValueError: a cost above `amount` could never start."""
-        if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not math.isfinite(cost) or cost < 0:
+        if isinstance(cost, bool) or not isinstance(cost, (int, float)):
+            raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
+        if not math.isfinite(cost) or cost < 0:
             raise ValueError(f"cost must be a finite number >= 0, got {cost!r}")
         if cost > self.amount:
             raise ValueError(f"cost must be <= the rate's amount ({self.amount!r}), got {cost!r}: it could never start")

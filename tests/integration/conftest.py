@@ -1,0 +1,334 @@
+"""What the integration tests share: every way to run a function over many inputs, behind one face.
+
+An item's body and a consumer are written once, as `async def`. Where a way has no event loop, `drive` runs
+them as plain code: everything they await blocks there and never suspends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import threading
+import time
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import trio
+
+from fanmap import parallel_map
+from fanmap._drive import portal, threads
+
+PATIENCE = 10.0  # seconds after which something that should have happened has not
+
+
+def drive(coroutine):
+    """Run a coroutine that never suspends, as plain code."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise AssertionError("something suspended where no event loop runs")
+
+
+async def pause(seconds=0.001):
+    """Sleep, wherever this is: in a worker thread, on asyncio, on trio."""
+    if trio.lowlevel.in_trio_run():
+        await trio.sleep(seconds)
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        time.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
+class Gate:
+    """Opens once; items wait for it in threads and on loops alike."""
+
+    def __init__(self):
+        self._event = threading.Event()
+
+    def open(self):
+        self._event.set()
+
+    def is_open(self):
+        return self._event.is_set()
+
+    async def passed(self):
+        end = time.monotonic() + PATIENCE
+        while not self._event.is_set():
+            assert time.monotonic() < end, "nobody opened the gate"
+            await pause()
+
+
+class Meter:
+    """How many are inside at once, and how many ever were; for threads and loops alike."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.inside = self.most = self.entered = 0
+
+    def __enter__(self):
+        with self._lock:
+            self.inside += 1
+            self.entered += 1
+            self.most = max(self.most, self.inside)
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.inside -= 1
+
+
+class Way:
+    """One way to run a function over many inputs: a kind of function, where the caller stands, a method."""
+
+    def __init__(self, kind, place, method):
+        self.kind, self.place, self.method = kind, place, method
+        self.is_async = kind == "async"
+        self.blocks = place in ("sync", "inside")  # the caller blocks; "inside": in a running loop
+        self.is_lazy = method in ("imap", "as_completed")
+        self.fails_fast = method != "as_completed"
+        self.cancels = self.is_async  # threads cannot be cancelled
+
+    def __repr__(self):
+        return f"{self.kind}-{self.place}-{self.method}"
+
+    def decorate(self, body, **options):
+        """`parallel_map` of an `async def` body, as this way's kind of function."""
+        return parallel_map(**options)(self.function(body))
+
+    def function(self, body):
+        if self.is_async:
+            return body
+
+        @functools.wraps(body)
+        def blocking(*args, **kwargs):
+            return drive(body(*args, **kwargs))
+
+        del blocking.__wrapped__
+        return blocking
+
+    def go(self, main):
+        """Run a consumer, an `async def` without arguments, where this way's caller stands."""
+        if self.place == "sync":
+            return drive(main())
+        if self.place == "asyncio":
+            return asyncio.run(main())
+        if self.place == "trio":
+            return trio.run(main)
+
+        async def inside():
+            return drive(main())
+
+        return asyncio.run(inside())
+
+    async def rest(self, seconds=0.001):
+        """Sleep as a consumer."""
+        if self.blocks:
+            time.sleep(seconds)
+        else:
+            await pause(seconds)
+
+    async def until(self, condition):
+        """Wait as a consumer until something is so."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "it never came to that"
+            await self.rest()
+
+    async def collect(self, ask, inputs, **options):
+        """Every result in input order; of `as_completed` failures stand in their place."""
+        method = getattr(ask, self.method)
+        if self.method == "map":
+            return method(inputs, **options)
+        if self.method == "amap":
+            return await method(inputs, **options)
+        async with self.opened(method(inputs, **options)) as results:
+            found = [result async for result in self.each(results)]
+        if self.method == "imap":
+            return found
+        found.sort(key=lambda outcome: outcome.index)
+        assert [outcome.index for outcome in found] == list(range(len(found)))
+        return [outcome.value if outcome.error is None else outcome.error for outcome in found]
+
+    def run(self, ask, inputs, **options):
+        """`collect`, where this way's caller stands."""
+        return self.go(lambda: self.collect(ask, inputs, **options))
+
+    def start(self, ask, inputs, **options):
+        """The Results of a lazy way."""
+        return getattr(ask, self.method)(inputs, **options)
+
+    @asynccontextmanager
+    async def opened(self, results):
+        if self.blocks:
+            with results:
+                yield results
+        else:
+            async with results:
+                yield results
+
+    async def next(self, results):
+        """The next result; StopAsyncIteration at the end."""
+        if not self.blocks:
+            return await anext(results)
+        try:
+            return next(results)
+        except StopIteration:
+            pass
+        raise StopAsyncIteration
+
+    async def each(self, results):
+        while True:
+            try:
+                result = await self.next(results)
+            except StopAsyncIteration:
+                return
+            yield result
+
+    async def close(self, results):
+        if self.blocks:
+            results.close()
+        else:
+            await results.aclose()
+
+    # For the tests, which cannot import this file
+
+    pause = staticmethod(pause)
+
+
+_BLOCKING = ("map", "imap", "as_completed")
+_AWAITING = ("amap", "imap", "as_completed")
+WAYS = [
+    Way(kind, place, method)
+    for kind, place, methods in (
+        ("def", "sync", _BLOCKING),
+        ("def", "inside", _BLOCKING),
+        ("def", "asyncio", _AWAITING),
+        ("def", "trio", _AWAITING),
+        ("async", "sync", _BLOCKING),
+        ("async", "inside", _BLOCKING),
+        ("async", "asyncio", _AWAITING),
+        ("async", "trio", _AWAITING),
+    )
+    for method in methods
+]
+
+
+def _chosen(**wanted):
+    return [way for way in WAYS if all(getattr(way, name) == value for name, value in wanted.items())]
+
+
+@pytest.fixture(params=WAYS, ids=repr)
+def way(request):
+    """Every way."""
+    return request.param
+
+
+@pytest.fixture(params=_chosen(is_lazy=True), ids=repr)
+def lazy_way(request):
+    """The ways that hand out results one at a time."""
+    return request.param
+
+
+@pytest.fixture(params=_chosen(is_lazy=False), ids=repr)
+def whole_way(request):
+    """The ways that return everything at the end."""
+    return request.param
+
+
+@pytest.fixture(params=_chosen(fails_fast=True), ids=repr)
+def strict_way(request):
+    """The ways that raise the first failure."""
+    return request.param
+
+
+@pytest.fixture(params=_chosen(is_async=True), ids=repr)
+def async_way(request):
+    """The ways of an `async def`."""
+    return request.param
+
+
+@pytest.fixture(params=_chosen(blocks=False), ids=repr)
+def awaiting_way(request):
+    """The ways of a caller who awaits."""
+    return request.param
+
+
+@pytest.fixture
+def gates(nothing_left):
+    """Makes gates that are all open once the test is over, so that no abandoned thread outlives it."""
+    made = []
+
+    def make():
+        made.append(Gate())
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.open()
+
+
+@pytest.fixture
+def meter():
+    return Meter()
+
+
+def _left():
+    """What still works for fanmap in this process: threads beyond the warm ones, tasks of the background loop."""
+    busy = sum(thread.name == "fanmap-worker" for thread in threading.enumerate()) - len(threads._pool.idle)
+    loop = portal._loop
+    tasks = [] if loop is None or loop.is_closed() else [task for task in asyncio.all_tasks(loop) if not task.done()]
+    return (["a busy worker thread"] * busy) + [repr(task) for task in tasks]
+
+
+@pytest.fixture
+def nothing_left(caplog):
+    """Once the test is over, nothing works on, and asyncio had nothing to complain about."""
+    yield
+    end = time.monotonic() + 2.0
+    while _left() and time.monotonic() < end:
+        time.sleep(0.002)
+    assert _left() == []
+    said = [*caplog.get_records("call"), *caplog.records]
+    assert [record.getMessage() for record in said if record.name == "asyncio" and record.levelname != "DEBUG"] == []
+
+
+@contextmanager
+def _no_collector():
+    gc.freeze()  # what is there already is not looked at: a collection costs microseconds
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+@pytest.fixture
+def no_collector():
+    """A block in which reference counts alone free anything."""
+    return _no_collector
+
+
+@pytest.fixture
+def cycles():
+    """What of ours only the collector found, after a body (an `async def`) ran once more."""
+
+    async def found(body):
+        await body()  # once, for what is made once: warm threads, the background loop
+        with _no_collector():
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await body()
+                gc.collect()
+                names = [f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+        return [name for name in names if name.startswith("fanmap") or name.endswith(("Failure", "frame"))]
+
+    return found
