@@ -189,7 +189,7 @@ class Run:
         self._capacity = min(max(workers, 16), 8 * workers)
         self._input_over = self._items is not None
         self._input_error: BaseException | None = None
-        self._workers: set[Worker] = set()
+        self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
         self._inside = False  # the consumer waits inside: workers in its own loop may step the input
         self._fed = False  # the input was stepped since the last result left
@@ -273,7 +273,7 @@ class Run:
         """A worker is no more."""
         with self._lock:
             if worker in self._workers:
-                self._workers.discard(worker)
+                self._workers.pop(worker, None)
                 self._tally.add(worker.tally)
                 self.plan.budget.retire(worker)
             last = not self._workers
@@ -582,7 +582,7 @@ class Run:
         worker = Worker(self)
         worker.queued = clock.now()
         with self._lock:
-            self._workers.add(worker)
+            self._workers[worker] = None
         try:
             self._crew.spawn(worker)
         except BaseException:  # no more threads: go on with those there are, if any
