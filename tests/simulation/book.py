@@ -95,7 +95,8 @@ class Book:
         self.starts.append((now, 1.0 + item.index % 3))
         self._may_repeat(item, previous)
         # A thread may be stopped between its last look at the run and the first line of the function.
-        if run.over and not (self.threads_overtake and not run.in_tasks and now == run.over_at):
+        overtaken = not run.in_tasks and now == run.over_at and (self.threads_overtake or run.timeout)
+        if run.over and not overtaken:
             self.blame("G7", f"{item.value} started after its run had ended")
         for failed in run.final.values() if run.ordered else ():
             if failed.error is not None and failed.item.index < item.index and failed.ended < now and run.deadline is None:
