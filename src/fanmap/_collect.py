@@ -8,7 +8,7 @@ from typing import Any
 from fanmap._drive import launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
-from fanmap._policy.order import Collected
+from fanmap._policy.order import NOTHING_YET, Collected
 from fanmap._types import RunStats
 
 Look = Callable[[RunStats, bool], None]
@@ -59,8 +59,10 @@ def _conclude(run: Run, look: Look | None) -> list[Any]:
     return values
 
 
-def hand_out_value(run: Run, record: tuple[Any, ...]) -> Any:
-    """A result as `imap` gives it: the value, or the failure in its turn."""
+def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
+    """A result as `imap` gives it: the value, or the failure in its turn; NOTHING_YET of no record."""
+    if record is None:
+        return NOTHING_YET
     index, value, error = record[:3]
     if error is None:
         return value
@@ -72,7 +74,7 @@ def hand_out_value(run: Run, record: tuple[Any, ...]) -> Any:
         del error, record
 
 
-def hand_out_outcome(run: Run, record: tuple[Any, ...]) -> Outcome[Any]:
-    """A result as `as_completed` gives it."""
+def hand_out_outcome(run: Run, record: tuple[Any, ...] | None) -> Any:
+    """A result as `as_completed` gives it; NOTHING_YET of no record."""
     del run
-    return Outcome(*record)
+    return NOTHING_YET if record is None else Outcome(*record)

@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -27,9 +27,9 @@ from fanmap._plan import (
     check_limits,
     is_coroutine_function,
     is_generator_function,
+    length_of,
     make_plan,
     name_of,
-    length_of,
     sync_inputs,
 )
 from fanmap._policy.adaptive import Adaptive
@@ -407,7 +407,7 @@ class _Parallel(Generic[P, R]):
         inputs: AnyInputs,
         what: str,
         new_order: Callable[[int], Order],
-        hand_out: Callable[[Run, tuple[Any, ...]], Any],
+        hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
         options: _Options,
     ) -> Results[Any]:
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -633,7 +633,7 @@ def budget_behind(function: object) -> Budget | None:
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(cast("Any", type(function._function)), "__get__", None)
+    bind: Any = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)

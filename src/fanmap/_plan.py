@@ -76,7 +76,7 @@ def is_generator_function(function: Any) -> bool:
 
 def _both(function: Any) -> tuple[Any, Any]:
     function = _innermost(function)
-    return function, getattr(type(function), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
+    return function, getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
 
 
 def _innermost(function: Any) -> Any:

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar, override
 from fanmap._drive import loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
+from fanmap._policy.order import NOTHING_YET
 from fanmap._types import NOT_BEGUN, RunStats
 
 T = TypeVar("T", covariant=True)
@@ -29,7 +30,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         self,
         name: str,
         launch: Callable[[bool], Launched[Any]],
-        hand_out: Callable[[Run, Record], T],
+        hand_out: Callable[[Run, Record | None], T],
         look: Callable[[RunStats, bool], None] | None,
     ) -> None:
         self._name = name
@@ -67,8 +68,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=True)
         try:
             if not self._leftover:
-                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
-                    return self._hand_out(launched.run, record)
+                if self._look_at is None:
+                    # The record gets no name here: a failure's traceback would lead back to itself.
+                    result = self._hand_out(launched.run, launched.run.leaving_now())
+                    if result is not NOTHING_YET:
+                        return result
                 if launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 launched.consumer.finish(launched.cancel)
@@ -117,8 +121,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=False)
         try:
             if not self._leftover:
-                if self._look_at is None and (record := launched.run.leaving_now()) is not None:
-                    return self._hand_out(launched.run, record)
+                if self._look_at is None:
+                    # The record gets no name here: a failure's traceback would lead back to itself.
+                    result = self._hand_out(launched.run, launched.run.leaving_now())
+                    if result is not NOTHING_YET:
+                        return result
                 if await launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 await launched.consumer.finish(launched.cancel)

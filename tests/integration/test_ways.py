@@ -169,9 +169,7 @@ def test_lazy_ways_take_no_more_than_the_window_ahead_of_what_was_consumed(lazy_
         return x
 
     async def main():
-        async with lazy_way.opened(
-            lazy_way.start(lazy_way.decorate(ask, max_concurrency=most), endless())
-        ) as results:
+        async with lazy_way.opened(lazy_way.start(lazy_way.decorate(ask, max_concurrency=most), endless())) as results:
             assert taken == []  # nothing is taken before a result is asked for
             for consumed in range(1, 30):
                 await lazy_way.next(results)
@@ -419,9 +417,7 @@ def test_in_place_of_what_a_deadline_left_stand_deadline_exceeded_and_not_run(wa
             await held.passed()
         return x
 
-    found = way.run(
-        way.decorate(ask, max_concurrency=2), source(range(30)), deadline=0.05, return_exceptions=True
-    )
+    found = way.run(way.decorate(ask, max_concurrency=2), source(range(30)), deadline=0.05, return_exceptions=True)
     assert found[:3] == [0, 1, 2]
     assert [type(one) for one in found[3:5]] == [DeadlineExceeded] * 2
     assert {type(one) for one in found[5:]} <= {NotRun}
@@ -564,6 +560,7 @@ def test_an_early_exit_stops_the_run_and_closes_the_input(lazy_way, leaving):
             with pytest.raises(StopAsyncIteration):
                 await lazy_way.next(results)
         elif leaving == "failure":
+
             def fails(x):
                 raise Broke
 
@@ -732,9 +729,7 @@ def test_stats_count_at_any_time(lazy_way, gates):
         return x
 
     async def main():
-        results = lazy_way.start(
-            lazy_way.decorate(ask, max_concurrency=3), list(range(10)), return_exceptions=True
-        )
+        results = lazy_way.start(lazy_way.decorate(ask, max_concurrency=3), list(range(10)), return_exceptions=True)
         assert (results.stats.total, results.stats.taken, results.stats.done) in [(None, 0, 0), (10, 0, 0)]
         async with lazy_way.opened(results):
             for _ in range(4):
@@ -889,6 +884,7 @@ def test_context_values_that_cannot_be_compared_are_isolated_too(way):
 
 def test_a_result_is_not_lost_with_the_context_it_leaves(way):
     """The item set a variable, and the run ended while its result was on its way to the next context."""
+
     async def ask(x):
         variable.set(x)
         if x == 5:
