@@ -18,7 +18,12 @@ def exact(rate: Rate) -> Bucket:
     bucket = Bucket(rate)
     amount, per = Fraction(rate.amount), Fraction(rate.per)
     burst = Fraction(round(bucket._tau / bucket._interval, 9))
-    refill = amount / per if rate.burst is not None else (amount - burst + 1) / per
+    if rate.cost is not None:
+        burst = amount / max(60, per)
+    spare = 1 if rate.cost is None else 0
+    refill = amount / per if rate.burst is not None else (amount - burst + spare) / per
+    assert abs(float(refill) * bucket._interval - 1) < 1e-6
+    assert abs(float(burst / refill) / bucket._tau - 1) < 1e-6
     bucket._interval, bucket._tau = 1 / refill, burst / refill
     return bucket
 
@@ -60,9 +65,16 @@ def test_a_users_own_burst_weakens_the_window_by_itself_less_one(amount, per, da
     assert fullest(starts(bucket, arrivals), per) <= amount + burst - 1
 
 
-@given(rates, st.data())
+def costly(amount, per):
+    return Rate(amount, per, cost=lambda: 1.0)
+
+
+costly_rates = st.builds(costly, st.sampled_from([0.5, 1, 2, 7, 200]), st.sampled_from([1, 2, 7, 60, 3600]))
+
+
+@given(costly_rates, st.data())
 def test_with_costs_no_window_holds_more_than_the_amount_and_one_call(rate, data):
-    costs = st.fractions(0, rate.amount, max_denominator=4)
+    costs = st.fractions(0, Fraction(rate.amount), max_denominator=12)
     arrivals = data.draw(st.lists(st.tuples(gaps, costs), min_size=1, max_size=40))
     started = starts(exact(rate), arrivals)
     assert fullest(started, rate.per) <= rate.amount + max(cost for _, cost in started)
@@ -77,6 +89,17 @@ def test_steady_demand_gets_98_percent_of_it(amount):
         bucket.charge(now, 1.0)
         count += 1
     assert count >= 0.98 * 20 * amount
+
+
+@pytest.mark.parametrize("cost", [0.01, 1.0, 40.0])
+def test_steady_demand_with_costs_gets_98_percent_of_it(cost):
+    bucket = Bucket(Rate(50, 1, cost=lambda: cost))
+    now, spent = 0.0, 0.0
+    while now < 100:
+        now = bucket.earliest(now, cost)
+        bucket.charge(now, cost)
+        spent += cost
+    assert spent >= 0.98 * 100 * 50
 
 
 @given(rates, st.lists(st.tuples(gaps, st.just(Fraction(1))), max_size=20), st.data())
