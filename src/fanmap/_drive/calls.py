@@ -20,7 +20,7 @@ from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
 from fanmap._errors import CallTimeout
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.signals import OUTAGES, client_retries, read_error
+from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
 
 

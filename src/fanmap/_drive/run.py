@@ -88,7 +88,7 @@ class Run:
         self.ending = Ending(plan.name, self._lock, order, total=total, seconds=deadline, keep_failures=keep_failures)
         self._intake = Intake(source, order, workers)
         self._async_input = source is None
-        self._workers: set[Worker] = set()
+        self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
         self._inside = False  # the consumer waits inside: workers in its own loop may step the input
         self._fed = False  # the input was stepped since the last result left
@@ -168,7 +168,7 @@ class Run:
         """A worker is no more."""
         with self._lock:
             if worker in self._workers:
-                self._workers.discard(worker)
+                self._workers.pop(worker, None)
                 self._tally.add(worker.tally)
                 self.plan.budget.retire(worker)
             last = not self._workers
@@ -426,7 +426,7 @@ class Run:
         with self._lock:
             if len(self._workers) >= self.max_workers:  # another thread was faster
                 return
-            self._workers.add(worker)
+            self._workers[worker] = None
         try:
             self._crew.spawn(worker)
         except BaseException:  # no more threads: go on with those there are, if any
