@@ -17,7 +17,8 @@ import trio
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
-from fanmap._drive.run import Run, Worker
+from fanmap._drive.run import Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
 
 
