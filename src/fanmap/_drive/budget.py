@@ -182,17 +182,19 @@ class Budget:
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
             if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
-                self._ceiling.refused(seat.epoch, max(seat.crowd, self.admission.in_flight()))
+                crowd = max(seat.crowd, self.admission.in_flight())
+                still = self.admission.running() - 1 if kind == "concurrency" else None
+                self._ceiling.refused(seat.epoch, crowd, still)
             self._adjust("refused")
             # Who waits in vain is told now, not when the gate opens.
             awake = list(self.admission.line()) if braked.exhausted else []
         self._wake(awake, seat)
         return braked
 
-    def answered(self, seat: Seat) -> None:
-        """A call succeeded, and admission is not steady."""
+    def answered(self, seat: Seat, started: float) -> None:
+        """A call that began then succeeded, and admission is not steady."""
         with self._lock:
-            self._brake.succeeded()
+            self._brake.succeeded(started)
             self._ceiling.answered(seat.epoch, seat.crowd, seat.ceiling)
             self._adjust("answered")
             awake = self._poll()

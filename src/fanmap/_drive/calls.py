@@ -150,7 +150,7 @@ class Caller:
             )
         budget = plan.budget
         if not budget.admission.steady and self._seat is not None:
-            budget.answered(self._seat)
+            budget.answered(self._seat, self.started)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
             attempts = self._count()
