@@ -30,7 +30,9 @@ def test_a_wait_of_zero_is_none():
     assert refuse(Brake(300), 100.0, wait=0.0, chance=0.5) == refuse(Brake(300), 100.0, chance=0.5)
 
 
-@pytest.mark.parametrize(("kind", "spread"), [("rate", 1.0), ("overloaded", 1.0), ("steep", 10.0), ("concurrency", 0.0)])
+@pytest.mark.parametrize(
+    ("kind", "spread"), [("rate", 1.0), ("overloaded", 1.0), ("steep", 10.0), ("concurrency", 0.0)]
+)
 def test_starts_are_spread_further_where_the_slope_was_refused_and_not_at_all_where_the_crowd_was(kind, spread):
     assert refuse(Brake(300), 0.0, wait=5.0, kind=kind).spread == spread
 
