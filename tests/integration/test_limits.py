@@ -144,7 +144,10 @@ def test_everything_under_one_limits_shares_its_rate():
                 mark()
 
     in_threads(
-        lambda: ask.map(range(10)), lambda: asyncio.run(aask.amap(range(10))), lambda: trio.run(aask.amap, range(10)), blocks
+        lambda: ask.map(range(10)),
+        lambda: asyncio.run(aask.amap(range(10))),
+        lambda: trio.run(aask.amap, range(10)),
+        blocks,
     )
     starts.sort()
     assert len(starts) == 40
