@@ -645,7 +645,8 @@ class _ClassMethod(classmethod):  # type: ignore[type-arg]
 
     @override
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self.__func__.__get__(type(instance) if owner is None else owner, type)
+        bind = cast("Callable[[Any, type], Any]", cast("Any", self).__func__.__get__)
+        return bind(type(cast("object", instance)) if owner is None else owner, type)
 
 
 def _bind(function: Any, instance: object, owner: type | None) -> Any:

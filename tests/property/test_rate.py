@@ -14,17 +14,10 @@ gaps = st.fractions(0, 3, max_denominator=16)
 
 
 def exact(rate: Rate) -> Bucket:
-    """The bucket of this rate without rounding."""
+    """The bucket of this rate without rounding: its floats are those of small fractions."""
     bucket = Bucket(rate)
-    amount, per = Fraction(rate.amount), Fraction(rate.per)
-    burst = Fraction(round(bucket._tau / bucket._interval, 9))
-    if rate.cost is not None:
-        burst = amount / max(60, per)
-    spare = 1 if rate.cost is None else 0
-    refill = amount / per if rate.burst is not None else (amount - burst + spare) / per
-    assert abs(float(refill) * bucket._interval - 1) < 1e-6
-    assert abs(float(burst / refill) / bucket._tau - 1) < 1e-6
-    bucket._interval, bucket._tau = 1 / refill, burst / refill
+    bucket._interval = Fraction(bucket._interval).limit_denominator(10**6)
+    bucket._tau = Fraction(bucket._tau).limit_denominator(10**6)
     return bucket
 
 

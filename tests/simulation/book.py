@@ -138,16 +138,14 @@ class Book:
         now, run = clock.now(), call.item.run
         self.note("end", *call.item.value, kind)
         timeout = run.timeout
-        if timeout and now > call.started + timeout and not call.late:
-            call.late = True
+        if not call.late and call.inside == 0:  # else its nested calls, left behind with it, count for it
             self.running -= 1
+        call.late = call.late or bool(timeout and now > call.started + timeout)
         call.ended, call.kind, call.error = now, kind, error
         if call.parent is not None:
             call.parent.inside -= 1
             if call.parent.inside == 0 and call.parent.ended is None and not call.parent.late:
                 self.running += 1
-        if not call.late:
-            self.running -= 1
         run.active -= 1
         heard = not call.late and not (timeout and now >= call.started + timeout)
         self.faults[kind or "answer"] = self.faults.get(kind or "answer", 0) + 1

@@ -101,8 +101,8 @@ class Mix:
     def fate(self, item, attempt):
         dice = Random(f"{self.seed} {item.run.name} {item.index} {attempt}")
         latency = min(self.longest, dice.lognormvariate(0.0, 1.0))
-        if dice.random() < 0.02:
-            latency = 0.0
+        if dice.random() < 0.04:
+            latency = dice.choice((0.0, 60.0))
         point = dice.random()
         clean_up = dice.choice((0.0, 0.0, 0.3))
         for kind in (REFUSAL, MENDABLE, FINAL, SPENT):

@@ -33,7 +33,7 @@ class World:
             final=pick((0.0, 0.0, 0.05)),
             spent=pick((0.0, 0.0, 0.0, 0.02)),
             nested=pick((0.0, 0.15)),
-            longest=pick((2.0, 50.0)),
+            longest=pick((0.2, 2.0, 50.0)),
         )
         limit = dice.randint(1, 8)
         rates = []
@@ -163,7 +163,7 @@ class Program:
         if dice.random() < 0.4:
             options["return_exceptions"] = True
         log = self.world.log(
-            kind, dice.choice((0, 1, dice.randint(2, 12), dice.randint(5, 40))), retry=retry, ordered=ordered,
+            kind, dice.choice((0, 1, dice.randint(2, 12), dice.randint(5, 40), 30 * dice.randint(1, 4))), retry=retry, ordered=ordered,
             workers=options.get("max_concurrency"), timeout=timeout, deadline=options.get("deadline"),
         )  # fmt: skip
         return log, self.world.function(kind, retry, timeout), options
@@ -406,7 +406,7 @@ class Program:
     def leaving(self, log):
         """After which result the consumer leaves, and how long it takes over each."""
         stop_at = self.dice.choice((-2, -2, self.dice.randint(1, 10)))
-        return stop_at, self.dice.choice((0.0, 0.0, 0.1, 2.0))
+        return stop_at, self.dice.choice((0.0, 0.0, 0.1, 2.0, 10.0))
 
     def got(self, log, handed, outcome):
         log.handed += 1

@@ -425,6 +425,7 @@ class Run:
         worker.queued = clock.now()
         with self._lock:
             if len(self._workers) >= self.max_workers:  # another thread was faster
+                self.plan.budget.retire(worker)
                 return
             self._workers[worker] = None
         try:
