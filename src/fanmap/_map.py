@@ -212,7 +212,7 @@ class _Parallel(Generic[P, R_co]):
             One result an input, in input order.
 
         Raises:
-            As `map`. When the exception leaves, no async sibling runs on.
+            Exception: as `map`. When it leaves, no async sibling runs on.
 
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
