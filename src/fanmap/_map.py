@@ -584,7 +584,7 @@ def parallel_map(
         limits: a `Limits` to share; excludes `max_concurrency`, `rpm`, `tpm` and `rate`.
 
     Returns:
-        A `ParallelFunction` or `AsyncParallelFunction`: callable as before, with `map`, `amap`, `imap`,
+        A `ParallelFunction` or `AsyncParallelFunction`, callable as before, with `map`, `amap`, `imap`,
         `as_completed`, `partial` and `with_options`.
 
     Raises:
