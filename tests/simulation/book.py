@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fanmap import DeadlineExceeded, NotRun, Retry, partial_results
 from fanmap._drive import clock
+
 from .model import FINAL, REFUSAL, SPENT, Item, expected
 
 EPSILON = 1e-6  # of float arithmetic on the clock

@@ -14,6 +14,7 @@ import trio
 
 from fanmap._drive import budget, run
 from fanmap.testing import VirtualTime
+
 from .world import LATENESS, World
 
 

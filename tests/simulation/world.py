@@ -12,6 +12,7 @@ from fanmap import Adaptive, Limits, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
 from fanmap.testing import sleep
+
 from .book import Book, Queue, RunLog, left_over
 from .model import REFUSAL, Mix, Server
 
