@@ -42,6 +42,7 @@ from fanmap._results import Results
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 AnyInputs = Iterable[Any] | AsyncIterable[Any]
@@ -65,17 +66,20 @@ class _Options:
             check_positive("deadline", self.deadline)
 
 
-class _Parallel(Generic[P, R]):
+class _Parallel(Generic[P, R_co]):
     """What both kinds of decorated function have in common."""
 
     _is_async: bool
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+        for name, value in getattr(function, "__dict__", {}).items():
+            if not hasattr(type(self), name):  # a callable object may have a `map` of its own
+                self.__dict__[name] = value
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
         self._function = function
         self._settings = settings
         self._plans: dict[tuple[str, bool, bool], Plan] = {}
         self._name = name_of(function)
-        functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     # The four ways to run it over many inputs
 
@@ -89,7 +93,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     def map(
         self,
@@ -100,7 +104,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     def map(
         self,
@@ -111,7 +115,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     def map(
         self,
         inputs: Iterable[Any],
@@ -163,7 +167,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     async def amap(
         self,
@@ -174,7 +178,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     async def amap(
         self,
@@ -185,7 +189,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     async def amap(
         self,
         inputs: AnyInputs,
@@ -231,7 +235,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R]: ...
+    ) -> Results[R_co]: ...
     @overload
     def imap(
         self,
@@ -242,7 +246,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     @overload
     def imap(
         self,
@@ -253,7 +257,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     def imap(
         self,
         inputs: AnyInputs,
@@ -293,7 +297,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[Outcome[R]]:
+    ) -> Results[Outcome[R_co]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
@@ -352,6 +356,12 @@ class _Parallel(Generic[P, R]):
     @override
     def __repr__(self) -> str:
         return f"<parallel {self._name} under {self._settings.limits!r}>"
+
+    def __copy__(self) -> Self:  # as functions have it
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     @override
     def __reduce__(self) -> Any:
@@ -434,7 +444,7 @@ class _Parallel(Generic[P, R]):
         return plan
 
 
-class ParallelFunction(_Parallel[P, R]):
+class ParallelFunction(_Parallel[P, R_co]):
     """A `def` that can be run over many inputs at once; its calls run in worker threads.
 
     Calling it is calling the function, within its limits.
@@ -442,11 +452,11 @@ class ParallelFunction(_Parallel[P, R]):
 
     _is_async = False
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits; blocks until a call may start."""
         single = Single(self._plan("threads", direct=True), args, kwargs, None)
         threads.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -457,12 +467,12 @@ class ParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
 
-class AsyncParallelFunction(_Parallel[P, R]):
+class AsyncParallelFunction(_Parallel[P, R_co]):
     """An `async def` that can be run over many inputs at once; its calls are tasks of an event loop.
 
     Calling it is calling the function, within its limits.
@@ -478,7 +488,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
             self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits."""
         kind = loops.running()
         single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
@@ -488,7 +498,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             await trio.call_here(single)
         else:
             await aio.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -499,7 +509,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
@@ -609,7 +619,7 @@ class _Decorator:
     def decorate(self, function: Any) -> Any:
         """The decorated function, of the kind that fits."""
         if isinstance(function, classmethod):
-            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+            return _ClassMethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
         if isinstance(function, staticmethod):
             return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
@@ -628,6 +638,15 @@ class _Decorator:
 def budget_behind(function: object) -> Budget | None:
     """The budget of a decorated function; None: it is not decorated."""
     return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None  # pyright: ignore
+
+
+class _ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A class method that asks the decorated function to bind, as `classmethod` did up to Python 3.12."""
+
+    @override
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        bind = cast("Callable[[Any, type], Any]", cast("Any", self).__func__.__get__)
+        return bind(type(cast("object", instance)) if owner is None else owner, type)
 
 
 def _bind(function: Any, instance: object, owner: type | None) -> Any:

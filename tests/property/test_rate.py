@@ -38,9 +38,7 @@ def starts(bucket, arrivals):
 
 def fullest(started, per):
     """The most units in any half-open window [t, t + per)."""
-    return max(
-        (sum(cost for at, cost in started if first <= at < first + per) for first, _ in started), default=0
-    )
+    return max((sum(cost for at, cost in started if first <= at < first + per) for first, _ in started), default=0)
 
 
 rates = st.builds(Rate, st.integers(1, 200), st.sampled_from([1, 2, 7, 60]))
@@ -58,7 +56,9 @@ def test_a_crowd_after_a_pause_fills_its_window_and_not_more(amount, per):
     assert fullest(starts(exact(Rate(amount, per)), crowd), per) == amount
 
 
-@given(st.integers(1, 20), st.sampled_from([1, 7]), st.data(), st.lists(st.tuples(gaps, st.just(Fraction(1))), max_size=80))
+@given(
+    st.integers(1, 20), st.sampled_from([1, 7]), st.data(), st.lists(st.tuples(gaps, st.just(Fraction(1))), max_size=80)
+)
 def test_a_users_own_burst_weakens_the_window_by_itself_less_one(amount, per, data, arrivals):
     burst = data.draw(st.integers(1, amount))
     bucket = exact(Rate(amount, per, burst=burst))

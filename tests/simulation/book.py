@@ -100,7 +100,12 @@ class Book:
         if run.over and not overtaken:
             self.blame("G7", f"{item.value} started after its run had ended")
         for failed in run.final.values() if run.ordered else ():
-            if failed.error is not None and failed.item.index < item.index and failed.ended < now and run.deadline is None:
+            if (
+                failed.error is not None
+                and failed.item.index < item.index
+                and failed.ended < now
+                and run.deadline is None
+            ):
                 self.blame("G7", f"{item.value} started after item {failed.item.index} had failed")
         if left_over.get() is not None:
             self.blame("isolation", f"{item.value} sees what {left_over.get()} left")

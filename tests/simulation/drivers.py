@@ -28,7 +28,11 @@ def play(driver: str, seed: int):
     left = set(threading.enumerate())
     complaints: list[str] = []
     try:
-        with VirtualTime(seed=seed, start=start, horizon=1e6) as virtual, interleaved(virtual, dice) as share, replayable_trio(seed):
+        with (
+            VirtualTime(seed=seed, start=start, horizon=1e6) as virtual,
+            interleaved(virtual, dice) as share,
+            replayable_trio(seed),
+        ):
             world = World(name, virtual, kinds=DRIVERS[driver][1])
             world.book.threads_overtake = share > 0
             with unraisable(complaints):

@@ -441,5 +441,3 @@ class Program:
 
 def clock_is_trio() -> bool:
     return trio.lowlevel.in_trio_run()
-
-

@@ -18,7 +18,8 @@ from aiolimiter import AsyncLimiter
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
-from fanmap._drive.run import Run, Worker
+from fanmap._drive.run import Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
 
 
@@ -140,6 +141,8 @@ class Crew:
             elif task.result():  # an item left a context variable set: on in a fresh context
                 self._work(worker, waiter)
                 return
+        if worker.report is not None and worker.run.stopping():  # cancelled before its first step
+            worker.resume()
         worker.quit()
         worker.run.left(worker)
 

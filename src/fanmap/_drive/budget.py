@@ -175,15 +175,18 @@ class Budget:
         kind, wait = verdict.kind, verdict.wait
         with self._lock:
             now = clock.now()
-            braked = self._brake.refused(wait=wait, kind=kind, started=started, now=now, chance=self.random.random())
-            if braked.gate is not None:
-                self.admission.close_gate(
-                    braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait
-                )
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
-            if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
+            crowded = kind == "concurrency" or (kind == "rate" and wait is None and not self.rates)
+            fewer = crowded and self._ceiling.can_answer(seat.epoch)
+            if crowded:
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
                 self._ceiling.refused(seat.epoch, max(seat.crowd, self.admission.in_flight()))
+            braked = self._brake.refused(
+                wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=self.random.random()
+            )
+            if braked.gate is not None:
+                apart = math.inf if wait is None or kind == "steep" else wait
+                self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
             self._adjust("refused")
         return braked
 
@@ -191,7 +194,7 @@ class Budget:
         """A call succeeded, and admission is not steady."""
         with self._lock:
             self._brake.succeeded()
-            self._ceiling.answered(seat.epoch, seat.crowd)
+            self._ceiling.answered(seat.epoch, seat.crowd, seat.ceiling)
             self._adjust("answered")
             awake = self._poll()
         self._wake(awake, seat)

@@ -20,7 +20,7 @@ from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
 from fanmap._errors import CallTimeout
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.signals import OUTAGES, client_retries, read_error
+from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
 
 
@@ -168,16 +168,10 @@ class Caller:
         assert seat is not None
         if plan.plain and type(error) is CallTimeout:
             self.tally.abandoned += 1
-        again = client_retries(error)
-        if again:
-            self._calls += again
-            if budget.tell_once():
-                tell_of_client_retries(plan.name)
-        verdict = None if budget.classify is None else classified(budget.classify, error)
-        verdict = verdict or read_error(error, wall=clock.wall())
+        verdict, hidden = self._read(error)
         if verdict.refused_to_start:
-            self._refusals += 1
-            self.tally.refused += 1
+            self._refusals += 1 + hidden
+            self.tally.refused += 1 + hidden
             braked = budget.refused(verdict, seat, started)
             if braked.exhausted:
                 return self._settle_and_deliver(None, error, stop=True)
@@ -194,7 +188,7 @@ class Caller:
         if plan.retry and self._repeatable():
             if verdict.kind in OUTAGES:
                 budget.failed(seat)
-            delay = self._count().failed(error, verdict, now, budget.random.random(), beneath=again)
+            delay = self._count().failed(error, verdict, now, budget.random.random(), hidden=hidden)
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
@@ -321,6 +315,18 @@ class Caller:
         if scope is not None:
             scope.ticket = None
         self._scope = self._seat = None
+
+    def _read(self, error: Exception) -> tuple[Verdict, int]:
+        """What the exception says, to the user's own reading first, and how often the client below tried again."""
+        plan = self.plan
+        hidden = client_retries(error)
+        if hidden:
+            self._calls += hidden
+            self.tally.started += hidden
+            if plan.budget.tell_once():
+                tell_of_client_retries(plan.name)
+        verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
+        return verdict or read_error(error, wall=clock.wall()), hidden
 
     def _repeatable(self) -> bool:
         repeatable = self.plan.repeatable

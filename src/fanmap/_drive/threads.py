@@ -17,7 +17,8 @@ from typing import Any
 
 from fanmap._drive import clock, loops
 from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run, Worker
+from fanmap._drive.run import FEED, Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError, CallTimeout
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work

@@ -31,12 +31,12 @@ class Ticket:
         granted: it may run (and has not left).
         started: the call was really made, so that its charges stand; set by whoever makes it.
         owner: the identity of whatever runs it, for `held_only_by`; None: nothing that can be blocked.
-        crowd, epoch: slots in use and the ceiling's epoch when it was granted.
+        crowd, ceiling, epoch: slots in use, how many there were, and the ceiling's epoch, when it was granted.
         slotted: when it got its slot.
     """
 
     __slots__ = (
-        "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
+        "ceiling", "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
         "slotted", "started",
     )  # fmt: skip
 
@@ -49,6 +49,7 @@ class Ticket:
         self.granted = False
         self.started = False
         self.crowd = 0
+        self.ceiling = 0
         self.epoch = 0
         self.slotted = 0.0
         self.grants: Sequence[Grant] = ()
@@ -219,7 +220,7 @@ class Admission:
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.granted = True
-        ticket.crowd, ticket.epoch = len(self._seats), self.epoch
+        ticket.crowd, ticket.ceiling, ticket.epoch = len(self._seats), self.limit, self.epoch
         self._last_start = now
         if self._buckets:
             costs = ticket.costs

@@ -42,6 +42,7 @@ class Brake:
     """
 
     __slots__ = (
+        "_again",
         "_denied",
         "_failures",
         "_max_wait",
@@ -56,6 +57,7 @@ class Brake:
     def __init__(self, max_wait: float) -> None:
         self._max_wait = max_wait
         self._since: float | None = None  # the first refusal since the last success
+        self._again = 0.0  # when the last of the refused calls asks again
         self._rounds = 0
         self._round_began = 0.0
         self._failures = 0
@@ -64,13 +66,17 @@ class Brake:
         self.engaged = True  # until the first success, which proves the key
         self.outage = False
 
-    def refused(self, *, wait: float | None, kind: str, started: float, now: float, chance: float) -> Braked:
+    def refused(
+        self, *, wait: float | None, kind: str, fewer: bool, started: float, now: float, chance: float
+    ) -> Braked:
         """A call that started at `started` was refused.
 
         Args:
-            wait: seconds that the server asked for; None where it named none.
+            wait: seconds that the server asked for; None or 0 where it named none.
             kind: of the verdict. "steep": the slope was refused, so starts are spread further; "concurrency":
                 the ceiling sees to it, and spreading would only leave slots empty.
+            fewer: the ceiling has answered this refusal, or can; only when it cannot is it a round. Calls that
+                were not refused are still being answered meanwhile, which takes longer than a refusal.
             started: when the refused call began; a crowd that was refused together is one round.
             now: the time.
             chance: uniform in [0, 1).
@@ -78,22 +84,26 @@ class Brake:
         Jitter only ever lengthens a wait: a server that says when means it.
         """
         self.engaged = True
-        if self._since is None:
+        if self._since is None or started - self._again > self._max_wait:
+            # The first; or nobody had asked for so long that the refusals before say nothing about now.
             self._since, self._rounds = now, 0
-        if self._rounds == 0 or started >= self._round_began:
+        if not fewer and (self._rounds == 0 or started >= self._round_began):
             self._rounds += 1
             self._round_began = now
         waited = now - self._since
         steep = kind == "steep"
         spread = _STEEP_SPREAD if steep else 0.0 if kind == "concurrency" else _SPREAD
-        if wait is not None:
+        if wait:
             gate = now + wait
             rejoin = gate + chance * (0.1 * wait + 0.25)
+            self._again = max(self._again, rejoin)
             return Braked(gate, spread, rejoin, max(wait, waited) > self._max_wait)
         rejoin = now + 0.1 + 0.4 * chance
+        self._again = max(self._again, rejoin)
         if self._rounds < 2 and not steep:
             return Braked(None, spread, rejoin, waited > self._max_wait)
         gate = now + (0.5 + 0.5 * chance) * min(_LONGEST_ROUND, 2.0 ** min(self._rounds, 16))
+        self._again = max(self._again, gate)
         return Braked(gate, spread, max(gate, rejoin), waited > self._max_wait)
 
     def failed(self, now: float, chance: float) -> float | None:
