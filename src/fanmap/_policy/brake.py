@@ -67,7 +67,7 @@ class Brake:
         self.outage = False
 
     def refused(
-        self, *, wait: float | None, kind: str, fewer: bool, started: float, now: float, chance: float
+        self, *, wait: float | None, kind: str, fewer: bool = False, started: float, now: float, chance: float
     ) -> Braked:
         """A call that started at `started` was refused.
 
