@@ -136,7 +136,7 @@ def test_the_ceiling_stays_within_its_bounds_and_is_cut_once_an_epoch(minimum, m
             assert ceiling.limit <= before
             assert ceiling.epoch == epoch + (behind == 0)
         else:
-            ceiling.answered(epoch - behind, crowd)
+            ceiling.answered(epoch - behind, crowd, before)
             assert ceiling.limit >= before
             assert ceiling.limit == before or behind == 0
         assert minimum <= ceiling.limit <= minimum + more + further
