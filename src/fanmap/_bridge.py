@@ -101,5 +101,5 @@ def _shown(function: object) -> str:
 
 def _unmark(function: Callable[..., Any]) -> None:
     """A blocking function is no coroutine function, whatever marks it copied from the async one."""
-    for mark in ("_is_coroutine_mark", "_is_coroutine"):
+    for mark in ("_is_coroutine_marker", "_is_coroutine"):
         function.__dict__.pop(mark, None)

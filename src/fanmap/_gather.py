@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast, overload
+
+from typing_extensions import Unpack
 
 from fanmap._collect import collect_awaiting
 from fanmap._drive import launch
@@ -19,10 +21,161 @@ from fanmap._policy.attempt import Retry
 from fanmap._policy.order import Collected
 from fanmap._progress import TICK, Progress, watcher
 
-Entry = Awaitable[Any] | Callable[[], Awaitable[Any]]
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
+Entry: TypeAlias = Awaitable[T] | Callable[[], Awaitable[T]]
 
 
+class _Options(TypedDict, total=False):
+    """What every form takes beside `return_exceptions`."""
+
+    max_concurrency: int | None
+    rpm: float | None
+    tpm: float | None
+    rate: RateLike | Sequence[RateLike]
+    retry: Retry | Literal[False] | None
+    timeout: float | None
+    limits: Limits | None
+    progress: Progress
+
+
+# What is given one by one comes back as a tuple to the type checker, each place with its own type, as in typeshed's
+# asyncio.gather; at run time it is a list, as there.
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1], /, *, return_exceptions: Literal[False] = False, **options: Unpack[_Options]
+) -> tuple[T1]: ...
+@overload
 async def gather_bounded(
+    aw1: Entry[T1], /, *, return_exceptions: bool, **options: Unpack[_Options]
+) -> tuple[T1 | BaseException]: ...
+@overload
+async def gather_bounded(
+    aws: Iterable[Entry[T]] | AsyncIterable[Entry[T]],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> list[T]: ...
+@overload
+async def gather_bounded(
+    aws: Iterable[Entry[T]] | AsyncIterable[Entry[T]], /, *, return_exceptions: bool, **options: Unpack[_Options]
+) -> list[T | BaseException]: ...
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1], aw2: Entry[T2], /, *, return_exceptions: Literal[False] = False, **options: Unpack[_Options]
+) -> tuple[T1, T2]: ...
+@overload
+async def gather_bounded(
+    aw1: Entry[T1], aw2: Entry[T2], /, *, return_exceptions: bool, **options: Unpack[_Options]
+) -> tuple[T1 | BaseException, T2 | BaseException]: ...
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> tuple[T1, T2, T3]: ...
+@overload
+async def gather_bounded(
+    aw1: Entry[T1], aw2: Entry[T2], aw3: Entry[T3], /, *, return_exceptions: bool, **options: Unpack[_Options]
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException]: ...
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> tuple[T1, T2, T3, T4]: ...
+@overload
+async def gather_bounded(
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    /,
+    *,
+    return_exceptions: bool,
+    **options: Unpack[_Options],
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException]: ...
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    aw5: Entry[T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> tuple[T1, T2, T3, T4, T5]: ...
+@overload
+async def gather_bounded(
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    aw5: Entry[T5],
+    /,
+    *,
+    return_exceptions: bool,
+    **options: Unpack[_Options],
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException, T5 | BaseException]: ...
+@overload
+async def gather_bounded(  # type: ignore[overload-overlap]
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    aw5: Entry[T5],
+    aw6: Entry[T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> tuple[T1, T2, T3, T4, T5, T6]: ...
+@overload
+async def gather_bounded(
+    aw1: Entry[T1],
+    aw2: Entry[T2],
+    aw3: Entry[T3],
+    aw4: Entry[T4],
+    aw5: Entry[T5],
+    aw6: Entry[T6],
+    /,
+    *,
+    return_exceptions: bool,
+    **options: Unpack[_Options],
+) -> tuple[
+    T1 | BaseException,
+    T2 | BaseException,
+    T3 | BaseException,
+    T4 | BaseException,
+    T5 | BaseException,
+    T6 | BaseException,
+]: ...
+@overload
+async def gather_bounded(
+    *aws: Entry[T], return_exceptions: Literal[False] = False, **options: Unpack[_Options]
+) -> list[T]: ...
+@overload
+async def gather_bounded(
+    *aws: Entry[T], return_exceptions: bool, **options: Unpack[_Options]
+) -> list[T | BaseException]: ...
+async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsistentOverload]  # a list, says the code
     *aws: Any,
     max_concurrency: int | None = None,
     rpm: float | None = None,
@@ -96,7 +249,7 @@ async def gather_bounded(
             first: dict[int, int] = {}
             for position, place in enumerate(places):
                 first.setdefault(place, position)
-            run.positions = list(first.values())
+            run.ending.positions = list(first.values())
         if look is not None:
             run.tick = TICK
         results = await collect_awaiting(run, where, lazy_async, look)
@@ -176,7 +329,11 @@ def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
 
 def _checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     def call(entry: Any) -> Any:
-        _check(entry, retry)
+        try:
+            _check(entry, retry)
+        except TypeError:
+            _discard(entry)
+            raise
         return _awaitable_of(entry)
 
     return call

@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -27,6 +27,7 @@ from fanmap._plan import (
     check_limits,
     is_coroutine_function,
     is_generator_function,
+    length_of,
     make_plan,
     name_of,
     sync_inputs,
@@ -41,6 +42,7 @@ from fanmap._results import Results
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 AnyInputs = Iterable[Any] | AsyncIterable[Any]
@@ -64,17 +66,20 @@ class _Options:
             check_positive("deadline", self.deadline)
 
 
-class _Parallel(Generic[P, R]):
+class _Parallel(Generic[P, R_co]):
     """What both kinds of decorated function have in common."""
 
     _is_async: bool
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+        for name, value in getattr(function, "__dict__", {}).items():
+            if not hasattr(type(self), name):  # a callable object may have a `map` of its own
+                self.__dict__[name] = value
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
         self._function = function
         self._settings = settings
         self._plans: dict[tuple[str, bool, bool], Plan] = {}
         self._name = name_of(function)
-        functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     # The four ways to run it over many inputs
 
@@ -88,7 +93,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     def map(
         self,
@@ -99,7 +104,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     def map(
         self,
@@ -110,7 +115,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     def map(
         self,
         inputs: Iterable[Any],
@@ -148,7 +153,8 @@ class _Parallel(Generic[P, R]):
         options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
         look = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
-        run, where = self._prepare(order, sync_inputs(inputs, f"{self._name}.map"), options, blocking=True)
+        items = sync_inputs(inputs, f"{self._name}.map")
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=True)
         return collect_blocking(run, where, look)
 
     @overload
@@ -161,7 +167,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R]: ...
+    ) -> list[R_co]: ...
     @overload
     async def amap(
         self,
@@ -172,7 +178,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     @overload
     async def amap(
         self,
@@ -183,7 +189,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> list[R | BaseException]: ...
+    ) -> list[R_co | BaseException]: ...
     async def amap(
         self,
         inputs: AnyInputs,
@@ -216,7 +222,7 @@ class _Parallel(Generic[P, R]):
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
-        run, where = self._prepare(order, items, options, blocking=False)
+        run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=False)
         return await collect_awaiting(run, where, source, look)
 
     @overload
@@ -229,7 +235,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R]: ...
+    ) -> Results[R_co]: ...
     @overload
     def imap(
         self,
@@ -240,7 +246,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     @overload
     def imap(
         self,
@@ -251,7 +257,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[R | BaseException]: ...
+    ) -> Results[R_co | BaseException]: ...
     def imap(
         self,
         inputs: AnyInputs,
@@ -291,7 +297,7 @@ class _Parallel(Generic[P, R]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
-    ) -> Results[Outcome[R]]:
+    ) -> Results[Outcome[R_co]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
@@ -351,6 +357,12 @@ class _Parallel(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<parallel {self._name} under {self._settings.limits!r}>"
 
+    def __copy__(self) -> Self:  # as functions have it
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     @override
     def __reduce__(self) -> Any:
         owner = getattr(self._function, "__self__", None)
@@ -372,14 +384,20 @@ class _Parallel(Generic[P, R]):
     # Inside
 
     def _prepare(
-        self, order: Order, source: Sequence[Any] | Iterator[Any] | None, options: _Options, *, blocking: bool
+        self,
+        order: Order,
+        source: Sequence[Any] | Iterator[Any] | None,
+        options: _Options,
+        *,
+        total: int | None,
+        blocking: bool,
     ) -> tuple[Run, launch.Place]:
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
         run = Run(
             self._plan(where, unpack=options.unpack),
             order,
             source,
-            total=len(source) if isinstance(source, Sized) else None,
+            total=total,
             workers=self._workers(options),
             deadline=options.deadline,
             keep_failures=options.return_exceptions,
@@ -399,7 +417,7 @@ class _Parallel(Generic[P, R]):
         inputs: AnyInputs,
         what: str,
         new_order: Callable[[int], Order],
-        hand_out: Callable[[Run, tuple[Any, ...]], Any],
+        hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
         options: _Options,
     ) -> Results[Any]:
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -411,7 +429,7 @@ class _Parallel(Generic[P, R]):
                 raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
             order = new_order(_WINDOW * self._workers(options))
             items = None if source is not None else sync_inputs(inputs, what)
-            run, where = self._prepare(order, items, options, blocking=blocking)
+            run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=blocking)
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 
         return Results(what, start, hand_out, watcher(options.progress, self._name))
@@ -426,7 +444,7 @@ class _Parallel(Generic[P, R]):
         return plan
 
 
-class ParallelFunction(_Parallel[P, R]):
+class ParallelFunction(_Parallel[P, R_co]):
     """A `def` that can be run over many inputs at once; its calls run in worker threads.
 
     Calling it is calling the function, within its limits.
@@ -434,11 +452,11 @@ class ParallelFunction(_Parallel[P, R]):
 
     _is_async = False
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits; blocks until a call may start."""
         single = Single(self._plan("threads", direct=True), args, kwargs, None)
         threads.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -449,12 +467,12 @@ class ParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
 
-class AsyncParallelFunction(_Parallel[P, R]):
+class AsyncParallelFunction(_Parallel[P, R_co]):
     """An `async def` that can be run over many inputs at once; its calls are tasks of an event loop.
 
     Calling it is calling the function, within its limits.
@@ -470,7 +488,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
             self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits."""
         kind = loops.running()
         single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
@@ -480,7 +498,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
             await trio.call_here(single)
         else:
             await aio.call_here(single)
-        return cast("R", single.result())
+        return cast("R_co", single.result())
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -491,7 +509,7 @@ class AsyncParallelFunction(_Parallel[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return _bind(self, instance, owner)
 
-    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R]:
+    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R_co]:
         """The same with some arguments fixed, as `functools.partial` has it; same limits."""
         return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
 
@@ -601,7 +619,7 @@ class _Decorator:
     def decorate(self, function: Any) -> Any:
         """The decorated function, of the kind that fits."""
         if isinstance(function, classmethod):
-            return classmethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
+            return _ClassMethod(self.decorate(cast("classmethod[Any, ..., Any]", function).__func__))
         if isinstance(function, staticmethod):
             return staticmethod(self.decorate(cast("staticmethod[..., Any]", function).__func__))
         if isinstance(function, _Parallel):
@@ -622,10 +640,19 @@ def budget_behind(function: object) -> Budget | None:
     return budget_of(function._settings.limits) if isinstance(function, _Parallel) else None  # pyright: ignore
 
 
+class _ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A class method that asks the decorated function to bind, as `classmethod` did up to Python 3.12."""
+
+    @override
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        bind = cast("Callable[[Any, type], Any]", cast("Any", self).__func__.__get__)
+        return bind(type(cast("object", instance)) if owner is None else owner, type)
+
+
 def _bind(function: Any, instance: object, owner: type | None) -> Any:
     if instance is None:
         return function
-    bind = getattr(cast("Any", type(function._function)), "__get__", None)
+    bind: Any = getattr(cast("Any", type(function._function)), "__get__", None)
     if bind is None:  # a callable object or a builtin does not bind
         return function
     bound = bind(function._function, instance, owner)

@@ -7,11 +7,11 @@ from typing import Generic, cast
 
 from typing_extensions import TypeVar
 
-R = TypeVar("R", default=object)
+R_co = TypeVar("R_co", default=object, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Outcome(Generic[R]):
+class Outcome(Generic[R_co]):
     """How one item of a run ended.
 
     Attributes:
@@ -27,14 +27,14 @@ class Outcome(Generic[R]):
     """
 
     index: int
-    value: R | None
+    value: R_co | None
     error: BaseException | None
     attempts: int
     queued: float
     started: float
     ended: float
 
-    def result(self) -> R:
+    def result(self) -> R_co:
         """What the function returned; raises what it raised.
 
         Raises:
@@ -42,7 +42,7 @@ class Outcome(Generic[R]):
         """
         if self.error is not None:
             raise self.error
-        return cast("R", self.value)
+        return cast("R_co", self.value)
 
     def __repr__(self) -> str:
         state = "ok" if self.error is None else f"failed with {type(self.error).__name__}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -76,7 +76,7 @@ def is_generator_function(function: Any) -> bool:
 
 def _both(function: Any) -> tuple[Any, Any]:
     function = _innermost(function)
-    return function, getattr(type(function), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
+    return function, getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
 
 
 def _innermost(function: Any) -> Any:
@@ -112,6 +112,16 @@ def sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
     if type(inputs) in (list, tuple, range):
         return cast("Sequence[Any]", inputs)
     return cast("Iterator[Any]", iter(inputs))
+
+
+def length_of(inputs: object) -> int | None:
+    """How many inputs there are, where they say so; an iterator may have been begun."""
+    if not isinstance(inputs, Sized) or isinstance(inputs, Iterator):
+        return None
+    try:
+        return len(inputs)
+    except TypeError:  # as those that only pretend to have a length do
+        return None
 
 
 def check_inputs(inputs: object, what: str) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Generic, Self
 
 from typing_extensions import TypeVar, override
 
-from fanmap._drive import loops
+from fanmap._drive import clock, loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
+from fanmap._policy.order import NOTHING_YET
 from fanmap._types import NOT_BEGUN, RunStats
 
 T = TypeVar("T", covariant=True)
@@ -29,7 +30,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         self,
         name: str,
         launch: Callable[[bool], Launched[Any]],
-        hand_out: Callable[[Run, Record], T],
+        hand_out: Callable[[Run, Record | None], T],
         look: Callable[[RunStats, bool], None] | None,
     ) -> None:
         self._name = name
@@ -67,6 +68,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=True)
         try:
             if not self._leftover:
+                if self._look_at is None:
+                    # The record gets no name here: a failure's traceback would lead back to itself.
+                    result = self._hand_out(launched.run, launched.run.leaving_now())
+                    if result is not NOTHING_YET:
+                        return result
                 if launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 launched.consumer.finish(launched.cancel)
@@ -76,7 +82,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         except BaseException as error:
             self._over = True
             launched.consumer.finish(launched.cancel)
-            launched.run.remember(error)
+            launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopIteration
@@ -115,6 +121,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=False)
         try:
             if not self._leftover:
+                if self._look_at is None:
+                    # The record gets no name here: a failure's traceback would lead back to itself.
+                    result = self._hand_out(launched.run, launched.run.leaving_now())
+                    if result is not NOTHING_YET:
+                        return result
                 if await launched.consumer.advance(self._look(launched.run)):
                     return self._take(launched.run)
                 await launched.consumer.finish(launched.cancel)
@@ -124,7 +135,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         except BaseException as error:
             self._over = True
             await launched.consumer.finish(launched.cancel)
-            launched.run.remember(error)
+            launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopAsyncIteration
@@ -180,7 +191,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _conclude(self, run: Run) -> None:
         self._leftover = True
-        run.conclude()
+        run.ending.conclude(clock.now())
 
     def _end(self, run: Run) -> None:
         self._over = True

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import signal
 import threading
 import time
-from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import trio
@@ -286,10 +286,20 @@ def _left():
     return (["a busy worker thread"] * busy) + [repr(task) for task in tasks]
 
 
+def _hung(*_):
+    raise AssertionError("it hangs")
+
+
 @pytest.fixture
 def nothing_left(caplog):
-    """Once the test is over, nothing works on, and asyncio had nothing to complain about."""
+    """Once the test is over, nothing works on, and asyncio had nothing to complain about. A hang is a failure."""
+    if hasattr(signal, "setitimer"):
+        previous = signal.signal(signal.SIGALRM, _hung)
+        signal.setitimer(signal.ITIMER_REAL, 15.0)
     yield
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
     end = time.monotonic() + 2.0
     while _left() and time.monotonic() < end:
         time.sleep(0.002)
@@ -298,24 +308,38 @@ def nothing_left(caplog):
     assert [record.getMessage() for record in said if record.name == "asyncio" and record.levelname != "DEBUG"] == []
 
 
+@contextmanager
+def _no_collector():
+    gc.freeze()  # what is there already is not looked at: a collection costs microseconds
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
 @pytest.fixture
-def no_cycles():
-    """What the collector would have to find after the test's body ran: nothing of fanmap's."""
+def no_collector():
+    """A block in which reference counts alone free anything."""
+    return _no_collector
 
-    def check(body):
-        body()  # once, for what is made once: warm threads, the background loop, imports
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
-            body()
-            gc.collect()
-            found = Counter(type(one).__module__ + "." + type(one).__qualname__ for one in gc.garbage)
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
-            gc.collect()
-        return {name: count for name, count in found.items() if name.startswith("fanmap")}, found
 
-    return check
+@pytest.fixture
+def cycles():
+    """What of ours only the collector found, after a body (an `async def`) ran once more."""
+
+    async def found(body):
+        await body()  # once, for what is made once: warm threads, the background loop
+        with _no_collector():
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await body()
+                gc.collect()
+                names = [f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+        return [name for name in names if name.startswith("fanmap") or name.endswith(("Failure", "frame"))]
+
+    return found

@@ -51,15 +51,17 @@ class Scope:
         ticket: its slot, to lend; None once the call has ended or has handed its slot on.
         outer: the call around it.
         spare: its slot and charge are for the first call under the same Limits inside it to take over.
+        handed_on: that call has taken them, and gives the slot back itself.
     """
 
-    __slots__ = ("budget", "outer", "spare", "ticket")
+    __slots__ = ("budget", "handed_on", "outer", "spare", "ticket")
 
-    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, *, spare: bool = False) -> None:
+    def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer
         self.spare = spare
+        self.handed_on = False
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("fanmap_scope", default=None)
@@ -174,17 +176,20 @@ class Budget:
         kind, wait = verdict.kind, verdict.wait
         with self._lock:
             now = clock.now()
-            braked = self._brake.refused(wait=wait, kind=kind, started=started, now=now, chance=self.random.random())
-            if braked.gate is not None:
-                self.admission.close_gate(
-                    braked.gate, spread=braked.spread, apart=math.inf if wait is None or kind == "steep" else wait
-                )
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
-            if kind == "concurrency" or (kind == "rate" and wait is None and not self.rates):
+            crowded = kind == "concurrency" or (kind == "rate" and wait is None and not self.rates)
+            fewer = crowded and self._ceiling.can_answer(seat.epoch)
+            if crowded:
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
                 crowd = max(seat.crowd, self.admission.in_flight())
                 still = self.admission.running() - 1 if kind == "concurrency" else None
                 self._ceiling.refused(seat.epoch, crowd, still)
+            braked = self._brake.refused(
+                wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=self.random.random()
+            )
+            if braked.gate is not None:
+                apart = math.inf if wait is None or kind == "steep" else wait
+                self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
             self._adjust("refused")
             # Who waits in vain is told now, not when the gate opens.
             awake = list(self.admission.line()) if braked.exhausted else []
@@ -253,6 +258,15 @@ class Budget:
             admission.quiet = False
         if admission.limit != before:
             self.history.append(Change(clock.now(), before, admission.limit, why or "outage"))
+
+    def take_over(self, scope: Scope) -> Seat | None:
+        """The slot and charge of the call around this one, if they are spare; once."""
+        with self._lock:
+            if not scope.spare:
+                return None
+            scope.spare, scope.handed_on = False, True
+            seat, scope.ticket = scope.ticket, None
+        return seat
 
     def hopeless(self) -> float | None:
         """Seconds that the gate stays closed, where that is longer than `max_wait`; no lock needed."""

@@ -121,7 +121,7 @@ class Caller:
             assert seat is not None
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
-                return self._begin()
+                return self._begin(seat, clock.now())
             if budget.hopeless() is not None:
                 return self._despair()
             self.delay = budget.patience(seat)
@@ -141,7 +141,6 @@ class Caller:
     def returned(self, value: Any) -> Todo:
         """The function returned."""
         plan = self.plan
-        now = clock.now()
         if plan.plain and type(value) is CoroutineType:
             value.close()
             return self._settle_and_deliver(
@@ -153,10 +152,10 @@ class Caller:
             budget.answered(self._seat, self.started)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
-            attempts = self._count()
-            verdict = attempts.returned(value, now, budget.random.random())
+            now = clock.now()
+            verdict = self._count().returned(value, now, budget.random.random())
             if isinstance(verdict, Exception):
-                return self._settle_and_deliver(value, verdict)
+                return self._settle_and_deliver(None, verdict)
             if verdict is not None and not self._too_late(now + verdict):
                 return self._back_off(now + verdict, value)
         return self._settle_and_deliver(value, None)
@@ -240,7 +239,7 @@ class Caller:
         seat = self._seat
         if seat is not None:
             if self.plan.budget.admission.quiet and seat.lent_to is None:
-                return self._begin()
+                return self._begin(seat, self.queued)
             self._release()
         return self._ask()
 
@@ -248,11 +247,9 @@ class Caller:
         plan = self.plan
         budget = plan.budget
         around = None if self._outer is None else enclosing(self._outer, budget)
-        if around is not None and around.spare:
-            around.spare = False
-            self._seat, around.ticket = around.ticket, None
-            self._phase = NEW
-            return self._begin()
+        if around is not None and around.spare and (taken := budget.take_over(around)) is not None:
+            self._seat, self._phase = taken, NEW
+            return self._begin(taken, clock.now())
         try:
             costs = self._costs() if budget.rates else None
         except Exception as error:
@@ -266,7 +263,7 @@ class Caller:
         self._phase = IN_LINE
         self._asked = clock.now()
         if budget.join(seat):
-            return self._begin()
+            return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
 
@@ -280,15 +277,11 @@ class Caller:
         )
         return AGAIN
 
-    def _begin(self) -> Todo:
-        seat = self._seat
-        assert seat is not None
+    def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
-        scope = self._scope = Scope(self.plan.budget, seat, self._outer)
-        scope.spare = self.plan.spare
+        plan, tally = self.plan, self.tally
+        scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
-        now = clock.now()
-        tally = self.tally
         tally.started += 1
         if self._phase == IN_LINE:
             self._count_wait(tally, seat, now)
@@ -316,28 +309,26 @@ class Caller:
         return WAIT
 
     def _settle_and_deliver(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo:
-        seat, scope = self._seat, self._scope
         tally = self.tally
         tally.done += 1
         if error is not None:
             tally.failed += 1
-        if scope is not None:
-            if scope.ticket is None:  # handed on to the first call inside
-                self._seat = seat = None
-            scope.ticket = None
-            self._scope = None
-        if seat is not None and (seat.grants or not self.plan.budget.admission.quiet):
+        seat, scope = self._seat, self._scope
+        if seat is not None and (
+            seat.grants or not self.plan.budget.admission.quiet or (scope is not None and scope.handed_on)
+        ):
             self._release(value if error is None else None)
+        elif scope is not None:
+            scope.ticket = self._scope = None
         return self._deliver(value, error, stop=stop)
 
     def _release(self, value: Any = None) -> None:
+        """Give the slot back, unless the first call inside has taken it; once more, if Ctrl-C came between."""
         scope, seat = self._scope, self._seat
-        if scope is not None:
-            if scope.ticket is None:
-                seat = None
-            scope.ticket = None
-        if seat is not None:
+        if seat is not None and (scope is None or not scope.handed_on):
             self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
+        if scope is not None:
+            scope.ticket = None
         self._scope = self._seat = None
 
     def _read(self, error: Exception) -> tuple[Verdict, int]:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Protocol
 
 from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run, Worker
+from fanmap._drive.run import FEED, Run
+from fanmap._drive.worker import Worker
 
 _TURNS = 32  # items after which a worker lets the loop run, should none of them have suspended
 
@@ -60,8 +61,16 @@ async def pull(
                     raise
                 failure = error
             if pending():
-                failure = await cancellation.judge(failure)
-            if copy_context() != before:
+                try:
+                    failure = await cancellation.judge(failure)
+                except BaseException:
+                    failure = None  # or this frame would be in a cycle with its traceback
+                    raise
+            try:
+                changed = copy_context() != before
+            except Exception:  # a value that cannot be compared
+                changed = True
+            if changed:
                 worker.report = (value, failure)
                 failure = None
                 return True

@@ -17,7 +17,8 @@ from typing import Any
 
 from fanmap._drive import clock, loops
 from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run, Worker
+from fanmap._drive.run import FEED, Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError, CallTimeout
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work
@@ -157,19 +158,26 @@ def _pull(worker: Worker, waiter: Waiter) -> bool:
     while todo is not END:
         if todo is CALL:
             before = copy_context()
+            value: Any = None
+            failure: BaseException | None = None
             try:
                 value = call(worker.item)
             except BaseException as error:
-                if copy_context() != before:
-                    worker.report = (None, error)
-                    return True
-                todo = worker.raised(error)
-            else:
-                if copy_context() != before:
-                    worker.report = (value, None)
-                    return True
+                failure = error
+            try:
+                changed = copy_context() != before
+            except Exception:  # a value that cannot be compared
+                changed = True
+            if changed:
+                worker.report = (value, failure)
+                failure = None  # or this frame would be in a cycle with its traceback
+                return True
+            if failure is None:
                 todo = worker.returned(value)
-                del value
+                value = None
+            else:
+                todo = worker.raised(failure)
+                failure = None
         elif todo is AGAIN:
             todo = worker.step()
         else:

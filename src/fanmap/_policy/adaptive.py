@@ -99,6 +99,10 @@ class Ceiling:
     def resting(self) -> bool:
         return self._value >= self._settings.maximum
 
+    def can_answer(self, epoch: int) -> bool:
+        """Can a refusal of a call of that epoch be answered with fewer at once, or has it been?"""
+        return epoch != self.epoch or self.limit > self._settings.minimum
+
     def refused(self, epoch: int, crowd: int, still: int | None = None) -> None:
         """A call of that epoch, one of `crowd` when it began, was one too many.
 

@@ -70,13 +70,17 @@ class Brake:
         self.engaged = True  # until the first success, which proves the key
         self.outage = False
 
-    def refused(self, *, wait: float | None, kind: str, started: float, now: float, chance: float) -> Braked:
+    def refused(
+        self, *, wait: float | None, kind: str, fewer: bool = False, started: float, now: float, chance: float
+    ) -> Braked:
         """A call that started at `started` was refused.
 
         Args:
             wait: seconds that the server asked for; None or 0 where it named none.
             kind: of the verdict. "steep": the slope was refused, so starts are spread further; "concurrency":
                 the ceiling sees to it, and spreading would only leave slots empty.
+            fewer: the ceiling has answered this refusal, or can; only when it cannot is it a round. Calls that
+                were not refused are still being answered meanwhile, which takes longer than a refusal.
             started: when the refused call began.
             now: the time.
             chance: uniform in [0, 1).
@@ -88,7 +92,7 @@ class Brake:
             # The first; or nobody had asked for so long that the refusals before say nothing about now.
             self._since, self._rounds = now, 0
             self._round_ends = -math.inf
-        if started >= self._round_ends:
+        if not fewer and started >= self._round_ends:
             # The crowd that is refused together comes back over half a second, or when the gate opens:
             # whoever began before then is of the same round, or sixteen calls would be sixteen rounds.
             self._rounds += 1

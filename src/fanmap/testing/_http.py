@@ -163,7 +163,7 @@ def _endpoint(dialect: Dialect, provider: Provider, respond: Respond) -> Callabl
             asked, body, reply = _read(dialect, await request.body())
             retries = request.headers.get("x-stainless-retry-count", "")
             about = Request(
-                path=dialect.path,
+                path=request.url.path,
                 prompt=asked.prompt,
                 body=body,
                 headers=dict(request.headers),
@@ -174,7 +174,7 @@ def _endpoint(dialect: Dialect, provider: Provider, respond: Respond) -> Callabl
                 asked.prompt,
                 tokens=asked.tokens,
                 scripted=(reply.status, reply.delay) if reply else None,
-                path=dialect.path,
+                path=request.url.path,
                 retry_count=about.retry_count,
             ) as fate:
                 await connection.hold(fate.delay)
@@ -208,6 +208,8 @@ def _response(dialect: Dialect, asked: Asked, fate: Fate, status: int, reply: Re
     elif (wait := fate.wait if reply.retry_after is None else reply.retry_after) is not None:
         headers["retry-after"] = retry_after_text(wait)
         fate = replace(fate, wait=wait)
+    if not dialect.names_wait:
+        headers.pop("retry-after", None)
     headers.update(reply.headers)
     if isinstance(reply.body, str):
         return Response(reply.body, status, headers)

@@ -54,6 +54,11 @@ class Server:
         return self.url
 
     @property
+    def gemini_url(self) -> str:
+        """The `base_url` for google-genai's clients, in its `http_options`."""
+        return self.url
+
+    @property
     def log(self) -> list[Record]:
         """The requests that have ended, in the order in which they ended.
 
@@ -132,11 +137,11 @@ def serve(
     respond: Respond | None = None,
     port: int = 0,
 ) -> Server:
-    """Start a server on 127.0.0.1 that real OpenAI and Anthropic clients can talk to.
+    """Start a server on 127.0.0.1 that real OpenAI, Anthropic and Gemini clients can talk to.
 
-    It speaks chat completions, responses and messages, without streaming, to any API key. Latency
-    and fate of a request depend on the seed, the prompt and the attempt of that prompt (refused
-    requests don't count), so a run is reproducible however it interleaves.
+    It speaks chat completions, responses, messages and Gemini's generateContent, without streaming, to
+    any API key. Latency and fate of a request depend on the seed, the prompt and the attempt of that
+    prompt (refused requests don't count), so a run is reproducible however it interleaves.
 
     Args:
         latency: Median seconds of an answer.

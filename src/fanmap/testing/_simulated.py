@@ -41,10 +41,10 @@ class SimulatedAPIError(Exception):
         super().__init__(message, status_code, headers, body)  # as arguments, so that it can be pickled
         self.message = message
         self.status_code = status_code
-        self.response = SimulatedResponse(status_code, headers)
+        self.response: SimulatedResponse = SimulatedResponse(status_code, headers)
         self.body = body
-        self.code = body.get("code")
-        self.type = body.get("type")
+        self.code: object = body.get("code")
+        self.type: object = body.get("type")
 
     def __str__(self) -> str:
         return f"Error code: {self.status_code} - {self.message}"

@@ -1,4 +1,4 @@
-"""The wire formats: OpenAI chat completions and responses, Anthropic messages.
+"""The wire formats: OpenAI chat completions and responses, Anthropic messages, Gemini generateContent.
 
 Pure: what a request asks, and the JSON and headers of answers and errors. Error texts are the
 providers' own, since that is what readers of errors must cope with; answers say "simulated".
@@ -32,13 +32,18 @@ class Asked:
 
 
 class Dialect(NamedTuple):
-    """One provider's way of speaking at one path."""
+    """One provider's way of speaking at one path.
+
+    Attributes:
+        names_wait: A refusal has a Retry-After header.
+    """
 
     path: str
     read: Callable[[Json], Asked]
     answer: Callable[[Asked, str, int, datetime], Json]
     error: Callable[..., Json]
     headers: Callable[[int, Levels, datetime], dict[str, str]]
+    names_wait: bool = True
 
 
 def go_duration(seconds: float) -> str:
@@ -116,6 +121,34 @@ def anthropic_error(fate: Fate, *, model: str, code: str | None = None) -> Json:
     return {"type": "error", "error": error, "request_id": _request_id(fate.index)}
 
 
+_GEMINI_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def gemini_error(fate: Fate, *, model: str, code: str | None = None) -> Json:
+    """The body of a Gemini error for this fate; `code` replaces the usual status."""
+    status = fate.status if isinstance(fate.status, int) else 500
+    error: Json = {
+        "code": status,
+        "message": f"Simulated error with status {status}.",
+        "status": code or _GEMINI_STATUSES.get(status, "UNKNOWN"),
+    }
+    if status == 429:
+        error["message"] = f"You exceeded your current quota for {model}."
+        if fate.wait is not None:  # in the body alone: Gemini sends no Retry-After
+            delay = retry_after_text(fate.wait) + "s"
+            error["details"] = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    return {"error": error}
+
+
 def models(*, after: str | None) -> Json:
     """A list of models that clients of both providers can read: one model, and none `after` it."""
     model = {
@@ -152,6 +185,12 @@ def _read_responses(body: Json) -> Asked:
 def _read_messages(body: Json) -> Asked:
     # Anthropic counts the input alone when a request arrives, OpenAI max_tokens as well.
     return _asked(body, body["messages"], _text(body.get("system") or ""), None)
+
+
+def _read_gemini(body: Json) -> Asked:
+    contents = [{"role": one.get("role", "user"), "content": one["parts"]} for one in body["contents"]]
+    system = _text((body.get("systemInstruction") or {}).get("parts") or "")
+    return _asked({"model": "gemini", **body}, contents, system, None)
 
 
 def _asked(body: Json, messages: list[Json], system: str, max_tokens: int | None) -> Asked:
@@ -242,6 +281,20 @@ def _answer_messages(asked: Asked, text: str, index: int, _now: datetime) -> Jso
     }
 
 
+def _answer_gemini(asked: Asked, text: str, index: int, _now: datetime) -> Json:
+    output = count_tokens(text)
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": asked.input_tokens,
+            "candidatesTokenCount": output,
+            "totalTokenCount": asked.input_tokens + output,
+        },
+        "modelVersion": asked.model,
+        "responseId": f"simulated-{index}",
+    }
+
+
 def _request_id(index: int) -> str:
     return f"req_simulated_{index}"
 
@@ -268,8 +321,20 @@ def _anthropic_headers(index: int, levels: Levels, now: datetime) -> dict[str, s
     return headers
 
 
+def _gemini_headers(_index: int, _levels: Levels, _now: datetime) -> dict[str, str]:
+    return {}
+
+
 DIALECTS = (
     Dialect("/v1/chat/completions", _read_chat, _answer_chat, openai_error, _openai_headers),
     Dialect("/v1/responses", _read_responses, _answer_responses, openai_error, _openai_headers),
     Dialect("/v1/messages", _read_messages, _answer_messages, anthropic_error, _anthropic_headers),
+    Dialect(
+        "/{version}/models/{model}:generateContent",
+        _read_gemini,
+        _answer_gemini,
+        gemini_error,
+        _gemini_headers,
+        names_wait=False,
+    ),
 )

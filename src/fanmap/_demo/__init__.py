@@ -1,0 +1,1 @@
+"""`fanmap demo`: the README into eight languages, five ways, with real clients."""

@@ -1,0 +1,284 @@
+"""What type checkers see of right code. Read by them, never run."""
+
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, assert_type
+
+import tenacity
+from aiolimiter import AsyncLimiter
+
+from fanmap import (
+    Adaptive,
+    AsyncParallelFunction,
+    Limits,
+    Outcome,
+    ParallelFunction,
+    Rate,
+    Results,
+    Retry,
+    RunStats,
+    Verdict,
+    gather_bounded,
+    parallel_map,
+    partial_results,
+    to_async,
+    to_sync,
+)
+
+
+@parallel_map
+def bare(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+@parallel_map(max_concurrency=16, rpm=500, tpm=200_000, timeout=30, retry=Retry(attempts=2))
+def ask(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+@parallel_map(limits=Limits(max_concurrency="auto"))
+async def aask(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+# The function's own signature
+
+
+def signatures() -> None:
+    assert_type(bare("a"), int)
+    assert_type(ask("a", model="large"), int)
+    as_before: Callable[[str], int] = ask
+    bare_as_before: Callable[[str], int] = bare
+    awaited_as_before: Callable[[str], Coroutine[Any, Any, int]] = aask
+    print(as_before, bare_as_before, awaited_as_before)
+
+
+async def awaited() -> None:
+    assert_type(await aask("a"), int)
+    assert_type(await aask("a", model="large"), int)
+    both = asyncio.gather(aask("a"), asyncio.create_task(aask("b")))
+    assert_type(await both, tuple[int, int])
+
+
+# The element type of every way
+
+
+def blocking(prompts: list[str], either: bool) -> None:
+    assert_type(ask.map(prompts), list[int])
+    assert_type(aask.map(prompts, max_concurrency=4, deadline=3.0, progress=True), list[int])
+    assert_type(ask.map(prompts, return_exceptions=False), list[int])
+    assert_type(ask.map(prompts, return_exceptions=True), list[int | BaseException])
+    assert_type(ask.map(prompts, return_exceptions=either), list[int | BaseException])
+    assert_type(ask.map([("a",), {"prompt": "b"}], unpack=True), list[int])
+    assert_type(ask.imap(iter(prompts)), Results[int])
+    assert_type(ask.imap(prompts, return_exceptions=True), Results[int | BaseException])
+    assert_type(ask.as_completed(prompts), Results[Outcome[int]])
+    for answer in aask.imap(prompts):
+        assert_type(answer, int)
+    with ask.as_completed(prompts) as outcomes:
+        assert_type(outcomes.stats, RunStats)
+        for outcome in outcomes:
+            assert_type(outcome, Outcome[int])
+            assert_type(outcome.result(), int)
+            assert_type(outcome.value, int | None)
+            assert_type(outcome.error, BaseException | None)
+    lazily: Iterator[int] = ask.imap(prompts)
+    print(lazily)
+
+
+async def awaiting(prompts: AsyncIterator[str], either: bool) -> None:
+    assert_type(await aask.amap(prompts), list[int])
+    assert_type(await ask.amap(["a"]), list[int])
+    assert_type(await aask.amap(prompts, return_exceptions=True), list[int | BaseException])
+    assert_type(await aask.amap(prompts, return_exceptions=either), list[int | BaseException])
+    async for answer in ask.imap(prompts):
+        assert_type(answer, int)
+    async with aask.as_completed(prompts) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome[int])
+
+
+def wider(outcome: Outcome[int], results: Results[int], function: ParallelFunction[[str], int]) -> None:
+    # What is only ever read may be read as something wider.
+    wider_outcome: Outcome[int | str] = outcome
+    wider_results: Results[int | str] = results
+    wider_function: ParallelFunction[[str], int | str] = function
+    print(wider_outcome, wider_results, wider_function)
+
+
+# Methods: self is dropped
+
+
+class Client:
+    account = Limits(8)
+
+    @parallel_map
+    def ask(self, prompt: str, *, model: str = "small") -> int:
+        return len(prompt + model)
+
+    @parallel_map(limits=account)
+    async def aask(self, prompt: str) -> int:
+        return len(prompt)
+
+    async def several(self, prompts: list[str]) -> list[int]:
+        assert_type(self.ask("a", model="large"), int)
+        assert_type(self.ask.map(prompts), list[int])
+        assert_type(await self.aask("a"), int)
+        return await self.aask.amap(prompts)
+
+
+def methods(client: Client, prompts: list[str]) -> None:
+    assert_type(client.ask("a"), int)
+    assert_type(client.ask.map(prompts), list[int])
+    assert_type(client.ask.as_completed(prompts), Results[Outcome[int]])
+    assert_type(client.aask.map(prompts), list[int])
+    assert_type(Client.ask(client, "a"), int)
+    bound: Callable[[str], int] = client.ask
+    unbound: Callable[[Client, str], int] = Client.ask
+    print(bound, unbound)
+
+
+# Everything else that can be decorated
+
+
+class Callables:
+    def __call__(self, prompt: str) -> int:
+        return len(prompt)
+
+
+class AsyncCallables:
+    async def __call__(self, prompt: str) -> int:
+        return len(prompt)
+
+
+def other_functions(prompts: list[str]) -> None:
+    assert_type(parallel_map(Callables())("a"), int)
+    assert_type(parallel_map(Callables()).map(prompts), list[int])
+    assert_type(parallel_map(max_concurrency=2)(AsyncCallables()).map(prompts), list[int])
+    assert_type(parallel_map(functools.partial(len)).map(prompts), list[int])
+    assert_type(parallel_map(len)("a"), int)
+    assert_type(parallel_map(str.upper, max_concurrency=4).map(prompts), list[str])
+
+
+# Copies
+
+
+def copies(prompts: list[str]) -> None:
+    assert_type(ask.partial(model="large").map(prompts), list[int])
+    assert_type(aask.partial(model="large").map(prompts), list[int])
+    other = ask.with_options(max_concurrency=4, timeout=3.0)
+    assert_type(other("a", model="large"), int)
+    assert_type(aask.with_options(retry=False).map(prompts), list[int])
+    kinds: tuple[ParallelFunction[..., int], AsyncParallelFunction[..., int]] = ask, aask
+    print(kinds)
+
+
+# gather_bounded, as typeshed has asyncio.gather
+
+
+async def number() -> int:
+    return 1
+
+
+async def text() -> str:
+    return ""
+
+
+async def truth() -> bool:
+    return True
+
+
+async def gathered(
+    either: bool, many: list[Coroutine[Any, Any, int]], endless: AsyncIterator[Callable[[], Any]]
+) -> None:
+    assert_type(await gather_bounded(number()), tuple[int])
+    assert_type(await gather_bounded(number(), text()), tuple[int, str])
+    assert_type(await gather_bounded(number(), text, truth(), max_concurrency=2), tuple[int, str, bool])
+    assert_type(await gather_bounded(number(), text(), text(), text()), tuple[int, str, str, str])
+    assert_type(await gather_bounded(number, text, text, text, text), tuple[int, str, str, str, str])
+    assert_type(
+        await gather_bounded(number(), text(), number(), text(), number(), truth()),
+        tuple[int, str, int, str, int, bool],
+    )
+    seven = await gather_bounded(number(), number(), number(), number(), number(), number(), number(), rpm=60)
+    assert_type(seven, list[int])
+    assert_type(await gather_bounded(*[number() for _ in range(3)], limits=Limits(4)), list[int])
+    assert_type(await gather_bounded(*[number for _ in range(3)], retry=Retry()), list[int])
+    assert_type(await gather_bounded(number() for _ in range(3)), list[int])
+    assert_type(await gather_bounded([number for _ in range(3)]), list[int])
+    assert_type(await gather_bounded(many, return_exceptions=True), list[int | BaseException])
+    assert_type(await gather_bounded(endless), list[Any])
+    assert_type(await gather_bounded(number(), return_exceptions=True), tuple[int | BaseException])
+    assert_type(
+        await gather_bounded(number(), text(), return_exceptions=True), tuple[int | BaseException, str | BaseException]
+    )
+    assert_type(
+        await gather_bounded(number(), text(), return_exceptions=either),
+        tuple[int | BaseException, str | BaseException],
+    )
+    assert_type(await gather_bounded(*many, return_exceptions=True), list[int | BaseException])
+    assert_type(await gather_bounded(aask("a"), asyncio.create_task(text())), tuple[int, str])
+    first, second = await gather_bounded(number(), text())
+    assert_type(first, int)
+    assert_type(second, str)
+
+
+# The bridge
+
+
+@to_sync
+async def blocking_version(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+@to_async
+def awaitable_version(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+async def bridged() -> None:
+    assert_type(blocking_version("a", model="large"), int)
+    assert_type(await awaitable_version("a", model="large"), int)
+    assert_type(to_sync(aask)("a"), int)
+    assert_type(await to_async(ask)("a", model="large"), int)
+
+
+# Settings
+
+
+def tokens_of(prompt: str, *, model: str = "small") -> int:
+    return len(prompt + model)
+
+
+def settings(error: Exception) -> None:
+    limits = Limits(
+        Adaptive(start=4),
+        rate=[Rate(10, per=1.0, cost=tokens_of, usage=lambda reply: reply.total), AsyncLimiter(10)],
+        classify=lambda failure: Verdict("rate", 2.0) if isinstance(failure, ValueError) else None,
+    )
+    Retry(
+        on=tenacity.retry_if_result(lambda answer: answer is None) | tenacity.retry_if_exception_type(ValueError),
+        wait=tenacity.wait_exponential() + tenacity.wait_random(0, 1),
+        stop=tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(10),
+    )
+    Retry(on=(ValueError, TypeError), wait=0)
+    with limits:
+        assert_type(partial_results(error), dict[int, Any])
+
+
+async def blocks(limits: Limits) -> None:
+    async with limits:
+        pass
+
+
+def shown(stats: RunStats) -> None:
+    print(stats.done, stats.total)
+
+
+ask.map(["a"], progress=shown)
+ask.map(["a"], progress=print)
