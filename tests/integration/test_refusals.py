@@ -16,6 +16,7 @@ import pytest
 
 from fanmap import Adaptive, Limits, NotRun, Rate, Retry, Verdict, parallel_map
 from fanmap._drive import clock
+from fanmap._drive.budget import Seat
 from fanmap._drive.limits import budget_of
 from fanmap.testing import Reply, SimulatedAPIError, VirtualTime, serve, sleep
 
@@ -233,6 +234,19 @@ def test_a_server_that_refuses_everything_and_says_nothing_is_asked_ever_less_of
     refused = provider.starts_within(begin, end)
     assert 16 <= len(refused) <= 60
     assert len([start for start in refused if start > begin + 10]) <= 12
+
+
+@pytest.mark.parametrize(("kind", "closes"), [("rate", True), ("concurrency", False)])
+def test_from_the_second_round_the_gate_closes_unless_fewer_at_once_is_the_answer(kind, closes):
+    budget = budget_of(Limits(8))
+    with VirtualTime() as virtual:
+        seats = [Seat(lambda: None) for _ in range(8)]
+        assert all(budget.join(seat) for seat in seats)
+        for seat in seats[:2]:
+            assert budget.refused(Verdict(kind), seat, virtual.now()).gate is None
+            budget.leave(seat)
+        virtual.sleep(0.6)
+        assert (budget.refused(Verdict(kind), seats[2], virtual.now()).gate is not None) is closes
 
 
 # An account without credit
