@@ -18,7 +18,7 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
-from fanmap._errors import CallTimeout
+from fanmap._errors import CallTimeout, NotRun
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
@@ -122,6 +122,8 @@ class Caller:
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
                 return self._begin(seat, clock.now())
+            if budget.hopeless() is not None:
+                return self._despair()
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -133,7 +135,7 @@ class Caller:
             return self._ask()
         if phase == DOOMED:
             doom, self._doom = self._doom, None
-            return self._settle_and_deliver(None, doom)
+            return self._settle_and_deliver(None, doom, stop=isinstance(doom, NotRun))
         return END
 
     def returned(self, value: Any) -> Todo:
@@ -147,7 +149,7 @@ class Caller:
             )
         budget = plan.budget
         if not budget.admission.steady and self._seat is not None:
-            budget.answered(self._seat)
+            budget.answered(self._seat, self.started)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
             now = clock.now()
@@ -182,7 +184,8 @@ class Caller:
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
         if verdict.kind == "wrong" and verdict.wait is not None:
-            budget.refused(verdict, seat, started)  # x-should-retry: false is about this item, the wait about all
+            # x-should-retry: false. This item is not sent again, and the wait is everybody's.
+            return self._settle_and_deliver(None, error, stop=budget.refused(verdict, seat, started).exhausted)
         if verdict.kind == "spent" or (verdict.kind == "refused" and budget.denied()):
             return self._settle_and_deliver(None, error, stop=True)
         if plan.retry and self._repeatable():
@@ -253,6 +256,8 @@ class Caller:
             # Through the driver's loop, not by a call from here: a thousand such items would recurse.
             self._phase, self._doom = DOOMED, error
             return AGAIN
+        if budget.hopeless() is not None:
+            return self._despair()
         seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
         self._seat = seat
         self._phase = IN_LINE
@@ -261,6 +266,16 @@ class Caller:
             return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
+
+    def _despair(self) -> Todo:
+        """The server has told somebody to wait for longer than anybody here wants to."""
+        budget = self.plan.budget
+        self._release()
+        self._phase = DOOMED
+        self._doom = NotRun(
+            f"the server has asked for {budget.hopeless() or 0.0:.1f} s more, longer than max_wait={budget.max_wait!r}"
+        )
+        return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
@@ -406,6 +421,10 @@ class Block(Caller):
 
     @override
     def step(self) -> Todo:
+        if self._phase == DOOMED:
+            doom, self._doom = self._doom, None
+            assert doom is not None
+            raise doom  # its body does not run
         return self._ask() if self._phase == NEW else super().step()
 
     @override

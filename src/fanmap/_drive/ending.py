@@ -118,6 +118,7 @@ class Ending:
             if late and index in self._begun:
                 error: Exception = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
             else:
-                error = NotRun(f"the run was stopped by {type(reason).__name__} before this item started")
+                when = "before this item's end" if index in self._begun else "before this item started"
+                error = NotRun(f"the run was stopped by {type(reason).__name__} {when}")
             error.__cause__ = reason
             order.end((index, None, error, 0, now, now, now))

@@ -124,7 +124,7 @@ class Limits:
     @property
     def history(self) -> list[Change]:
         """How the ceiling moved: (time, before, after, why), the last thousand times."""
-        return list(self._budget.history)
+        return self._budget.changes()
 
     @override
     def __repr__(self) -> str:

@@ -195,12 +195,12 @@ class Run:
         feeder: Waiter | None = None
         with self._lock:
             now = clock.now()
-            if self.deadline is not None and now >= self.deadline and not self._stopping:
+            if self.deadline is not None and now >= self.deadline and (self._draining or not self._stopping):
                 self._stop(self.ending.deadline())
             todo = self._poll()
             self._inside = todo is WAIT
             if todo is WAIT:
-                self.delay = None if self.deadline is None or self._stopping else max(0.0, self.deadline - now)
+                self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
                 if self.tick is not None:
                     self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
                 if self._may_feed():
@@ -437,6 +437,7 @@ class Run:
 
     def _stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
         if self._stopping:
+            self._draining = self._draining and drain  # even the last calls are no longer waited for
             return
         self._stopping, self._draining = True, drain
         self.ending.because(reason, frozenset(worker.index for worker in self._workers if worker.begun()))
