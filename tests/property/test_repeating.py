@@ -121,7 +121,7 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
 def test_denials_mean_the_key_only_when_the_first_eight_calls_were_denied(count, one_succeeded):
     brake = Brake(300.0)
     if one_succeeded:
-        brake.succeeded(now)
+        brake.succeeded(0.0)
     assert [brake.denied() for _ in range(count)] == [i >= 7 and not one_succeeded for i in range(count)]
 
 
