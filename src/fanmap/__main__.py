@@ -88,12 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fanmap: {failure}", file=sys.stderr)
         return failure.status
     except KeyboardInterrupt:
-        print("\nfanmap: interrupted", file=sys.stderr)
-        return 130
+        pass  # told below: as long as the exception lives, so does a bar, and it would have the last word
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`). The interpreter flushes once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    lead = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C
+    print(f"{lead}fanmap: interrupted", file=sys.stderr)
+    return 130
 
 
 def _demo(options: argparse.Namespace) -> int:

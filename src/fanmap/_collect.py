@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable
 from typing import Any
 
-from fanmap._drive import launch
+from fanmap._drive import clock, launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
 from fanmap._policy.order import NOTHING_YET, Collected
@@ -25,7 +25,7 @@ def collect_blocking(run: Run, where: launch.Place, look: Look | None) -> list[A
         try:
             consumer.finish(launched.cancel)
         finally:
-            run.remember(error)
+            run.ending.remember(error)
         raise
     return _conclude(run, look)
 
@@ -43,7 +43,7 @@ async def collect_awaiting(
         try:
             await consumer.finish(launched.cancel)
         finally:
-            run.remember(error)
+            run.ending.remember(error)
         raise
     return _conclude(run, look)
 
@@ -51,7 +51,7 @@ async def collect_awaiting(
 def _conclude(run: Run, look: Look | None) -> list[Any]:
     if look is not None:
         look(run.stats(), True)
-    run.conclude()
+    run.ending.conclude(clock.now())
     order = run.order
     assert isinstance(order, Collected)
     values = order.values
@@ -66,10 +66,10 @@ def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
     index, value, error = record[:3]
     if error is None:
         return value
-    if run.keep_failures:
+    if run.ending.keep_failures:
         return error
     try:
-        return run.blame(index, error)
+        run.ending.blame(index, error)
     finally:
         del error, record
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self
 
 from typing_extensions import TypeVar, override
 
-from fanmap._drive import loops
+from fanmap._drive import clock, loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
 from fanmap._policy.order import NOTHING_YET
@@ -82,7 +82,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         except BaseException as error:
             self._over = True
             launched.consumer.finish(launched.cancel)
-            launched.run.remember(error)
+            launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopIteration
@@ -135,7 +135,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         except BaseException as error:
             self._over = True
             await launched.consumer.finish(launched.cancel)
-            launched.run.remember(error)
+            launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopAsyncIteration
@@ -191,7 +191,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _conclude(self, run: Run) -> None:
         self._leftover = True
-        run.conclude()
+        run.ending.conclude(clock.now())
 
     def _end(self, run: Run) -> None:
         self._over = True

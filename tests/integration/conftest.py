@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import signal
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -285,10 +286,20 @@ def _left():
     return (["a busy worker thread"] * busy) + [repr(task) for task in tasks]
 
 
+def _hung(*_):
+    raise AssertionError("it hangs")
+
+
 @pytest.fixture
 def nothing_left(caplog):
-    """Once the test is over, nothing works on, and asyncio had nothing to complain about."""
+    """Once the test is over, nothing works on, and asyncio had nothing to complain about. A hang is a failure."""
+    if hasattr(signal, "setitimer"):
+        previous = signal.signal(signal.SIGALRM, _hung)
+        signal.setitimer(signal.ITIMER_REAL, 15.0)
     yield
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
     end = time.monotonic() + 2.0
     while _left() and time.monotonic() < end:
         time.sleep(0.002)

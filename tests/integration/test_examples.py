@@ -90,6 +90,11 @@ def lines_of(text, start):
     return [line for line in text.splitlines() if line.startswith(start)]
 
 
+def assert_bound(server, most):
+    """Never more at once, and not far fewer: a busy machine may send the last of them late."""
+    assert most / 2 < server.max_in_flight <= most
+
+
 # All of them
 
 
@@ -163,7 +168,7 @@ def test_half_an_endpoint_is_refused_before_anything_is_sent(arguments, message,
 
 @pytest.mark.parametrize("name", WITH_ENDPOINT)
 def test_a_server_that_allows_two_at_once_and_refuses_the_rest_loses_none(name, load):
-    with serve(latency=0.01, max_concurrency=2, retry_after=0.02) as server:
+    with serve(latency=0.04, sigma=0, max_concurrency=2, retry_after=0.02) as server:
         module = load(name, server)
         if hasattr(module, "after"):  # the way before fanmap does lose some
             module.main = module.after
@@ -187,7 +192,7 @@ def test_the_readme_is_saved_in_every_language_and_never_more_than_eight_at_once
         module.LANGUAGES = [f"Language{c}" for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
         run(module)
         assert server.sent == 26
-        assert server.max_in_flight == 8
+        assert_bound(server, 8)
     text = module.README.read_text(encoding="utf-8").strip()
     for language in module.LANGUAGES:
         saved = (tmp_path / "translations" / f"README_{language.upper()}.md").read_text(encoding="utf-8")
@@ -196,7 +201,7 @@ def test_the_readme_is_saved_in_every_language_and_never_more_than_eight_at_once
 
 
 def test_the_decorator_is_what_bounds_the_node(load):
-    with serve(latency=0.02) as server:
+    with serve(latency=0.3) as server:
         module = load("translate_readme_pocketflow", server)
         module.LANGUAGES = [f"Language{c}" for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
         module.TranslateReadme.exec_async = module.TranslateReadme.exec_async.__wrapped__
@@ -205,9 +210,9 @@ def test_the_decorator_is_what_bounds_the_node(load):
 
 
 def test_what_the_node_itself_repeats_stays_within_the_bound(load):
-    with serve(latency=0.01, sigma=0) as server:
+    with serve(latency=0.05, sigma=0) as server:
         module = load("translate_readme_pocketflow", server)
-        server.script([Reply(500, delay=0.005)] * 8)
+        server.script([Reply(500, delay=0.05)] * 8)
         shared = {"text": "text", "languages": [f"Language{c}" for c in "ABCDEFGHIJKLMNOP"], "folder": "."}
 
         async def translate():
@@ -216,45 +221,48 @@ def test_what_the_node_itself_repeats_stays_within_the_bound(load):
 
         asyncio.run(translate())
         assert (statuses(server).count(500), statuses(server).count(200)) == (8, 16)
-        assert server.max_in_flight == 8
+        assert_bound(server, 8)
 
 
 def test_after_a_refusal_that_names_a_wait_the_node_starts_nothing_within_it(load):
-    with serve(latency=0.05, sigma=0) as server:
+    with serve(latency=0.5, sigma=0) as server:
         module = load("translate_readme_pocketflow", server)
-        module.LANGUAGES = [f"Language{c}" for c in "ABCDEFGHIJKLMNOP"]
-        server.script([None, None, Reply(429, retry_after=0.4)])
+        module.LANGUAGES = [f"Language{c}" for c in "ABCDEFGHIJ"]
+        server.script([None, None, Reply(429, retry_after=0.6, delay=0.2)])
         run(module)
         log = server.log
     [refusal] = [record for record in log if record.status == 429]
-    before = [r for r in log if r.arrived < refusal.ended + 0.04]
-    assert len(before) == 8  # the others were on their way together with it
-    assert min(r.arrived for r in log if r not in before) >= refusal.ended + 0.4
-    assert len(log) == 17
+    after = [record for record in log if record.arrived > refusal.ended]
+    assert (len(log), len(after)) == (11, 3)  # the seven others were on their way already
+    assert min(record.arrived for record in after) >= refusal.ended + 0.6
 
 
 def test_summaries_are_joined_in_the_order_of_their_texts(load, capsys):
     with serve(latency=0.01) as server:
         module = load("summaries_pocketflow", server)
         run(module)
-        assert server.max_in_flight == 8
+        assert_bound(server, 8)
         assert [r.index for r in server.log] != sorted(r.index for r in server.log)  # came in another order
     expected = [f"[simulated] Summarize in one sentence: {module.introduction(name)}"[:212] for name in module.MODULES]
     assert lines_of(capsys.readouterr().out, "[simulated]") == expected
 
 
-def test_sub_flows_keep_to_one_budget_over_both_nodes_and_to_their_own_entries(load, capsys):
-    with serve(latency=0.02) as server:
+def test_sub_flows_keep_to_one_budget_over_both_nodes(load, capsys):
+    def respond(request):
+        slow = "Breakfast: coffee" in request.prompt and not request.prompt.startswith("A title")
+        return Reply(text=request.prompt[:40], delay=0.6 if slow else 0.02)
+
+    with serve(respond=respond) as server:
         module = load("subflow_per_file_pocketflow", server)
         run(module)
         titles = [record for record in server.log if record.prompt.startswith("A title")]
         described = [record for record in server.log if record not in titles]
-        assert server.max_in_flight == 4
+        assert_bound(server, 4)
         assert len(titles) == len(described) == len(NAMES)
         # Some titles were asked for while other files were still being described: one budget, not two phases.
         assert min(record.arrived for record in titles) < max(record.ended for record in described)
     out = capsys.readouterr().out
-    assert re.findall(r"^(\w+)\.py: \[simulated\] A title", out, re.M) == NAMES
+    assert re.findall(r"^(\w+)\.py: A title", out, re.M) == NAMES
 
 
 def test_each_sub_flow_gives_its_own_file_the_title_made_from_it(load, monkeypatch, tmp_path, capsys):
@@ -278,21 +286,23 @@ def test_each_sub_flow_gives_its_own_file_the_title_made_from_it(load, monkeypat
 
 @pytest.mark.parametrize("name", ["local_model_httpx", "local_model_requests"])
 def test_after_is_in_the_order_of_the_prompts_and_bounded_and_before_is_not(name, load):
-    with serve(latency=0.02) as server:
+    def result(made):
+        return asyncio.run(made) if inspect.iscoroutine(made) else made
+
+    with serve(latency=0.1) as server:
         module = load(name, server)
         module.PROMPTS = [f"prompt {i}" for i in range(24)]
-        for way, holds in (("before", lambda most: most > 8), ("after", lambda most: most == 8)):
-            server.reset()
-            module.main = getattr(module, way)
-            made = module.main()
-            answers = asyncio.run(made) if inspect.iscoroutine(made) else made
-            assert holds(server.max_in_flight), way
+        result(module.before())
+        assert server.max_in_flight > 8
+        server.reset()
+        answers = result(module.after())
+        assert_bound(server, 8)
     expected = [f"[simulated] {prompt}" for prompt in module.PROMPTS]
     assert [a[1] if isinstance(a, tuple) else a for a in answers] == expected
 
 
 def test_with_one_thread_a_prompt_a_refused_prompt_was_lost(load, capsys):
-    with serve(latency=0.05, max_concurrency=2) as server:
+    with serve(latency=0.2, sigma=0, max_concurrency=2, retry_after=0.05) as server:
         module = load("local_model_requests", server)
         assert None in dict(module.before()).values()
         assert None not in dict(module.after()).values()
@@ -302,7 +312,7 @@ def test_with_one_thread_a_prompt_a_refused_prompt_was_lost(load, capsys):
 def test_with_httpx_before_one_refusal_failed_them_all(load):
     import httpx
 
-    with serve(latency=0.05, max_concurrency=2) as server:
+    with serve(latency=0.2, sigma=0, max_concurrency=2) as server:
         module = load("local_model_httpx", server)
         with pytest.raises(httpx.HTTPStatusError):
             asyncio.run(module.before())
@@ -338,7 +348,7 @@ def test_numbers_are_explained_in_the_order_drawn_however_many(load, monkeypatch
         drawn = iter(range(40))
         monkeypatch.setattr(module.random, "randint", lambda *_: next(drawn))
         run(module)
-        assert server.max_in_flight == 7
+        assert_bound(server, 7)
     out = capsys.readouterr().out.splitlines()[1:]
     assert out == [f"{n}: [simulated] What is special about the number {n}?" for n in range(40)]
 

@@ -399,16 +399,15 @@ def test_a_run_that_takes_too_long_ends_with_what_had_finished(way, gates):
 
     ask = way.decorate(ask, max_concurrency=2)
     before = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match="the run of ask took longer than 0.05 s") as raised:
-        way.run(ask, range(100), deadline=0.05)
-    assert 0.04 <= time.monotonic() - before < 1
+    with pytest.raises(DeadlineExceeded, match="the run of ask took longer than 0.1 s") as raised:
+        way.run(ask, range(100), deadline=0.1)
+    assert 0.09 <= time.monotonic() - before < 1
     if not way.is_lazy:
         assert partial_results(raised.value) == {0: 0, 1: 1, 2: 2}
     assert isinstance(raised.value, TimeoutError)
 
 
-@pytest.mark.parametrize("source", [list, tuple, iter, set, lambda inputs: dict.fromkeys(inputs).keys()],
-                         ids=["list", "tuple", "iterator", "set", "keys"])  # fmt: skip
+@pytest.mark.parametrize("source", [list, iter, set], ids=["list", "iterator", "set"])
 def test_in_place_of_what_a_deadline_left_stand_deadline_exceeded_and_not_run(way, gates, source):
     held = gates()
 
@@ -417,7 +416,7 @@ def test_in_place_of_what_a_deadline_left_stand_deadline_exceeded_and_not_run(wa
             await held.passed()
         return x
 
-    found = way.run(way.decorate(ask, max_concurrency=2), source(range(30)), deadline=0.05, return_exceptions=True)
+    found = way.run(way.decorate(ask, max_concurrency=2), source(range(30)), deadline=0.1, return_exceptions=True)
     assert found[:3] == [0, 1, 2]
     assert [type(one) for one in found[3:5]] == [DeadlineExceeded] * 2
     assert {type(one) for one in found[5:]} <= {NotRun}
@@ -882,18 +881,48 @@ def test_context_values_that_cannot_be_compared_are_isolated_too(way):
     assert all(one is outer for one in found)
 
 
-def test_a_result_is_not_lost_with_the_context_it_leaves(way):
-    """The item set a variable, and the run ended while its result was on its way to the next context."""
+def test_a_result_is_not_lost_when_its_run_is_cancelled_on_the_way_to_a_new_context():
+    async def main():
+        caller = asyncio.current_task()
 
+        @parallel_map(max_concurrency=1)
+        async def ask(x):
+            variable.set(x)  # so that the next item needs a new task, which also reports this one's result
+            if x == 2:
+                asyncio.get_running_loop().call_soon(caller.cancel)
+            return x
+
+        await ask.amap(range(9))
+
+    with pytest.raises(asyncio.CancelledError) as raised:
+        asyncio.run(main())
+    assert partial_results(raised.value) == {0: 0, 1: 1, 2: 2}
+
+
+def test_a_result_is_not_lost_when_its_run_is_cancelled_on_the_way_to_a_new_context_on_trio():
+    found = []
+
+    @parallel_map(max_concurrency=1)
     async def ask(x):
+        if x == 2:
+            outer.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.001)
         variable.set(x)
-        if x == 5:
-            raise Broke
         return x
 
-    for _ in range(20):
-        found = way.run(way.decorate(ask, max_concurrency=3), range(8), return_exceptions=True)
-        assert [type(one) for one in found] == [int] * 5 + [Broke] + [int] * 2
+    async def main():
+        nonlocal outer
+        with trio.CancelScope() as outer:
+            try:
+                await ask.amap(range(9))
+            except trio.Cancelled as error:
+                found.append(partial_results(error))
+                raise
+
+    outer = None
+    trio.run(main)
+    assert found == [{0: 0, 1: 1, 2: 2}]
 
 
 # What is left

@@ -61,7 +61,7 @@ def demo(*, output: str, scale: float, base_url: str | None, model: str | None, 
         import_module(module)  # a second and more, which is not to be measured
 
     from fanmap._demo.endpoint import Real, Simulated
-    from fanmap._demo.table import table
+    from fanmap._demo.table import Row, table
     from fanmap._demo.ways import WAYS
 
     bars = sys.stderr.isatty()  # elsewhere every step of a bar would be a line
@@ -104,9 +104,10 @@ def _go(way: Way, endpoint: Simulated | Real, address: Address | None) -> tuple[
                 raise  # a bug: not the endpoint's doing
             raise explain(error, address) from error
         seconds = time.perf_counter() - began
-        lost = sum(isinstance(result, BaseException) for result in results)
-        row = measured(f"{way.number:<3}{way.name}", seconds, requests(), lost, way.at_once)
-    _say(f"   {len(results) - lost} translated{f', {lost} LOST,' if lost else ''} in {seconds:.1f} s\n")
+        failures = [type(result).__name__ for result in results if isinstance(result, BaseException)]
+        row = measured(f"{way.number:<3}{way.name}", seconds, requests(), len(failures), way.at_once)
+    lost = f", {len(failures)} LOST ({', '.join(sorted(set(failures)))})," if failures else ""
+    _say(f"   {len(results) - len(failures)} translated{lost} in {seconds:.1f} s\n")
     return row, results
 
 

@@ -33,7 +33,8 @@ class Folder:
             for language in LANGUAGES:
                 file = self._file(language)
                 if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(replaceable):
-                    raise Failure(f"{file} is not this demo's to overwrite: choose another --output", status=2)
+                    what = "simulated translation" if simulated else "translation of this demo's"
+                    raise Failure(f"{file} is no {what} and is not overwritten: choose another --output", status=2)
         except OSError as error:
             raise self._failure(error) from error
 

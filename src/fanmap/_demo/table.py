@@ -62,9 +62,9 @@ def table(rows: Sequence[Row]) -> str:
             continue
         whole = base is not None and not rows[0].lost and not row.lost
         cells = (
-            f"{row.seconds:.1f}",
+            _seconds(row.seconds),
             f"{base / row.seconds:.1f}x" if whole and base is not None else "-",
-            "-" if row.ideal is None else f"{row.ideal:.1f}",
+            "-" if row.ideal is None else _seconds(row.ideal),
             str(row.sent),
             str(row.refused),
             str(row.lost),
@@ -75,3 +75,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(name: str, cells: Sequence[str]) -> str:
     return f"{name:<{_WIDTH}}" + "".join(f"{cell:>{len(head) + 2}}" for head, cell in zip(_HEAD, cells, strict=True))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"

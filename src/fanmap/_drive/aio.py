@@ -18,7 +18,8 @@ from aiolimiter import AsyncLimiter
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
-from fanmap._drive.run import Run, Worker
+from fanmap._drive.run import Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
 
 
@@ -70,7 +71,7 @@ class Crew:
         self.in_callers_loop = in_callers_loop
         self._loop = loop
         self._context = contextvars.copy_context()
-        self._tasks: set[asyncio.Task[bool]] = set()
+        self._tasks: dict[asyncio.Task[bool], None] = {}
         self._news: list[tuple[Worker, bool]] = []  # for the loop's thread: (worker, is it new?)
         self._lock = threading.Lock()
 
@@ -124,12 +125,12 @@ class Crew:
 
     def _work(self, worker: Worker, waiter: Waiter) -> None:
         task = self._loop.create_task(_pull(worker, waiter), context=self._context.copy())
-        self._tasks.add(task)
+        self._tasks[task] = None
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         task.add_done_callback(partial(self._ended, worker, waiter))
 
     def _ended(self, worker: Worker, waiter: Waiter, task: asyncio.Task[bool]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if task.cancelled():
             with suppress(asyncio.CancelledError):
                 task.result()  # retrieved, or the task would keep it: a cycle through its traceback
@@ -140,6 +141,8 @@ class Crew:
             elif task.result():  # an item left a context variable set: on in a fresh context
                 self._work(worker, waiter)
                 return
+        if worker.report is not None and worker.run.stopping():  # cancelled before its first step
+            worker.resume()
         worker.quit()
         worker.run.left(worker)
 

@@ -18,9 +18,9 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
-from fanmap._errors import CallTimeout
+from fanmap._errors import CallTimeout, NotRun
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.signals import OUTAGES, client_retries, read_error
+from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
 
 
@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         name: of the function, for notes and messages.
         call: takes an item and calls the user's function with it.
-        arguments: an item's args and kwargs, for the rates' costs.
+        arguments: an item's args and kwargs, for the rates' costs; None: nobody knows, and each costs 1.
         budget: what every call runs under.
         retry: what to repeat beyond refusals; None: nothing; False: not even those.
         repeatable: can this item be called again at all? (An awaitable can't.) None: every one can.
@@ -63,7 +63,7 @@ class Plan:
 
     name: str
     call: Callable[[Any], Any]
-    arguments: Callable[[Any], Arguments]
+    arguments: Callable[[Any], Arguments] | None
     budget: Budget
     retry: Retry | Literal[False] | None = None
     repeatable: Callable[[Any], bool] | None = None
@@ -122,6 +122,8 @@ class Caller:
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
                 return self._begin(seat, clock.now())
+            if budget.hopeless() is not None:
+                return self._despair()
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -133,7 +135,7 @@ class Caller:
             return self._ask()
         if phase == DOOMED:
             doom, self._doom = self._doom, None
-            return self._settle_and_deliver(None, doom)
+            return self._settle_and_deliver(None, doom, stop=isinstance(doom, NotRun))
         return END
 
     def returned(self, value: Any) -> Todo:
@@ -147,7 +149,7 @@ class Caller:
             )
         budget = plan.budget
         if not budget.admission.steady and self._seat is not None:
-            budget.answered(self._seat)
+            budget.answered(self._seat, self.started)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
             now = clock.now()
@@ -168,16 +170,10 @@ class Caller:
         assert seat is not None
         if plan.plain and type(error) is CallTimeout:
             self.tally.abandoned += 1
-        again = client_retries(error)
-        if again:
-            self._calls += again
-            if budget.tell_once():
-                tell_of_client_retries(plan.name)
-        verdict = None if budget.classify is None else classified(budget.classify, error)
-        verdict = verdict or read_error(error, wall=clock.wall())
+        verdict, hidden = self._read(error)
         if verdict.refused_to_start:
-            self._refusals += 1
-            self.tally.refused += 1
+            self._refusals += 1 + hidden
+            self.tally.refused += 1 + hidden
             braked = budget.refused(verdict, seat, started)
             if braked.exhausted:
                 return self._settle_and_deliver(None, error, stop=True)
@@ -188,13 +184,14 @@ class Caller:
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
         if verdict.kind == "wrong" and verdict.wait is not None:
-            budget.refused(verdict, seat, started)  # x-should-retry: false is about this item, the wait about all
+            # x-should-retry: false. This item is not sent again, and the wait is everybody's.
+            return self._settle_and_deliver(None, error, stop=budget.refused(verdict, seat, started).exhausted)
         if verdict.kind == "spent" or (verdict.kind == "refused" and budget.denied()):
             return self._settle_and_deliver(None, error, stop=True)
         if plan.retry and self._repeatable():
             if verdict.kind in OUTAGES:
                 budget.failed(seat)
-            delay = self._count().failed(error, verdict, now, budget.random.random(), beneath=again)
+            delay = self._count().failed(error, verdict, now, budget.random.random(), hidden=hidden)
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
@@ -229,6 +226,11 @@ class Caller:
         return self._refusals
 
     @property
+    def outer(self) -> Scope | None:
+        """The call around this one."""
+        return self._outer
+
+    @property
     def attempts(self) -> int:
         """Calls of this item that were not refused."""
         return self._calls - self._refusals
@@ -259,6 +261,8 @@ class Caller:
             # Through the driver's loop, not by a call from here: a thousand such items would recurse.
             self._phase, self._doom = DOOMED, error
             return AGAIN
+        if budget.hopeless() is not None:
+            return self._despair()
         seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
         self._seat = seat
         self._phase = IN_LINE
@@ -267,6 +271,16 @@ class Caller:
             return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
+
+    def _despair(self) -> Todo:
+        """The server has told somebody to wait for longer than anybody here wants to."""
+        budget = self.plan.budget
+        self._release()
+        self._phase = DOOMED
+        self._doom = NotRun(
+            f"the server has asked for {budget.hopeless() or 0.0:.1f} s more, longer than max_wait={budget.max_wait!r}"
+        )
+        return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
@@ -322,6 +336,18 @@ class Caller:
             scope.ticket = None
         self._scope = self._seat = None
 
+    def _read(self, error: Exception) -> tuple[Verdict, int]:
+        """What the exception says, to the user's own reading first, and how often the client below tried again."""
+        plan = self.plan
+        hidden = client_retries(error)
+        if hidden:
+            self._calls += hidden
+            self.tally.started += hidden
+            if plan.budget.tell_once():
+                tell_of_client_retries(plan.name)
+        verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
+        return verdict or read_error(error, wall=clock.wall()), hidden
+
     def _repeatable(self) -> bool:
         repeatable = self.plan.repeatable
         return repeatable is None or repeatable(self.item)
@@ -334,10 +360,10 @@ class Caller:
 
     def _costs(self) -> Sequence[float] | None:
         """What this call takes of each rate; None: 1 of each."""
-        rates = self.plan.budget.rates
-        if all(rate.cost is None for rate in rates):
+        rates, arguments = self.plan.budget.rates, self.plan.arguments
+        if arguments is None or all(rate.cost is None for rate in rates):
             return None
-        args, kwargs = self.plan.arguments(self.item)
+        args, kwargs = arguments(self.item)
         return [1.0 if rate.cost is None else rate.check_cost(rate.cost(*args, **kwargs)) for rate in rates]
 
     def _took(self, value: Any) -> Sequence[float | None]:
@@ -375,8 +401,12 @@ class Single(Caller):
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
         self.value, self.error = value, error
         self.quit()
-        current_scope.set(self._outer)
         return END
+
+    @override
+    def quit(self) -> None:
+        super().quit()
+        current_scope.set(self._outer)  # also where it was cancelled in its back-off
 
     def result(self) -> Any:
         """What the call returned; raises what it raised."""
@@ -400,6 +430,10 @@ class Block(Caller):
 
     @override
     def step(self) -> Todo:
+        if self._phase == DOOMED:
+            doom, self._doom = self._doom, None
+            assert doom is not None
+            raise doom  # its body does not run
         return self._ask() if self._phase == NEW else super().step()
 
     @override

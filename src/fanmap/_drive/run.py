@@ -8,16 +8,15 @@ The consumer feeds the input and takes the results. Which item starts and which 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
-
-from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.budget import Scope, counts
-from fanmap._drive.calls import BACK_OFF, CALLING, END, IN_LINE, NEW, WAIT, Caller, Plan, Todo
-from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
+from fanmap._drive.calls import END, WAIT, Plan, Todo
+from fanmap._drive.ending import Ending
+from fanmap._drive.intake import Intake
+from fanmap._drive.worker import Worker
 from fanmap._policy.order import Order
 from fanmap._types import RunStats, Tally
 
@@ -45,99 +44,6 @@ class Crew(Protocol):
     def spawn(self, worker: Worker) -> None: ...
     def rouse(self, workers: Sequence[Worker]) -> None: ...
     def cancel(self) -> None: ...
-
-
-class Worker(Caller):
-    """One puller of a run."""
-
-    __slots__ = ("index", "report", "run")
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run.plan, run.outer, run.owner, self)
-        self.run = run
-        self.index = -1
-        # What the last item came to, for the next context to report; see the drivers.
-        self.report: tuple[Any, BaseException | None] | None = None
-
-    @override
-    def step(self) -> Todo:
-        phase = self._phase
-        if phase == NEW:
-            self.queued = clock.now()
-            return self._next(self.run.take(self))
-        if (phase in (IN_LINE, BACK_OFF)) and not self.run.may_start(self.index):
-            self._drop()
-            return self._next(self.run.take(self))
-        return super().step()
-
-    def resume(self) -> Todo:
-        """The first step in a new thread, task or context: report what the last item came to, or begin."""
-        report, self.report = self.report, None
-        if report is None:
-            return self.step()
-        value, error = report
-        del report
-        try:
-            return self.returned(value) if error is None else self.raised(error)
-        finally:
-            del error
-
-    @override
-    def quit(self) -> None:
-        self._drop()
-        super().quit()
-
-    def _drop(self) -> None:
-        """The item in hand will not be called (any more)."""
-        discard = self.plan.discard
-        if discard is not None and self._calls == 0 and self._phase == IN_LINE:
-            discard(self.item)
-        if self._phase == BACK_OFF:
-            self.tally.backing_off -= 1
-        self._release()
-        self._phase = NEW
-
-    def begun(self) -> bool:
-        """Has its item been started, ever?"""
-        return self._phase == CALLING or (self._calls > 0 and self._phase in (IN_LINE, BACK_OFF))
-
-    def calling(self) -> bool:
-        """Is its call under way?"""
-        return self._phase == CALLING
-
-    def waiting(self) -> bool:
-        """Does its item wait for a slot, a rate or its next attempt?"""
-        return self._phase in (IN_LINE, BACK_OFF)
-
-    @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
-        self._phase = NEW
-        run = self.run
-        if error is None:
-            todo = run.hand_in(self, value, None)
-            return self._start_item() if todo is None else self._next(todo)
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            run.interrupt(error)
-        elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
-            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
-            stopped.__cause__ = error
-            error = stopped
-        try:
-            return self._next(run.hand_in(self, None, error, stop=stop))
-        finally:
-            del error
-
-    @override
-    def _too_late(self, when: float) -> bool:
-        return self.run.deadline is not None and when > self.run.deadline
-
-    def _next(self, todo: Todo | None) -> Todo:
-        if todo is None:
-            return self._start_item()
-        self._release()
-        self._phase = NEW
-        self.delay = None
-        return todo
 
 
 class Run:
@@ -173,33 +79,22 @@ class Run:
         self.outer = outer
         self.owner = owner
         self.total = total
-        self.keep_failures = keep_failures
         self.began = clock.now()
-        self._seconds = deadline
         self.deadline = None if deadline is None else self.began + deadline
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
-        self.positions: Sequence[int] | None = None  # what an item's index is to the user; None: the same
         self._lock = threading.Lock()
-        self._items: Sequence[Any] | None = source if isinstance(source, (list, tuple, range)) else None
-        self._iterator: Iterator[Any] | None = None if self._items is not None else source  # type: ignore[assignment]
+        self.ending = Ending(plan.name, self._lock, order, total=total, seconds=deadline, keep_failures=keep_failures)
+        self._intake = Intake(source, order, workers)
         self._async_input = source is None
-        self._read_ahead: deque[tuple[int, Any, float]] = deque()
-        self._capacity = min(max(workers, 16), 8 * workers)
-        self._input_over = self._items is not None
-        self._input_error: BaseException | None = None
-        self._workers: set[Worker] = set()
+        self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
         self._inside = False  # the consumer waits inside: workers in its own loop may step the input
         self._fed = False  # the input was stepped since the last result left
         self._stopping = False
         self._draining = False
         self._closed = False
-        self._remembered = False
-        self._reason: BaseException | None = None
-        self._interrupt: BaseException | None = None
-        self._interrupted: frozenset[int] = frozenset()
         self._tally = Tally()  # of workers that are no more
         self._crew: Crew
         self._consumer: Waiter
@@ -210,7 +105,7 @@ class Run:
     def start(self, crew: Crew, consumer: Waiter) -> None:
         """Set the crew to work; the consumer polls from now on."""
         self._crew, self._consumer = crew, consumer
-        items = self._items
+        items = self._intake.items
         if items is None:
             return
         for _ in range(min(self.max_workers, len(items), self.plan.budget.admission.limit + 1)):
@@ -273,7 +168,7 @@ class Run:
         """A worker is no more."""
         with self._lock:
             if worker in self._workers:
-                self._workers.discard(worker)
+                self._workers.pop(worker, None)
                 self._tally.add(worker.tally)
                 self.plan.budget.retire(worker)
             last = not self._workers
@@ -283,8 +178,8 @@ class Run:
     def interrupt(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit came out of an item: the run ends with it."""
         with self._lock:
-            if self._interrupt is None:
-                self._interrupt = error
+            if self.ending.interrupt is None:
+                self.ending.interrupt = error
             self._stop(error)
         self.wake_all()
 
@@ -300,12 +195,12 @@ class Run:
         feeder: Waiter | None = None
         with self._lock:
             now = clock.now()
-            if self.deadline is not None and now >= self.deadline and not self._stopping:
-                self._stop(DeadlineExceeded(f"the run of {self.plan.name} took longer than {self._seconds} s"))
+            if self.deadline is not None and now >= self.deadline and (self._draining or not self._stopping):
+                self._stop(self.ending.deadline())
             todo = self._poll()
             self._inside = todo is WAIT
             if todo is WAIT:
-                self.delay = None if self.deadline is None or self._stopping else max(0.0, self.deadline - now)
+                self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
                 if self.tick is not None:
                     self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
                 if self._may_feed():
@@ -317,15 +212,15 @@ class Run:
             self._crew.rouse(rouse)
         if feeder is not None:
             feeder.wake()
-        if todo is WAIT and self._crew.in_callers_loop and self._iterator is not None:
+        if todo is WAIT and self._crew.in_callers_loop and self._intake.iterator is not None:
             self._grow()
         return todo
 
     def feed(self) -> None:
         """Step the input once, here and now, in the caller's thread or task."""
-        assert self._iterator is not None
+        assert self._intake.iterator is not None
         try:
-            item = next(self._iterator)
+            item = next(self._intake.iterator)
         except StopIteration:
             self.end_input(None)
         except (KeyboardInterrupt, SystemExit):
@@ -340,7 +235,7 @@ class Run:
         rouse: list[Worker] = []
         with self._lock:
             self._fed = True
-            self._read_ahead.append((self.order.take(), item, clock.now()))
+            self._intake.put(item, clock.now())
             if self._idle:
                 rouse.append(self._idle.pop())
         if rouse:
@@ -351,8 +246,8 @@ class Run:
     def end_input(self, error: BaseException | None) -> None:
         """No more input; with the input's own exception, what was taken still runs to its end."""
         with self._lock:
-            self._input_over = True
-            self._input_error = error
+            self._intake.over = True
+            self.ending.input_error = error
             rouse, self._idle = self._idle, []
         self._crew.rouse(rouse)
         self._wake_consumer()
@@ -373,7 +268,7 @@ class Run:
 
     def leaving_now(self) -> tuple[Any, ...] | None:
         """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
-        if self._items is None or self.deadline is not None or self._stopping:
+        if self._intake.items is None or self.deadline is not None or self._stopping:
             return None
         with self._lock:
             record, rouse = self._leave()
@@ -391,14 +286,12 @@ class Run:
         """The consumer is gone: what still comes in is dropped, and the input is closed."""
         with self._lock:
             self._closed = self._stopping = True
-            unused = [item for _, item, _ in self._read_ahead]
-            self._read_ahead.clear()
-            iterator, self._iterator = self._iterator, None
+            unused, generator = self._intake.close()
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
-        if isinstance(iterator, Generator):  # not a file, which is its owner's to close
-            iterator.close()
+        if generator is not None:
+            generator.close()
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
@@ -412,49 +305,6 @@ class Run:
             return False
         return not self._workers or (self._crew.abandons and self._stopping and not self._draining)
 
-    def conclude(self) -> None:
-        """After END: raise what the run ends with, or stand it in the place of every item without an outcome.
-
-        Nothing here keeps an exception that it raises: its traceback holds this run (a reference cycle).
-        """
-        order = self.order
-        failure, order.failure = order.failure, None
-        interrupt, self._interrupt = self._interrupt, None
-        reason, self._reason = self._reason, None
-        input_error, self._input_error = self._input_error, None
-        try:
-            if interrupt is not None:
-                self._raise(interrupt)
-            if failure is not None:
-                self.blame(*failure)
-            if reason is not None:
-                if isinstance(reason, DeadlineExceeded) and not self.keep_failures:
-                    self._raise(reason)
-                self._fill(reason)
-            if input_error is not None:
-                self._raise(input_error)
-        finally:
-            del failure, interrupt, reason, input_error
-
-    def blame(self, index: int, error: BaseException) -> None:
-        """Raise an item's failure, with a note that names the item."""
-        position = index if self.positions is None else self.positions[index]
-        note_item(error, f"fanmap: item {position} of {self.plan.name}")
-        try:
-            self._raise(error)
-        finally:
-            del error
-
-    def remember(self, error: BaseException) -> None:
-        """The run ends with this exception: attach what had finished, and let go of it. Once a run."""
-        with self._lock:
-            if self._remembered:
-                return
-            self._remembered = True
-            finished = self.order.finished()
-            self.order.forget()
-        attach_partial(error, finished)
-
     def stats(self) -> RunStats:
         """Where it stands; from any thread."""
         total = Tally()
@@ -466,7 +316,7 @@ class Run:
             total.done, total.failed = order.ended, order.failed
             return RunStats(
                 in_flight=sum(worker.calling() for worker in workers),
-                waiting=sum(worker.waiting() for worker in workers) + len(self._read_ahead),
+                waiting=sum(worker.waiting() for worker in workers) + len(self._intake),
                 ceiling=min(self.max_workers, self.plan.budget.admission.limit),
                 total=self.total,
                 taken=order.taken,
@@ -480,7 +330,8 @@ class Run:
         order = self.order
         if self._stopping or order.cut is not None:
             return END
-        items = self._items
+        intake = self._intake
+        items = intake.items
         if items is not None:
             if order.taken >= len(items):
                 return END
@@ -488,14 +339,14 @@ class Run:
                 worker.item = items[order.taken]
                 worker.index = order.take()
                 return None
-        elif self._read_ahead:
-            worker.index, worker.item, worker.queued = self._read_ahead.popleft()
-            if self._inside and not self._input_over and len(self._read_ahead) == self._capacity // 2:
+        elif intake:
+            worker.index, worker.item, worker.queued = intake.get()
+            if self._inside and intake.runs_dry():
                 self._wake_consumer()
             return None
-        elif self._input_over:
+        elif intake.over:
             return END
-        elif self._iterator is not None and self._crew.in_callers_loop and self._inside and order.may_take():
+        elif intake.iterator is not None and self._crew.in_callers_loop and self._inside and order.may_take():
             return FEED
         elif self._inside:
             self._wake_consumer()
@@ -517,32 +368,23 @@ class Run:
         if (order.failure is not None and order.fails_at_once) or (self._stopping and not self._draining):
             return END
         ready = order.has_leaving()
-        hungry = self._iterator is not None and not self._crew.in_callers_loop and self._may_feed()
-        if hungry and not (ready and (self._read_ahead or self._fed)):
+        hungry = self._intake.iterator is not None and not self._crew.in_callers_loop and self._may_feed()
+        if hungry and not (ready and (self._intake or self._fed)):
             return FEED
         if ready:
             return READY
-        over = self._input_over and not self._read_ahead and not self._more_items()
-        if not self._workers and (over or order.cut is not None or self._stopping):
+        if not self._workers and (self._stopping or order.cut is not None or not self._intake.more()):
             return END
         return WAIT
 
-    def _more_items(self) -> bool:
-        return self._items is not None and self.order.taken < len(self._items)
-
     def _may_feed(self) -> bool:
-        return (
-            not self._input_over
-            and not self._stopping
-            and len(self._read_ahead) < self._capacity
-            and self.order.may_take()
-        )
+        return not self._stopping and self._intake.has_room()
 
     def _pull(self, worker: Worker) -> Todo | None:
         """A worker in the caller's own loop steps the input itself."""
-        assert self._iterator is not None
+        assert self._intake.iterator is not None
         try:
-            item = next(self._iterator)
+            item = next(self._intake.iterator)
         except StopIteration:
             self.end_input(None)
             return END
@@ -573,7 +415,7 @@ class Run:
                 and not self._stopping
                 and self.order.cut is None
                 and len(self._workers) <= self.plan.budget.admission.limit
-                and (bool(self._read_ahead) or not self._input_over or self._more_items())
+                and self._intake.more()
             )
         if wanted:
             self._spawn()
@@ -582,7 +424,10 @@ class Run:
         worker = Worker(self)
         worker.queued = clock.now()
         with self._lock:
-            self._workers.add(worker)
+            if len(self._workers) >= self.max_workers:  # another thread was faster
+                self.plan.budget.retire(worker)
+                return
+            self._workers[worker] = None
         try:
             self._crew.spawn(worker)
         except BaseException:  # no more threads: go on with those there are, if any
@@ -592,27 +437,7 @@ class Run:
 
     def _stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
         if self._stopping:
+            self._draining = self._draining and drain  # even the last calls are no longer waited for
             return
-        self._stopping, self._draining, self._reason = True, drain, reason
-        self._interrupted = frozenset(worker.index for worker in self._workers if worker.begun())
-
-    def _raise(self, error: BaseException) -> None:
-        self.remember(error)
-        try:
-            raise error
-        finally:
-            del error
-
-    def _fill(self, reason: BaseException) -> None:
-        """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
-        order, now = self.order, clock.now()
-        for _ in range(order.taken, self.total or 0):
-            order.take()
-        late = isinstance(reason, DeadlineExceeded)
-        for index in order.missing():
-            if late and index in self._interrupted:
-                error: Exception = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
-            else:
-                error = NotRun(f"the run was stopped by {type(reason).__name__} before this item started")
-            error.__cause__ = reason
-            order.end((index, None, error, 0, now, now, now))
+        self._stopping, self._draining = True, drain
+        self.ending.because(reason, frozenset(worker.index for worker in self._workers if worker.begun()))

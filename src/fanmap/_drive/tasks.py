@@ -10,7 +10,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Protocol
 
 from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run, Worker
+from fanmap._drive.run import FEED, Run
+from fanmap._drive.worker import Worker
 
 _TURNS = 32  # items after which a worker lets the loop run, should none of them have suspended
 

@@ -17,7 +17,8 @@ import trio
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
-from fanmap._drive.run import Run, Worker
+from fanmap._drive.run import Run
+from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
 
 
@@ -120,6 +121,8 @@ class Crew:
             if renew and not self._over:
                 self._work(worker, waiter)
             else:
+                if renew:
+                    worker.resume()  # what its last item came to
                 worker.quit()
                 worker.run.left(worker)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_BETA = 0.85  # what is left after a cut
+# What is left after a cut. Answers that count come a latency after it, so each cut costs that long at least;
+# 0.85 uses 0.94 of 64 slots, 0.92 uses 0.96, and a fall to a quarter takes 17 refused crowds instead of 9.
+_BETA = 0.92
 _C = 0.4  # CUBIC's scale
 _BINDS = 0.8  # share of the limit that must have been in use for an answer to say anything about it
 
@@ -97,9 +99,20 @@ class Ceiling:
     def resting(self) -> bool:
         return self._value >= self._settings.maximum
 
-    def refused(self, epoch: int, crowd: int) -> None:
-        """A call of that epoch, one of `crowd` when it began, was one too many."""
+    def can_answer(self, epoch: int) -> bool:
+        """Can a refusal of a call of that epoch be answered with fewer at once, or has it been?"""
+        return epoch != self.epoch or self.limit > self._settings.minimum
+
+    def refused(self, epoch: int, crowd: int, still: int | None = None) -> None:
+        """A call of that epoch, one of `crowd` when it began, was one too many.
+
+        `still` are under way besides, where that was surely about the crowd: of a crowd that began at once the
+        refusals tell one after the other how many it was too many, and no further one need be sent to learn it.
+        """
         if epoch != self.epoch:
+            if epoch == self.epoch - 1 and still is not None and still < self._value:
+                self._peak = self._value = self._floor = max(float(self._settings.minimum), still)
+                self._rounds = self._cubic_k = 0.0
             return  # of the crowd that was cut already
         self.epoch += 1
         self._slow_start = False
@@ -110,9 +123,14 @@ class Ceiling:
         self._rounds = 0.0
         self._cubic_k = (max(0.0, self._peak - self._value) / _C) ** (1 / 3)
 
-    def answered(self, epoch: int, crowd: int) -> None:
-        """A call of that epoch was answered; it says something only if the limit was in use."""
-        if epoch != self.epoch or crowd < _BINDS * int(self._value):
+    def answered(self, epoch: int, crowd: int, limit: int) -> None:
+        """A call of that epoch was answered, one of `crowd` when the limit was `limit`.
+
+        It says something only if the limit was in use. In a slow start that is asked of the limit of its
+        beginning: by its end the limit has doubled, half of the answers would not count, and 8 would become
+        490 in 14 latencies instead of 7. Later on an answer says nothing about a limit that rose meanwhile.
+        """
+        if epoch != self.epoch or crowd < _BINDS * (limit if self._slow_start else int(self._value)):
             return
         most = float(self._settings.maximum)
         if self._slow_start:

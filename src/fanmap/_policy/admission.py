@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from fanmap._policy.rate import Bucket, Grant, Rate
@@ -31,12 +31,12 @@ class Ticket:
         granted: it may run (and has not left).
         started: the call was really made, so that its charges stand; set by whoever makes it.
         owner: the identity of whatever runs it, for `held_only_by`; None: nothing that can be blocked.
-        crowd, epoch: slots in use and the ceiling's epoch when it was granted.
+        crowd, ceiling, epoch: slots in use, how many there were, and the ceiling's epoch, when it was granted.
         slotted: when it got its slot.
     """
 
     __slots__ = (
-        "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
+        "ceiling", "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
         "slotted", "started",
     )  # fmt: skip
 
@@ -49,6 +49,7 @@ class Ticket:
         self.granted = False
         self.started = False
         self.crowd = 0
+        self.ceiling = 0
         self.epoch = 0
         self.slotted = 0.0
         self.grants: Sequence[Grant] = ()
@@ -183,13 +184,22 @@ class Admission:
             return guard
         return None
 
+    def line(self) -> Iterator[Ticket]:
+        """Who waits: for the gate and the rates, then for a slot."""
+        yield from self._rate_line
+        yield from self._slot_line
+
     def head(self) -> Ticket | None:
         """Who holds the timer: the first in the second line."""
         return next(iter(self._rate_line), None)
 
-    def held_only_by(self, owner: object) -> bool:
-        """Is every slot in the hands of this owner, so that blocking it would block everybody?"""
-        return len(self._seats) >= self.limit and all(ticket.owner == owner for ticket in self._seats)
+    def held_only_by(self, owner: object, lender: Ticket | None = None) -> bool:
+        """Is every slot in the hands of this owner, so that blocking it would block everybody?
+
+        Not where the lender's is among them, which whoever asks may borrow.
+        """
+        seats = self._seats
+        return len(seats) >= self.limit and lender not in seats and all(ticket.owner == owner for ticket in seats)
 
     def opens_at(self) -> float:
         """When the gate opens (or opened)."""
@@ -219,7 +229,7 @@ class Admission:
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.granted = True
-        ticket.crowd, ticket.epoch = len(self._seats), self.epoch
+        ticket.crowd, ticket.ceiling, ticket.epoch = len(self._seats), self.limit, self.epoch
         self._last_start = now
         if self._buckets:
             costs = ticket.costs

@@ -40,7 +40,8 @@ class Retry:
         wait: seconds before the next attempt: a number, or a tenacity wait strategy (combined with `+`).
             None: full jitter, uniform in 0 to min(60, 0.25 · 2^n) after the n-th attempt.
         stop: a tenacity stop strategy, asked besides `attempts` and `total`. None: only those.
-        total: seconds from an item's first start after which it is not repeated; > 0.
+        total: seconds from an item's first start after which it is not repeated, nor sent again when it was
+            refused; > 0.
 
     Raises:
         ValueError, TypeError: a setting out of its bounds, when it is made.
@@ -102,20 +103,19 @@ class Attempts:
         self.count = 0  # calls that were not refused
 
     def failed(
-        self, error: BaseException, verdict: Verdict, now: float, chance: float, *, beneath: int = 0
+        self, error: BaseException, verdict: Verdict, now: float, chance: float, *, hidden: int = 0
     ) -> float | None:
-        """Seconds until the next attempt, or None: this failure stands. `beneath`: repeats by the client below."""
-        self.count += 1 + beneath
+        """Seconds until the next attempt, or None: this failure stands.
+
+        `hidden` repeats of the client below, inside this one call, count as attempts.
+        """
+        self.count += 1 + hidden
         retry = self._retry
         if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
             return None
-        if retry.on is None:
-            wanted = verdict.kind in _MENDABLE
-        else:
-            state = self._tell(now)
-            state.set_exception((type(error), error, error.__traceback__))
-            state.outcome_timestamp = now
-            wanted = bool(retry.on(state))
+        if retry.on is not None or retry.wait is not None or retry.stop is not None:
+            self._tell(now).set_exception((type(error), error, error.__traceback__))
+        wanted = verdict.kind in _MENDABLE if retry.on is None else bool(retry.on(self._tell(now)))
         delay = self._delay(now, chance) if wanted else None
         if delay is not None and verdict.wait is not None:
             return self._within_total(max(delay, verdict.wait), now)
@@ -129,8 +129,7 @@ class Attempts:
             return None
         state = self._tell(now)
         state.set_result(value)
-        state.outcome_timestamp = now
-        if not retry.on(state):
+        if not retry.on(self._tell(now)):
             return None
         delay = self._delay(now, chance)
         if delay is not None:
@@ -166,13 +165,15 @@ class Attempts:
         return delay if now + delay <= self._first_start + retry.total else None
 
     def _tell(self, now: float) -> tenacity.RetryCallState:
-        """tenacity's view of this item: its attempts that were not refused, on our clock."""
+        """tenacity's view of this item: its attempts that were not refused, on our clock.
+
+        Asked anew before each strategy, because telling it an outcome sets a time of its own clock.
+        """
         state = self._state
         if state is None:
             # Neither the engine nor the call's arguments: strategies see outcomes and times.
             state = self._state = tenacity.RetryCallState(None, None, (), {})  # type: ignore[arg-type]
             state.start_time = self._first_start
         state.attempt_number = self.count
-        if state.outcome_timestamp is None:
-            state.outcome_timestamp = now
+        state.outcome_timestamp = now
         return state

@@ -26,7 +26,8 @@ class Rate:
         amount: units a window; a finite number > 0.
         per: the window, in seconds; a finite number > 0.
         burst: units that may start at once after a pause; None: 2 % of `amount`, at most a second's worth,
-            at least 1. One that you set yourself weakens the window to `amount + burst - 1`.
+            at least 1 call (with `cost`: a sixtieth of `amount`, at most a second's worth). One that you set
+            yourself weakens the window to `amount + burst - 1`.
         cost: `cost(*args, **kwargs)` of the call is what it takes before it runs; None: 1 a call.
         usage: `usage(result)` is what the call took in fact (None: keep the cost); the difference is
             settled as if it had been charged at the start.
@@ -107,7 +108,9 @@ class Bucket:
     """The state of one Rate: a theoretical arrival time (tat), and the charges still open.
 
     With a burst of B whole calls, refilling at (amount - B + 1) / per keeps every half-open window of
-    `per` seconds at no more than `amount` starts: the burst is what costs utilisation, so it is small.
+    `per` seconds at no more than `amount` starts: the burst is what costs utilisation, so it is small. With
+    costs, refilling at (amount - B) / per keeps it below `amount`, or `amount` plus what one call costs
+    beyond the burst.
     """
 
     __slots__ = ("_base", "_interval", "_open", "_tat", "_tau", "rate")
@@ -115,8 +118,13 @@ class Bucket:
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         amount, per = rate.amount, rate.per
+        burst: float
         if rate.burst is not None:
             burst, refill = rate.burst, amount / per
+        elif rate.cost is not None:
+            # Units may be fractions (dollars), so no unit is to spare: a window holds less than refill * per + burst.
+            burst = amount / max(60.0, per)
+            refill = (amount - burst) / per
         else:
             burst = max(1, min(1 + amount // 50, amount // per if per > 1 else amount))
             refill = (amount - burst + 1) / per

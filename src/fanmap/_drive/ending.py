@@ -1,0 +1,124 @@
+"""What a run ends with: an exception to raise, or outcomes for what never had one.
+
+Nothing here keeps an exception that it raises: its traceback leads back to the run (a reference cycle).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
+from fanmap._policy.order import Order
+
+
+class Ending:
+    """Why a run stops, and what becomes of its exceptions.
+
+    Args:
+        name: of the function, for notes.
+        lock: of the run; `remember` takes it.
+        order: its books.
+        total: inputs, where they are known: those never taken get an outcome too.
+        seconds: of the deadline, for messages.
+        keep_failures: stand failures in their item's place instead of raising.
+
+    Attributes:
+        positions: what an item's index is to the user; None: the same.
+        input_error: the input's own exception.
+        interrupt: KeyboardInterrupt or SystemExit that came out of an item.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        lock: threading.Lock,
+        order: Order,
+        *,
+        total: int | None,
+        seconds: float | None,
+        keep_failures: bool,
+    ) -> None:
+        self.keep_failures = keep_failures
+        self.positions: Sequence[int] | None = None
+        self.input_error: BaseException | None = None
+        self.interrupt: BaseException | None = None
+        self._name = name
+        self._lock = lock
+        self._order = order
+        self._total = total
+        self._seconds = seconds
+        self._reason: BaseException | None = None
+        self._begun: frozenset[int] = frozenset()
+        self._remembered = False
+
+    def because(self, reason: BaseException | None, begun: frozenset[int]) -> None:
+        """The run stops; items of these indices had begun and have not ended."""
+        self._reason, self._begun = reason, begun
+
+    def deadline(self) -> DeadlineExceeded:
+        """The reason that a run has which took too long."""
+        return DeadlineExceeded(f"the run of {self._name} took longer than {self._seconds} s")
+
+    def conclude(self, now: float) -> None:
+        """Raise what the run ends with, or stand it in the place of every item without an outcome."""
+        order = self._order
+        failure, order.failure = order.failure, None
+        interrupt, self.interrupt = self.interrupt, None
+        reason, self._reason = self._reason, None
+        input_error, self.input_error = self.input_error, None
+        try:
+            if interrupt is not None:
+                self._raise(interrupt)
+            if failure is not None:
+                self.blame(*failure)
+            if reason is not None:
+                if isinstance(reason, DeadlineExceeded) and not self.keep_failures:
+                    self._raise(reason)
+                self._fill(reason, now)
+            if input_error is not None:
+                self._raise(input_error)
+        finally:
+            del failure, interrupt, reason, input_error
+
+    def blame(self, index: int, error: BaseException) -> NoReturn:
+        """Raise an item's failure, with a note that names the item."""
+        position = index if self.positions is None else self.positions[index]
+        note_item(error, f"fanmap: item {position} of {self._name}")
+        try:
+            self._raise(error)
+        finally:
+            del error
+
+    def remember(self, error: BaseException) -> None:
+        """The run ends with this exception: attach what had finished, and let go of it. Once a run."""
+        with self._lock:
+            if self._remembered:
+                return
+            self._remembered = True
+            finished = self._order.finished()
+            self._order.forget()
+        attach_partial(error, finished)
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        self.remember(error)
+        try:
+            raise error
+        finally:
+            del error
+
+    def _fill(self, reason: BaseException, now: float) -> None:
+        """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
+        order = self._order
+        for _ in range(order.taken, self._total or 0):
+            order.take()
+        late = isinstance(reason, DeadlineExceeded)
+        for index in order.missing():
+            if late and index in self._begun:
+                error: Exception = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
+            else:
+                when = "before this item's end" if index in self._begun else "before this item started"
+                error = NotRun(f"the run was stopped by {type(reason).__name__} {when}")
+            error.__cause__ = reason
+            order.end((index, None, error, 0, now, now, now))

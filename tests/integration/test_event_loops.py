@@ -1,0 +1,86 @@
+"""The same script on every kind of loop: uvloop, and asyncio with eager tasks (3.12 and later)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from fanmap import Limits, gather_bounded, parallel_map, partial_results
+
+
+class Broke(Exception):
+    pass
+
+
+async def script():
+    """Orders, failures, laziness and nesting, without a clock."""
+    limits = Limits(max_concurrency=3)
+
+    @parallel_map(limits=limits)
+    async def double(item):
+        for _ in range(item % 3):
+            await asyncio.sleep(0)
+        return item * 2
+
+    @parallel_map(limits=limits)
+    async def nested(item):
+        return sum(await double.amap(range(item)))
+
+    @parallel_map(max_concurrency=3)
+    async def shaky(item):
+        await asyncio.sleep(0)
+        if item == 5:
+            raise Broke
+        return item
+
+    with pytest.raises(Broke) as raised:
+        await shaky.amap(range(10))
+    first = []
+    async for value in double.imap(iter(range(10**9))):
+        first.append(value)
+        if value > 20:
+            break
+    return (
+        await double.amap(range(40)),
+        [value async for value in double.imap(range(40))],
+        sorted([outcome.value async for outcome in double.as_completed(iter(range(40)))]),
+        [type(value) for value in await shaky.amap(range(8), return_exceptions=True)],
+        set(partial_results(raised.value)) <= {0, 1, 2, 3, 4, 6, 7},
+        first,
+        await nested.amap(range(12)),
+        await gather_bounded((double(item) for item in range(20)), limits=limits),
+        double.map(range(5)),
+    )
+
+
+def plain():
+    return asyncio.new_event_loop()
+
+
+def eager():
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks came with Python 3.12")
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
+def uv():
+    return pytest.importorskip("uvloop").new_event_loop()
+
+
+@pytest.mark.parametrize("new_loop", [plain, eager, uv])
+def test_the_same_script_gives_the_same_results_on_every_loop(new_loop):
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        result = runner.run(script())
+        assert not [task for task in asyncio.all_tasks(runner.get_loop()) if not task.done()]
+    doubled = [2 * item for item in range(40)]
+    assert result[0] == result[1] == result[2] == doubled
+    assert [kind.__name__ for kind in result[3]] == ["int"] * 5 + ["Broke"] + ["int"] * 2
+    assert result[4]
+    assert result[5] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+    assert result[6] == [item * (item - 1) for item in range(12)]
+    assert result[7] == doubled[:20]
+    assert result[8] == doubled[:5]

@@ -1,0 +1,1015 @@
+"""One budget for everything that talks to one account: shared, lent, never deadlocked, and braked by refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+import time
+from types import SimpleNamespace
+
+import aiolimiter
+import pytest
+import tenacity
+import trio
+
+from fanmap import (
+    BridgeError,
+    Limits,
+    NotRun,
+    Rate,
+    Retry,
+    gather_bounded,
+    parallel_map,
+    partial_results,
+    to_async,
+    to_sync,
+)
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+both_loops = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+
+
+def run_on(run, main):
+    return trio.run(main) if run is trio.run else asyncio.run(main())
+
+
+def in_threads(*jobs):
+    """Run every job in a thread of its own, all at once; raises what any of them raised."""
+    errors = []
+
+    def guarded(job):
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+        assert not thread.is_alive(), "it hangs"
+    if errors:
+        raise errors[0]
+
+
+async def pause(seconds=0.001):
+    await (trio.sleep(seconds) if trio.lowlevel.in_trio_run() else asyncio.sleep(seconds))
+
+
+# One budget
+
+
+def test_everything_under_one_limits_shares_its_slots_over_threads_and_loops(meter):
+    account = Limits(3)
+
+    @parallel_map(limits=account)
+    def ask(x):
+        with meter:
+            time.sleep(0.001)
+        return x
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        with meter:
+            await pause()
+        return x
+
+    def direct():
+        for x in range(10):
+            assert ask(x) == x
+
+    async def adirect():
+        for x in range(10):
+            assert await aask(x) == x
+
+    def blocks():
+        for _ in range(10):
+            with account, meter:
+                time.sleep(0.001)
+
+    async def ablocks():
+        for _ in range(10):
+            async with account:
+                with meter:
+                    await pause()
+
+    async def gathered():
+        assert await gather_bounded(*[aask(x) for x in range(10)], limits=account) == list(range(10))
+
+    in_threads(
+        lambda: ask.map(range(10)),
+        lambda: aask.map(range(10)),
+        lambda: asyncio.run(aask.amap(range(10))),
+        lambda: asyncio.run(ask.amap(range(10))),
+        lambda: trio.run(aask.amap, range(10)),
+        lambda: list(ask.imap(iter(range(10)))),
+        lambda: list(aask.as_completed(range(10))),
+        direct,
+        lambda: asyncio.run(adirect()),
+        lambda: trio.run(adirect),
+        blocks,
+        lambda: asyncio.run(ablocks()),
+        lambda: trio.run(ablocks),
+        lambda: asyncio.run(gathered()),
+        lambda: trio.run(gathered),
+        lambda: to_sync(aask)(1),
+        lambda: asyncio.run(to_async(ask)(1)),
+    )
+    assert meter.entered == 152
+    assert meter.most == 3
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+def test_everything_under_one_limits_shares_its_rate():
+    account = Limits(50, rate=Rate(20, 0.1, burst=1))
+    starts, lock = [], threading.Lock()
+
+    def mark():
+        with lock:
+            starts.append(time.monotonic())
+
+    @parallel_map(limits=account)
+    def ask(x):
+        mark()
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        mark()
+
+    def blocks():
+        for _ in range(10):
+            with account:
+                mark()
+
+    in_threads(
+        lambda: ask.map(range(10)),
+        lambda: asyncio.run(aask.amap(range(10))),
+        lambda: trio.run(aask.amap, range(10)),
+        blocks,
+    )
+    starts.sort()
+    assert len(starts) == 40
+    # Marked a moment after the start was granted: of 21 starts a window is allowed one more, for the late mark.
+    assert all(later - first >= 0.09 for first, later in zip(starts, starts[21:], strict=False))
+    assert starts[-1] - starts[0] <= 0.6
+
+
+def test_a_function_has_limits_of_its_own_where_it_is_given_none(meter):
+    one, other = (parallel_map(max_concurrency=2)(lambda x, together=together: together.wait(5)) for together in
+                  [threading.Barrier(4)] * 2)  # fmt: skip
+    in_threads(lambda: one.map([1, 2]), lambda: other.map([1, 2]))
+
+
+@both_loops
+def test_a_block_is_left_however_it_ends(run):
+    account = Limits(1)
+    with pytest.raises(KeyError), account:
+        raise KeyError
+
+    async def main():
+        with pytest.raises(KeyError):
+            async with account:
+                raise KeyError
+        async with account:
+            pass
+
+    run_on(run, main)
+    with account:
+        with account:  # inside itself, on its own slot
+            pass
+        assert account.stats.in_flight == 1
+    assert account.stats.in_flight == 0
+
+
+@both_loops
+def test_a_call_inside_a_block_runs_on_the_blocks_slot(run):
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        return x
+
+    @parallel_map(limits=account)
+    def ask(x):
+        return x
+
+    async def main():
+        async with account:
+            return await aask(1), await aask.amap([2, 3]), ask(4), ask.map([5, 6])
+
+    assert run_on(run, main) == (1, [2, 3], 4, [5, 6])
+    with account:
+        assert ask(1) == 1
+        assert ask.map([1, 2]) == [1, 2]
+        assert aask.map([1, 2]) == [1, 2]
+
+
+def test_a_cancelled_wait_for_a_slot_gives_its_place_up():
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        return x
+
+    async def main():
+        async with account:
+            waiting = [asyncio.create_task(aask(x), context=__import__("contextvars").Context()) for x in range(5)]
+            await asyncio.sleep(0.001)
+            for task in waiting[::2]:
+                task.cancel()
+            await asyncio.sleep(0)
+            assert account.stats.waiting == 2
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert [type(one) for one in found] == [asyncio.CancelledError, int] * 2 + [asyncio.CancelledError]
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+def test_a_loop_that_dies_with_calls_in_line_blocks_nobody():
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        return x
+
+    async def main():
+        task = asyncio.create_task(aask(1))
+        await asyncio.sleep(0.001)
+        assert account.stats.waiting == 1
+        return task  # asyncio.run cancels it
+
+    with account:
+        in_threads(lambda: asyncio.run(main()))
+        assert account.stats.waiting == 0
+    assert parallel_map(limits=account)(len).map(["a"]) == [1]
+
+
+# Nested calls
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_recursion_under_one_limits_does_not_deadlock(most):
+    account = Limits(most)
+
+    @parallel_map(limits=account)
+    def down(n):
+        return 0 if n == 0 else 1 + down(n - 1)
+
+    @parallel_map(limits=account)
+    def down_by_map(n):
+        return 0 if n == 0 else 1 + down_by_map.map([n - 1])[0]
+
+    @parallel_map(limits=account)
+    async def adown(n):
+        return 0 if n == 0 else 1 + await adown(n - 1)
+
+    @parallel_map(limits=account)
+    async def adown_by_map(n):
+        return 0 if n == 0 else 1 + (await adown_by_map.amap([n - 1]))[0]
+
+    @parallel_map(limits=account)
+    def both(n):
+        return 0 if n == 0 else 1 + aboth.map([n - 1])[0]
+
+    @parallel_map(limits=account)
+    async def aboth(n):
+        return 0 if n == 0 else 1 + (await both.amap([n - 1]))[0]
+
+    assert down(50) == 50
+    assert down.map([50, 20]) == [50, 20]
+    assert down_by_map(50) == 50
+    for run in (asyncio.run, trio.run):
+        for function, depth in ((adown, 50), (adown_by_map, 50)):
+            assert run_on(run, functools.partial(function, depth)) == depth
+            assert run_on(run, functools.partial(function.amap, [depth, 9, 3])) == [depth, 9, 3]
+    assert adown.map([50, 20]) == [50, 20]
+    assert adown_by_map.map([50, 20]) == [50, 20]
+    assert both.map([12, 3]) == [12, 3]
+    assert account.stats.in_flight == account.stats.waiting == 0
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_fifty_nested_maps_under_one_limits_do_not_deadlock(most, meter):
+    account = Limits(most)
+
+    @parallel_map(limits=account)
+    def ask(x):
+        with meter:
+            return x * 2
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        with meter:
+            await pause(0)
+            return x * 2
+
+    @parallel_map(limits=account)
+    def outer(n):
+        return sum(ask.map(range(n)))
+
+    @parallel_map(limits=account)
+    async def aouter(n):
+        return sum(await aask.amap(range(n)))
+
+    @parallel_map(limits=account)
+    def mixed(n):
+        return sum(aask.map(range(n)))
+
+    @parallel_map(limits=account)
+    async def amixed(n):
+        return sum(await ask.amap(range(n)))
+
+    @parallel_map(limits=account)
+    async def gathering(n):
+        return sum(await asyncio.gather(*map(aask, range(n))))
+
+    @parallel_map(limits=account)
+    async def lazily(n):
+        async with aask.imap(range(n)) as results:
+            return sum([x async for x in results])
+
+    expected = [n * (n - 1) for n in range(50)]
+    assert outer.map(range(50)) == expected
+    assert mixed.map(range(50)) == expected
+    assert aouter.map(range(50)) == expected
+    assert amixed.map(range(50)) == expected
+    for run in (asyncio.run, trio.run):
+        for function in (aouter, amixed, outer, mixed, lazily) + ((gathering,) if run is asyncio.run else ()):
+            assert run_on(run, functools.partial(function.amap, range(50))) == expected
+    assert meter.most <= most
+    assert account.stats.in_flight == account.stats.waiting == 0
+
+
+def test_nested_maps_under_a_rate_do_not_deadlock_and_every_call_is_charged():
+    account = Limits(2, rate=Rate(3000, 1, burst=3000))
+
+    @parallel_map(limits=account)
+    def ask(x):
+        return x
+
+    @parallel_map(limits=account)
+    def outer(n):
+        return sum(ask.map(range(n)))
+
+    assert outer.map(range(20)) == [n * (n - 1) // 2 for n in range(20)]
+    assert account.stats.started == 20 + 190
+
+
+def test_a_failure_deep_inside_frees_every_slot():
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    def down(n):
+        if n == 0:
+            raise KeyError("deep")
+        return down.map([n - 1])
+
+    with pytest.raises(KeyError, match="deep") as raised:
+        down(20)
+    assert raised.value.__notes__ == ["fanmap: item 0 of down"]
+    assert account.stats.in_flight == account.stats.waiting == 0
+
+
+def test_a_call_that_outlives_its_parent_keeps_the_slot():
+    """A task that an item started and did not wait for still counts."""
+    account = Limits(1)
+    left = []
+
+    @parallel_map(limits=account)
+    async def child(gate):
+        await gate.wait()
+        return "child"
+
+    @parallel_map(limits=account)
+    async def parent(gate):
+        left.append(asyncio.create_task(child(gate)))
+        await asyncio.sleep(0.001)
+        return "parent"
+
+    async def main():
+        gate = asyncio.Event()
+        assert await parent(gate) == "parent"
+        assert account.stats.in_flight == 1
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                async with account:
+                    raise AssertionError
+        gate.set()
+        assert await left[0] == "child"
+        assert account.stats.in_flight == 0
+
+    asyncio.run(main())
+
+
+# gather_bounded
+
+
+@both_loops
+def test_the_call_inside_an_awaitable_takes_over_its_slot_and_its_charge(run, meter):
+    account = Limits(2, rate=Rate(6, 60, burst=6))
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        with meter:
+            await pause()
+        return x
+
+    async def main():
+        return await gather_bounded(*[aask(x) for x in range(6)], limits=account)
+
+    before = time.monotonic()
+    assert run_on(run, main) == list(range(6))  # six charges, not twelve: else it would take a minute
+    assert time.monotonic() - before < 2
+    assert meter.most == 2
+    assert account.stats.in_flight == 0
+
+
+@both_loops
+def test_awaitables_under_a_limits_whose_rate_has_a_cost_are_gathered(run):
+    account = Limits(2, rate=Rate(1000, 0.01, burst=1000, cost=lambda prompt: len(prompt)))
+
+    @parallel_map(limits=account)
+    async def aask(prompt):
+        return prompt
+
+    async def main():
+        return await gather_bounded(*[aask("x" * n) for n in (1, 5, 9)], limits=account)
+
+    assert run_on(run, main) == ["x", "xxxxx", "xxxxxxxxx"]
+
+
+@both_loops
+def test_gathered_functions_are_repeated_as_the_retry_says(run):
+    calls = []
+
+    async def flaky():
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+        return "at last"
+
+    async def main():
+        return await gather_bounded(flaky, retry=Retry(3, wait=0))
+
+    assert run_on(run, main) == ["at last"]
+
+
+def test_a_task_among_the_gathered_has_ended_before_the_failure_leaves():
+    ended = []
+
+    async def slow():
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await asyncio.sleep(0.002)
+            ended.append(1)
+
+    async def fails():
+        raise KeyError
+
+    async def main():
+        tasks = [asyncio.create_task(slow()) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(KeyError):
+            await gather_bounded(*tasks[:1], fails(), *tasks[1:], max_concurrency=2)
+        assert all(task.done() for task in tasks)
+        assert len(ended) == 3
+
+    asyncio.run(main())
+
+
+# The bridge, instead of a deadlock
+
+
+def test_blocking_on_the_background_loop_says_what_to_write():
+    async def ask(x):
+        return x
+
+    ask = parallel_map(ask)
+
+    @parallel_map
+    async def wrong_map(x):
+        return ask.map([x])
+
+    @parallel_map
+    async def wrong_imap(x):
+        return list(ask.imap([x]))
+
+    @parallel_map
+    async def wrong_call(x):
+        return to_sync(ask)(x)
+
+    with pytest.raises(BridgeError, match=r"write `await ask.amap\(...\)`"):
+        wrong_map.map([1])
+    with pytest.raises(BridgeError, match="ask runs on the background loop"):
+        wrong_imap.map([1])
+    with pytest.raises(BridgeError, match=r"write `await ask\(...\)`"):
+        wrong_call.map([1])
+    with pytest.raises(BridgeError):
+        to_sync(wrong_call)(1)
+
+
+@pytest.mark.parametrize("blocked", ["call", "map", "imap", "async map", "to_sync", "block"])
+@both_loops
+def test_blocking_a_loop_that_holds_every_slot_says_what_to_write(run, blocked):
+    account = Limits(2)
+
+    @parallel_map(limits=account)
+    def ask(x):
+        return x
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        await pause(0.001)
+        return x
+
+    def block():
+        if blocked == "call":
+            return ask(1)
+        if blocked == "map":
+            return ask.map([1])
+        if blocked == "imap":
+            return list(ask.imap([1]))
+        if blocked == "async map":
+            return aask.map([1])
+        if blocked == "to_sync":
+            return to_sync(aask)(1)
+        with account:
+            return None
+
+    async def hold(gate):
+        async with account:
+            await gate.wait()
+
+    async def main():
+        gate = asyncio.Event() if run is asyncio.run else trio.Event()
+        if run is asyncio.run:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(2):
+                    group.create_task(hold(gate))
+                await pause(0.001)
+                with pytest.raises(BridgeError, match="holds every slot it waits for: write"):
+                    block()
+                gate.set()
+        else:
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(hold, gate)
+                await pause(0.001)
+                with pytest.raises(BridgeError, match="holds every slot it waits for: write"):
+                    block()
+                gate.set()
+        return block()
+
+    run_on(run, main)
+    assert account.stats.in_flight == account.stats.waiting == 0
+
+
+def test_blocking_a_loop_waits_where_another_thread_will_free_a_slot():
+    account = Limits(1)
+    held, free = threading.Event(), threading.Event()
+
+    @parallel_map(limits=account)
+    def ask(x):
+        return x
+
+    def hold():
+        with account:
+            held.set()
+            free.wait(5)
+
+    async def main():
+        held.wait(5)
+        threading.Timer(0.01, free.set).start()
+        return ask(1), ask.map([2])
+
+    found = []
+    in_threads(hold, lambda: found.append(asyncio.run(main())))
+    assert found == [(1, [2])]
+
+
+# Refusals
+
+
+def refusal(wait=None, status=429, **headers):
+    if wait is not None:
+        headers["retry-after-ms"] = str(wait * 1000)
+    error = Refused("refused")
+    error.status_code = status
+    error.response = SimpleNamespace(status_code=status, headers=headers)
+    return error
+
+
+class Refused(Exception):
+    pass
+
+
+def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_lost(whole_way):
+    starts, refused_at = [], []
+    wait = 0.1
+
+    async def ask(x):
+        starts.append(time.monotonic())
+        if x == 2 and not refused_at:
+            refused_at.append(time.monotonic())
+            raise refusal(wait)
+        await whole_way.pause(0.001)
+        return x
+
+    function = whole_way.decorate(ask, max_concurrency=4)
+    assert whole_way.run(function, range(12)) == list(range(12))
+    assert len(starts) == 13
+    until = refused_at[0] + wait
+    # A worker that had been told to start may still be on its way to the first line of the function.
+    assert [start for start in starts if refused_at[0] + 0.005 < start < until] == []
+
+
+def test_a_refused_call_counts_no_attempt_and_is_repeated_unasked():
+    refusals = []
+
+    @parallel_map(max_concurrency=2)
+    def ask(x):
+        if len(refusals) < 3:
+            refusals.append(x)
+            raise refusal(0.01)
+        return x
+
+    with ask.as_completed([1, 2]) as results:
+        outcomes = sorted(results, key=lambda outcome: outcome.index)
+        assert [(outcome.value, outcome.attempts) for outcome in outcomes] == [(1, 1), (2, 1)]
+        assert results.stats.refused == 3
+        assert results.stats.attempts == 2
+
+
+def test_direct_calls_and_blocks_keep_to_the_gate_too():
+    account = Limits(4)
+    refusals = []
+
+    @parallel_map(limits=account)
+    def ask(x):
+        if not refusals:
+            refusals.append(time.monotonic())
+            raise refusal(0.05)
+        return time.monotonic()
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        return time.monotonic()
+
+    async def ablock():
+        async with account:
+            return time.monotonic()
+
+    started = []
+
+    def others():
+        while not refusals:
+            time.sleep(0.001)
+        time.sleep(0.002)
+        in_threads(
+            lambda: started.append(ask(1)),
+            lambda: started.append(asyncio.run(aask(1))),
+            lambda: started.append(trio.run(ablock)),
+            lambda: started.extend(ask.map([1])),
+        )
+
+    in_threads(lambda: started.append(ask(1)), others)
+    assert len(started) == 5
+    assert min(started) >= refusals[0] + 0.05
+
+
+def test_a_refusal_out_of_a_block_holds_everybody():
+    account = Limits(4)
+    with pytest.raises(Refused), account:
+        before = time.monotonic()
+        raise refusal(0.05)
+    with account:
+        assert time.monotonic() >= before + 0.05
+
+
+def test_retry_false_sends_nothing_twice(strict_way):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        raise refusal(0.01)
+
+    with pytest.raises(Refused):
+        strict_way.run(strict_way.decorate(ask, retry=False, max_concurrency=1), range(3))
+    assert calls == [0]
+
+
+def test_a_failure_that_may_have_done_something_is_not_repeated_unasked(strict_way):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        raise refusal(status=500)
+
+    with pytest.raises(Refused):
+        strict_way.run(strict_way.decorate(ask, max_concurrency=1), range(3))
+    assert calls == [0]
+
+
+def test_a_wait_beyond_max_wait_stops_the_run(way, gates):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        if x == 1:
+            raise refusal(1000)
+        return x
+
+    account = Limits(1, max_wait=5)
+    found = way.run(way.decorate(ask, limits=account), range(10), return_exceptions=True)
+    assert found[0] == 0
+    assert type(found[1]) is Refused
+    assert {type(one) for one in found[2:]} == {NotRun}
+    assert all(one.__cause__ is found[1] for one in found[2:])
+    assert len(found) == 10
+    assert calls == [0, 1]
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["raise", "return_exceptions"])
+def test_a_spent_account_stops_the_run_at_once(way, meter, keep):
+    async def ask(x):
+        with meter:
+            await way.pause(0.001)
+            raise refusal(status=402)
+
+    ask = way.decorate(ask, max_concurrency=4)
+    if keep or not way.fails_fast:
+        found = way.run(ask, range(20), return_exceptions=True)
+        assert len(found) == 20
+        assert {type(one) for one in found} == {Refused, NotRun}
+    else:
+        with pytest.raises(Refused):
+            way.run(ask, range(20))
+    assert meter.entered <= 4
+
+
+def test_what_runs_when_the_account_is_spent_ends_but_is_not_waited_for_past_a_deadline(gates):
+    held, running = gates(), gates()
+
+    @parallel_map(max_concurrency=2)
+    def ask(x):
+        if x == 0:
+            running.open()
+            while not held.is_open():
+                time.sleep(0.001)
+        while not running.is_open():
+            time.sleep(0.001)
+        raise refusal(status=402)
+
+    before = time.monotonic()
+    found = ask.map(range(5), return_exceptions=True, deadline=0.05)
+    assert time.monotonic() - before < 1
+    assert type(found[1]) is Refused
+    assert len(found) == 5
+
+
+def test_results_of_a_spent_account_may_be_left_while_calls_still_run(gates):
+    held = gates()
+
+    @parallel_map(max_concurrency=2)
+    def ask(x):
+        if x == 0:
+            while not held.is_open():
+                time.sleep(0.001)
+        raise refusal(status=402)
+
+    before = time.monotonic()
+    with ask.as_completed(range(5)) as results:
+        assert next(results).index == 1
+    assert time.monotonic() - before < 1
+
+
+# Retry
+
+
+def test_results_that_are_not_wanted_are_asked_for_again(way):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        return "bad" if calls.count(x) < 3 else x
+
+    retry = Retry(3, on=tenacity.retry_if_result(lambda answer: answer == "bad"), wait=tenacity.wait_fixed(0))
+    assert way.run(way.decorate(ask, retry=retry, max_concurrency=2), range(3)) == [0, 1, 2]
+    assert sorted(calls) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_when_attempts_run_out_on_a_result_it_is_tenacitys_retry_error(way):
+    async def ask(x):
+        return "bad"
+
+    retry = Retry(2, on=tenacity.retry_if_result(lambda answer: answer == "bad"), wait=0)
+    (found,) = way.run(way.decorate(ask, retry=retry), [1], return_exceptions=True)
+    assert type(found) is tenacity.RetryError
+    assert found.last_attempt.result() == "bad"
+    assert found.last_attempt.attempt_number == 2
+
+
+def test_failures_are_repeated_as_the_strategies_say(way):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        if x == 1:
+            raise KeyError("never again")
+        if calls.count(x) < 3:
+            raise ValueError("again")
+        return x
+
+    retry = Retry(
+        5, on=tenacity.retry_if_exception_type(ValueError) | tenacity.retry_if_result(lambda answer: answer is None),
+        wait=tenacity.wait_fixed(0) + tenacity.wait_none(), stop=tenacity.stop_after_attempt(4),
+    )  # fmt: skip
+    found = way.run(way.decorate(ask, retry=retry, max_concurrency=2), range(3), return_exceptions=True)
+    assert (found[0], found[2]) == (0, 2)
+    assert type(found[1]) is KeyError
+    assert [calls.count(x) for x in range(3)] == [3, 1, 3]
+
+
+def test_attempts_and_total_time_bound_the_repeats(way):
+    calls = []
+
+    async def ask(x):
+        calls.append(x)
+        raise ConnectionError
+
+    def attempts(retry):
+        calls.clear()
+        found = way.run(way.decorate(ask, retry=retry), [1], return_exceptions=True)
+        assert type(found[0]) is ConnectionError
+        return len(calls)
+
+    assert attempts(Retry(3, wait=0)) == 3
+    assert attempts(Retry(1)) == 1
+    assert attempts(Retry(50, wait=0, stop=tenacity.stop_after_attempt(2))) == 2
+    assert attempts(Retry(50, wait=10, total=1)) == 1
+    assert attempts(Retry(50, on=(ValueError, KeyError), wait=0)) == 1
+
+
+def test_fatal_failures_stay_fatal_whatever_the_strategy_says():
+    calls = []
+
+    @parallel_map(retry=Retry(5, on=tenacity.retry_always, wait=0))
+    def ask(x):
+        calls.append(x)
+        raise refusal(status=401)
+
+    with pytest.raises(Refused):
+        ask(1)
+    assert calls == [1]
+
+
+def test_no_cancellation_is_ever_repeated():
+    calls = []
+
+    @parallel_map(retry=Retry(5, on=tenacity.retry_always, wait=0), max_concurrency=1)
+    async def ask(x):
+        calls.append(x)
+        raise asyncio.CancelledError
+
+    assert [type(one) for one in ask.map([1, 2], return_exceptions=True)] == [asyncio.CancelledError] * 2
+    assert calls == [1, 2]
+
+
+def test_direct_calls_repeat_too():
+    calls = []
+
+    @parallel_map(retry=Retry(3, wait=0))
+    def ask(x):
+        calls.append(x)
+        if len(calls) % 3:
+            raise ConnectionError
+        return x
+
+    @parallel_map(retry=Retry(3, wait=0))
+    async def aask(x):
+        return ask.__wrapped__(x)
+
+    assert ask(1) == asyncio.run(aask(1)) == trio.run(aask, 1) == 1
+    assert len(calls) == 9
+
+
+def test_a_strategy_that_raises_is_heard_and_hangs_nothing(strict_way):
+    def on(state):
+        raise ZeroDivisionError
+
+    async def ask(x):
+        raise ConnectionError
+
+    with pytest.raises(ZeroDivisionError):
+        strict_way.run(strict_way.decorate(ask, retry=Retry(3, on=on), max_concurrency=2), range(5))
+
+
+def test_one_retry_may_be_shared_by_everything():
+    """Of two tasks that share one tenacity object, one gave up early: ours keeps no state."""
+    retry = Retry(3, on=tenacity.retry_if_exception_type(ValueError), wait=tenacity.wait_fixed(0))
+    calls = {}
+    lock = threading.Lock()
+
+    @parallel_map(retry=retry, max_concurrency=8)
+    def ask(x):
+        with lock:
+            calls[x] = calls.get(x, 0) + 1
+        if calls[x] < 3:
+            raise ValueError
+        return x
+
+    assert ask.map(range(50)) == list(range(50))
+    assert set(calls.values()) == {3}
+
+
+def test_a_cancelled_back_off_leaves_nothing_in_the_callers_context():
+    from fanmap._drive.budget import current_scope
+
+    @parallel_map(retry=Retry(3, wait=10))
+    async def ask():
+        raise ConnectionError
+
+    async def main():
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.002):
+                    await ask()
+            assert current_scope.get() is None
+
+    asyncio.run(main())
+
+
+# AsyncLimiter
+
+
+def test_an_async_limiter_holds_asyncio_back_and_is_refused_elsewhere_with_what_to_write():
+    def limited(**options):
+        limiter = aiolimiter.AsyncLimiter(2, 0.05)
+
+        @parallel_map(rate=limiter, **options)
+        async def aask(x):
+            return time.monotonic()
+
+        @parallel_map(rate=limiter, **options)
+        def ask(x):
+            raise AssertionError
+
+        return aask, ask, limiter
+
+    aask, _, _ = limited()
+    starts = asyncio.run(aask.amap(range(4)))
+    assert max(starts) - min(starts) >= 0.045
+    aask, ask, limiter = limited(max_concurrency=2)
+    for misuse in (
+        lambda: ask(1),
+        lambda: ask.map([1]),
+        lambda: list(ask.imap([1])),
+        lambda: asyncio.run(ask.amap([1])),
+        lambda: trio.run(aask, 1),
+        lambda: trio.run(aask.amap, [1]),
+        lambda: Limits(rate=limiter).__enter__(),
+    ):
+        with pytest.raises(TypeError, match=r"write Rate\(2, 0.05\)"):
+            misuse()
+
+    async def block():
+        async with Limits(rate=limiter):
+            pass
+
+    with pytest.raises(TypeError, match=r"write Rate\(2, 0.05\)"):
+        trio.run(block)
+
+
+def test_an_async_limiter_works_on_the_background_loop_and_in_a_gather():
+    @parallel_map(rate=[aiolimiter.AsyncLimiter(100, 1), Rate(1000, 0.1, burst=100)])
+    async def aask(x):
+        return x
+
+    assert aask.map(range(5)) == list(range(5))
+
+    async def main():
+        limiter = aiolimiter.AsyncLimiter(100, 1)
+        return await gather_bounded(*[asyncio.sleep(0, x) for x in range(5)], rate=limiter)
+
+    assert asyncio.run(main()) == list(range(5))
+
+
+def test_what_had_finished_is_told_when_a_nested_run_fails():
+    @parallel_map(max_concurrency=1)
+    def inner(x):
+        if x == 2:
+            raise KeyError
+        return x
+
+    @parallel_map(max_concurrency=1)
+    def outer(n):
+        return inner.map(range(n))
+
+    with pytest.raises(KeyError) as raised:
+        outer.map([1, 2, 3])
+    assert partial_results(raised.value) == {0: [0], 1: [0, 1]}
+    assert raised.value.__notes__ == ["fanmap: item 2 of inner", "fanmap: item 2 of outer"]

@@ -1,0 +1,90 @@
+"""Every block of Python in the README and in docs/ runs, as it stands, against the loopback server.
+
+A block that must not run is preceded by `<!-- not run: REASON -->`. What needs packages that the tests do not
+require says so in `<!-- needs: PACKAGE ... -->`, before the block or, for a whole page, in its first line; it is
+left out where one is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(not README.exists(), reason="the README is not beside these tests")
+
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+MOST_NOT_RUN = 3  # in all pages together
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+NEEDS = re.compile(r"<!-- needs: (.+?) -->\s*(\Z|#)")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str, str]]:
+    """The page's blocks in this language: line, text, and what precedes them."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, found.start()) + 1, found[2], text[: found.start()])
+        for found in BLOCK.finditer(text)
+        if found[1] == language
+    ]
+
+
+def missing(marker: re.Match[str] | None) -> list[str]:
+    return [name for name in marker[1].split() if importlib.util.find_spec(name) is None] if marker else []
+
+
+def to_run(page: Path) -> list[tuple[int, str]]:
+    """The page's blocks of Python that can run here."""
+    if missing(NEEDS.match(page.read_text(encoding="utf-8"))):
+        return []
+    return [
+        (line, code)
+        for line, code, before in blocks(page, "python")
+        if not NOT_RUN.search(before) and not missing(NEEDS.search(before[-200:]))
+    ]
+
+
+def test_every_block_of_python_runs(tmp_path: Path) -> None:
+    pages = [page for page in PAGES if to_run(page)]
+    story = {
+        "prelude": (HERE / "docs_prelude.py").read_text(encoding="utf-8"),
+        "pages": [[name_of(page), page == README, to_run(page)] for page in pages],
+    }
+    done = subprocess.run(
+        [sys.executable, HERE / "run_blocks.py"],
+        input=json.dumps(story), capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ran = re.findall(r"^ran (\d+) blocks of (\S+)", done.stdout, flags=re.MULTILINE)
+    assert [name for _, name in ran] == [name_of(page) for page in pages]
+    assert int(ran[0][0]) >= 10, "the README has more blocks than were run"
+
+
+def test_no_block_of_python_is_hidden_from_the_run() -> None:
+    not_run = 0
+    for page in PAGES:
+        fences = re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)\b", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        found = blocks(page, "python")
+        assert len(fences) == len(found), f"{name_of(page)}: a block that is not found"
+        not_run += sum(NOT_RUN.search(before) is not None for _, _, before in found)
+    assert not_run <= MOST_NOT_RUN
+
+
+def test_the_commands_are_single_lines_that_make_their_environment() -> None:
+    commands = [block.strip() for _, block, _ in blocks(README, "sh")]
+    assert any("fanmap demo" in command for command in commands)
+    assert any("pytest" in command for command in commands)
+    assert all("\n" not in command and "-m venv" in command for command in commands)

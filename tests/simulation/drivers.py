@@ -1,0 +1,165 @@
+"""A seed, played by each driver: asyncio, trio, threads, and all of them on one Limits."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from contextlib import contextmanager
+from random import Random
+from types import SimpleNamespace
+
+import trio
+
+from fanmap._drive import budget, run
+from fanmap.testing import VirtualTime
+
+from .world import LATENESS, World
+
+
+def play(driver: str, seed: int):
+    """One world from its beginning to its end; what it came to, with everything that was not allowed."""
+    name = f"{driver} {seed}"
+    dice = Random(name)
+    start = dice.choice((0.0, 1000.5, 1e5))
+    enabled = gc.isenabled()
+    gc.disable()  # its moments are not the seed's to choose
+    left = set(threading.enumerate())
+    complaints: list[str] = []
+    try:
+        with (
+            VirtualTime(seed=seed, start=start, horizon=1e6) as virtual,
+            interleaved(virtual, dice) as share,
+            replayable_trio(seed),
+        ):
+            world = World(name, virtual, kinds=DRIVERS[driver][1])
+            world.book.threads_overtake = share > 0
+            with unraisable(complaints):
+                DRIVERS[driver][0](world, virtual, complaints)
+                virtual.sleep(LATENESS)
+            world.book.check_rates()
+            world.book.check_rest(world.budget)
+        more = {thread.name for thread in set(threading.enumerate()) - left if thread.is_alive()}
+    finally:
+        if enabled:
+            gc.enable()
+    book = world.book
+    book.wrong += [f"G12: {text}" for text in complaints]
+    if more:
+        book.wrong.append(f"G12: threads are left: {more}")
+    return book
+
+
+def in_threads(world, virtual, complaints):
+    threads = [virtual.start(guarded(complaints, program.run)) for program in world.programs(world.dice.randint(1, 4))]
+    for thread in threads:
+        virtual.join(thread)
+
+
+def on_asyncio(world, virtual, complaints):
+    virtual.run(asyncio_main(world, complaints, world.dice.randint(1, 5)))
+
+
+def on_trio(world, virtual, complaints):
+    virtual.run_trio(trio_main, world, complaints, world.dice.randint(1, 5))
+
+
+def everywhere(world, virtual, complaints):
+    """A loop of each kind and some threads, at the same time."""
+    threads = [virtual.start(guarded(complaints, program.run)) for program in world.programs(world.dice.randint(1, 2))]
+    threads.append(virtual.start(guarded(complaints, virtual.run), asyncio_main(world, complaints, 2)))
+    threads.append(virtual.start(guarded(complaints, virtual.run_trio), trio_main, world, complaints, 1))
+    for thread in threads:
+        virtual.join(thread)
+
+
+DRIVERS = {
+    "asyncio": (on_asyncio, ("async",)),
+    "trio": (on_trio, ("async",)),
+    "threads": (in_threads, ("def",)),
+    "everywhere": (everywhere, ("def", "async")),
+}
+
+
+async def asyncio_main(world, complaints, count):
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(f"the loop was told: {context}"))
+    await asyncio.gather(*(program.arun() for program in world.programs(count)))
+    await asyncio.sleep(1)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        complaints.append(f"tasks are left: {others}")
+
+
+async def trio_main(world, complaints, count):
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with trio.open_nursery() as nursery:
+        for program in world.programs(count):
+            nursery.start_soon(program.arun)
+    await trio.sleep(1)
+    more = trio.lowlevel.current_statistics().tasks_living - before
+    if more:
+        complaints.append(f"{more} tasks of trio are left")
+
+
+def guarded(complaints, function):
+    def call(*args):
+        try:
+            function(*args)
+        except BaseException as error:
+            complaints.append(f"a program ended with {error!r}")
+            raise
+
+    return call
+
+
+@contextmanager
+def unraisable(complaints):
+    """What nobody can catch (un-awaited coroutines, errors in finalizers) is a complaint."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda said: complaints.append(f"unraisable: {said.exc_value!r} in {said.object!r}")
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+@contextmanager
+def replayable_trio(seed):
+    """trio shuffles its tasks on purpose; this is the switch that its own plugin for hypothesis uses."""
+    core = trio._core._run
+    core._ALLOW_DETERMINISTIC_SCHEDULING, before = True, core._ALLOW_DETERMINISTIC_SCHEDULING
+    core._r.seed(seed)
+    try:
+        yield
+    finally:
+        core._ALLOW_DETERMINISTIC_SCHEDULING = before
+
+
+@contextmanager
+def interleaved(virtual, dice):
+    """Threads also hand on wherever the engine takes a lock: that is where real ones overtake each other."""
+    held = threading.local()
+    share = dice.choice((0.0, 0.1, 0.5))
+
+    class Lock:
+        def __init__(self):
+            self.real = threading.Lock()
+
+        def __enter__(self):
+            if not getattr(held, "count", 0) and share and dice.random() < share:
+                virtual.sleep(0)
+            held.count = getattr(held, "count", 0) + 1
+            self.real.acquire()
+
+        def __exit__(self, *_):
+            self.real.release()
+            held.count -= 1
+
+    before = run.threading, budget.threading
+    run.threading = budget.threading = SimpleNamespace(Lock=Lock)
+    try:
+        yield share
+    finally:
+        run.threading, budget.threading = before

@@ -1,0 +1,168 @@
+"""One item's tries: when it is asked for again, after how long, and when it is given up, to the last digit."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tenacity
+
+from fanmap import Retry, Verdict
+from fanmap._policy.attempt import Attempts
+
+ERROR = RuntimeError("it failed")
+TRANSIENT = Verdict("transient")
+WRONG = Verdict("wrong")
+
+
+def attempts(retry=None, *, at=100.0):
+    return Attempts(Retry() if retry is None else retry, at)
+
+
+# What is repeated
+
+
+@pytest.mark.parametrize("kind", ["transient", "overloaded", "rate", "concurrency", "steep"])
+def test_a_failure_that_a_repeat_can_mend_is_repeated_if_that_was_asked_for(kind):
+    assert attempts().failed(ERROR, Verdict(kind), 100.0, 0.5) == 0.25
+    assert Attempts(None, 100.0).failed(ERROR, Verdict(kind), 100.0, 0.5) is None
+
+
+def test_what_is_wrong_is_not_repeated_unless_on_says_so():
+    assert attempts().failed(ERROR, WRONG, 100.0, 0.5) is None
+    assert attempts(Retry(on=RuntimeError)).failed(ERROR, WRONG, 100.0, 0.5) == 0.25
+    assert attempts(Retry(on=(KeyError, ValueError))).failed(ERROR, WRONG, 100.0, 0.5) is None
+    assert attempts(Retry(on=(KeyError, RuntimeError))).failed(ERROR, WRONG, 100.0, 0.5) == 0.25
+
+
+def test_on_says_what_is_repeated_instead_of_the_default():
+    assert attempts(Retry(on=KeyError)).failed(ERROR, TRANSIENT, 100.0, 0.5) is None
+
+
+@pytest.mark.parametrize("kind", ["spent", "refused"])
+def test_fatal_kinds_stay_fatal_whatever_on_says(kind):
+    assert attempts(Retry(on=RuntimeError)).failed(ERROR, Verdict(kind), 100.0, 0.5) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), GeneratorExit()])
+def test_only_exceptions_are_repeated_never_base_exceptions(error):
+    assert attempts(Retry(on=BaseException)).failed(error, TRANSIENT, 100.0, 0.5) is None
+
+
+# After how long
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.5, 0.999])
+def test_full_jitter_doubles_up_to_a_minute(chance):
+    tries = attempts(Retry(attempts=1000, total=1e9))
+    delays = [tries.failed(ERROR, TRANSIENT, 100.0, chance) for _ in range(20)]
+    assert delays == [chance * min(60, 0.25 * 2**n) for n in range(1, 21)]
+
+
+def test_a_wait_that_the_server_named_is_never_shortened():
+    assert attempts().failed(ERROR, Verdict("transient", 7.0), 100.0, 0.5) == 7.0
+    assert attempts(Retry(wait=9)).failed(ERROR, Verdict("transient", 7.0), 100.0, 0.5) == 9.0
+
+
+def test_waits_of_ones_own_and_of_tenacity():
+    assert attempts(Retry(wait=0)).failed(ERROR, TRANSIENT, 100.0, 0.9) == 0.0
+    tries = attempts(Retry(attempts=9, wait=tenacity.wait_fixed(1) + tenacity.wait_incrementing(2, 3)))
+    assert [tries.failed(ERROR, TRANSIENT, 100.0, 0.9) for _ in range(3)] == [3.0, 6.0, 9.0]
+
+
+@pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, -1.0])
+def test_garbage_from_a_wait_strategy_never_reaches_a_sleep(said):
+    assert attempts(Retry(wait=lambda state: said)).failed(ERROR, TRANSIENT, 100.0, 0.5) == 0.0
+
+
+# How often
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_so_many_calls_an_item_the_first_included(most):
+    tries = attempts(Retry(most))
+    delays = [tries.failed(ERROR, TRANSIENT, 100.0, 0.0) for _ in range(most)]
+    assert delays == [0.0] * (most - 1) + [None]
+    assert tries.count == most
+
+
+def test_repeats_that_the_client_made_by_itself_count():
+    tries = attempts(Retry(6))
+    assert tries.failed(ERROR, TRANSIENT, 100.0, 0.0, hidden=2) == 0.0
+    assert tries.failed(ERROR, TRANSIENT, 100.0, 0.0, hidden=2) is None
+    assert tries.count == 6
+
+
+def test_refusals_do_not_count():
+    tries = attempts(Retry(2))
+    for number in range(50):
+        assert tries.refused(100.0 + number, 101.0 + number)
+    assert tries.count == 0
+    assert tries.failed(ERROR, TRANSIENT, 150.0, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(("delay", "given_up"), [(10.0, False), (10.001, True)])
+def test_total_is_counted_from_the_first_start_and_the_wait_must_fit_in(delay, given_up):
+    tries = attempts(Retry(total=60, wait=delay), at=100.0)
+    assert tries.failed(ERROR, TRANSIENT, 150.0, 0.5) == (None if given_up else delay)
+
+
+def test_a_named_wait_must_fit_into_total_as_well():
+    assert attempts(Retry(total=60)).failed(ERROR, Verdict("transient", 61.0), 100.0, 0.5) is None
+
+
+@pytest.mark.parametrize(("rejoin", "again"), [(160.0, True), (160.001, False)])
+def test_total_bounds_refusals_too_where_it_was_set(rejoin, again):
+    assert attempts(Retry(total=60)).refused(150.0, rejoin) is again
+    assert Attempts(None, 100.0).refused(150.0, 1e9) is True
+
+
+def test_stop_is_asked_besides_and_sees_our_clock():
+    seen = []
+
+    def stop(state):
+        seen.append((state.attempt_number, state.seconds_since_start, state.upcoming_sleep, state.outcome.failed))
+        return state.attempt_number == 2
+
+    tries = attempts(Retry(attempts=9, stop=stop, wait=3))
+    assert tries.failed(ERROR, TRANSIENT, 101.5, 0.5) == 3.0
+    assert tries.failed(ERROR, TRANSIENT, 106.0, 0.5) is None
+    assert seen == [(1, 1.5, 3.0, True), (2, 6.0, 3.0, True)]
+
+
+def test_a_wait_that_looks_at_the_exception_sees_it_whatever_on_says():
+    wait = tenacity.wait_exception(lambda error: len(str(error)))
+    assert attempts(Retry(wait=wait)).failed(ERROR, TRANSIENT, 100.0, 0.5) == 9.0
+
+
+def test_stop_after_delay_counts_from_the_items_first_start():
+    tries = attempts(Retry(attempts=9, stop=tenacity.stop_after_delay(10), wait=0), at=100.0)
+    assert [tries.failed(ERROR, TRANSIENT, now, 0.5) for now in (101.0, 109.9, 110.0)] == [0.0, 0.0, None]
+
+
+# Results
+
+
+def test_a_result_stands_unless_on_looks_at_results():
+    assert attempts().returned("no number", 100.0, 0.5) is None
+    assert Attempts(None, 100.0).returned("no number", 100.0, 0.5) is None
+    assert attempts(Retry(on=ValueError)).returned("no number", 100.0, 0.5) is None
+
+
+def test_an_answer_that_is_not_wanted_is_asked_for_again_until_attempts_run_out():
+    tries = attempts(Retry(3, on=tenacity.retry_if_result(lambda text: text != "7"), wait=2))
+    assert tries.returned("seven", 100.0, 0.5) == 2.0
+    assert tries.returned("sieben", 103.0, 0.5) == 2.0
+    error = tries.returned("sept", 106.0, 0.5)
+    assert isinstance(error, tenacity.RetryError)
+    assert error.last_attempt.result() == "sept"
+    assert tries.returned("7", 106.0, 0.5) is None
+
+
+def test_a_rule_over_results_and_failures_sees_both():
+    rule = tenacity.retry_if_result(lambda text: text == "") | tenacity.retry_if_exception_type(KeyError)
+    tries = attempts(Retry(9, on=rule, wait=1))
+    assert tries.returned("", 100.0, 0.5) == 1.0
+    assert tries.failed(KeyError(), WRONG, 101.0, 0.5) == 1.0
+    assert tries.failed(ERROR, TRANSIENT, 102.0, 0.5) is None
+    assert tries.returned("fine", 103.0, 0.5) is None

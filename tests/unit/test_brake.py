@@ -1,0 +1,206 @@
+"""The brake: what one refusal, a row of them, an outage and a denied key do to everybody, to the last digit."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanmap._policy.brake import Brake, Braked
+
+
+def refuse(brake, now, *, wait=None, kind="rate", started=None, chance=0.0):
+    return brake.refused(wait=wait, kind=kind, started=now if started is None else started, now=now, chance=chance)
+
+
+# A wait that was named
+
+
+def test_a_named_wait_closes_the_gate_for_exactly_as_long():
+    assert refuse(Brake(300), 100.0, wait=2.0) == Braked(gate=102.0, spread=1.0, rejoin=102.0, exhausted=False)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
+@pytest.mark.parametrize("wait", [0.01, 2.0, 60.0])
+def test_the_refused_call_comes_back_after_the_gate_never_before(wait, chance):
+    braked = refuse(Brake(300), 100.0, wait=wait, chance=chance)
+    assert braked.rejoin == pytest.approx(100 + wait + chance * (0.1 * wait + 0.25))
+    assert braked.rejoin >= braked.gate
+
+
+def test_a_wait_of_zero_is_none():
+    assert refuse(Brake(300), 100.0, wait=0.0, chance=0.5) == refuse(Brake(300), 100.0, chance=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spread"), [("rate", 1.0), ("overloaded", 1.0), ("steep", 10.0), ("concurrency", 0.0)]
+)
+def test_starts_are_spread_further_where_the_slope_was_refused_and_not_at_all_where_the_crowd_was(kind, spread):
+    assert refuse(Brake(300), 0.0, wait=5.0, kind=kind).spread == spread
+
+
+# No wait named
+
+
+@pytest.mark.parametrize(("chance", "after"), [(0.0, 0.1), (0.5, 0.3), (0.999, 0.4996)])
+@pytest.mark.parametrize("kind", ["rate", "concurrency"])
+def test_the_first_round_leaves_the_gate_open(kind, chance, after):
+    braked = refuse(Brake(300), 100.0, kind=kind, chance=chance)
+    assert braked.gate is None
+    assert braked.rejoin == pytest.approx(100 + after)
+
+
+def test_a_crowd_that_was_refused_together_is_one_round():
+    brake = Brake(300)
+    refuse(brake, 100.0, started=99.9)
+    for number in range(15):
+        assert refuse(brake, 100.01 + number / 1000, started=99.9 + number / 1000).gate is None
+
+
+def test_a_crowd_that_comes_back_one_by_one_is_one_round_still():
+    brake = Brake(300)
+    refuse(brake, 100.0, started=99.9)
+    for start in (100.1, 100.2, 100.3, 100.499):
+        assert refuse(brake, start + 0.3, started=start).gate is None
+    assert refuse(brake, 100.8, started=100.5).gate == 102.8
+    for start in (100.6, 102.7):  # before that gate opens: of the second round
+        assert refuse(brake, 102.79, started=start).gate == 104.79
+    assert refuse(brake, 104.79, started=104.79).gate == 108.79
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.5), (1.0, 1.0)])
+def test_from_the_second_round_the_gate_closes_for_twice_as_long_each_round_up_to_a_minute(chance, share):
+    brake, now = Brake(3000), 100.0
+    refuse(brake, now, chance=chance)
+    for seconds in (4, 8, 16, 32, 60, 60, 60):
+        now += 1000
+        # Still of one row: nobody asked before, and max_wait is long.
+        assert refuse(brake, now, chance=chance).gate == pytest.approx(now + share * seconds)
+
+
+def test_with_the_gate_closed_the_refused_call_waits_for_it():
+    brake = Brake(300)
+    refuse(brake, 0.0)
+    braked = refuse(brake, 1.0)
+    assert braked.rejoin == braked.gate == 3.0
+
+
+def test_a_success_begins_anew():
+    brake = Brake(300)
+    refuse(brake, 0.0)
+    refuse(brake, 1.0)
+    brake.succeeded(1e9)
+    assert not brake.engaged
+    assert refuse(brake, 2.0).gate is None
+    assert brake.engaged
+
+
+def test_a_slope_that_was_refused_closes_the_gate_at_once():
+    assert refuse(Brake(300), 100.0, kind="steep", chance=1.0) == Braked(102.0, 10.0, 102.0, False)
+
+
+def test_two_to_a_thousand_rounds_do_not_overflow():
+    brake = Brake(1e12)
+    for now in range(3000):
+        assert (refuse(brake, float(now)).gate or 0.0) <= now + 60
+
+
+# How long is too long
+
+
+@pytest.mark.parametrize(("wait", "exhausted"), [(300.0, False), (300.001, True), (1e9, True)])
+def test_one_wait_above_max_wait_is_too_long_and_is_not_shortened(wait, exhausted):
+    braked = refuse(Brake(300), 100.0, wait=wait)
+    assert braked.exhausted is exhausted
+    assert braked.gate == 100 + wait
+
+
+@pytest.mark.parametrize("wait", [None, 5.0])
+def test_refusals_for_max_wait_without_a_success_are_too_long(wait):
+    brake = Brake(300)
+    seen = [refuse(brake, 10.0 * number, wait=wait).exhausted for number in range(33)]
+    assert seen.index(True) == 31  # at 310 s; at 300 s it is not above it
+    assert all(seen[31:])
+
+
+def test_a_success_between_makes_it_bearable():
+    brake = Brake(300)
+    for number in range(100):
+        assert not refuse(brake, 10.0 * number, wait=5.0).exhausted
+        if number % 20 == 19:
+            brake.succeeded(1e9)
+
+
+@pytest.mark.parametrize(("pause", "is_one_row"), [(299.0, True), (302.0, False)])
+def test_refusals_before_a_long_pause_in_which_nobody_asked_do_not_count(pause, is_one_row):
+    brake = Brake(300)
+    refuse(brake, 0.0)  # it would ask again at 0.1
+    refuse(brake, 1.0)  # the gate opens at 3.0
+    later = refuse(brake, 3.0 + pause)
+    assert (later.gate is not None) is is_one_row
+    assert later.exhausted is (3.0 + pause > 300 and is_one_row)
+
+
+# An outage
+
+
+def test_eight_failures_in_a_row_are_an_outage():
+    brake = Brake(300)
+    assert [brake.failed(0.0, 0.0) for _ in range(7)] == [None] * 7
+    assert not brake.outage
+    assert brake.failed(100.0, 0.0) == 100.25
+    assert brake.outage
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.5), (1.0, 1.0)])
+def test_probes_go_ever_more_slowly_up_to_one_in_eight_seconds(chance, share):
+    brake = Brake(300)
+    for _ in range(7):
+        brake.failed(0.0, chance)
+    waits = [brake.failed(0.0, chance) for _ in range(400)]
+    assert waits == [share * seconds for seconds in (0.5, 1, 2, 4)] + [share * 8.0] * 396
+
+
+def test_an_answer_that_was_on_its_way_before_does_not_end_an_outage():
+    brake = Brake(300)
+    for _ in range(8):
+        brake.failed(100.0, 0.0)
+    brake.succeeded(99.9)
+    assert brake.outage
+    assert brake.engaged
+    assert brake.failed(101.0, 0.0) == 101.5  # the second probe's wait, not the first's
+    brake.succeeded(100.0)
+    assert not brake.outage
+
+
+def test_one_success_ends_an_outage_and_a_row():
+    brake = Brake(300)
+    for _ in range(9):
+        brake.failed(0.0, 0.0)
+    brake.succeeded(1e9)
+    assert not brake.outage
+    for _ in range(7):
+        assert brake.failed(0.0, 0.0) is None
+
+
+# A denied key
+
+
+def test_eight_denials_are_the_key():
+    brake = Brake(300)
+    assert [brake.denied() for _ in range(9)] == [False] * 7 + [True] * 2
+
+
+def test_once_a_call_has_succeeded_a_denial_is_the_items_own():
+    brake = Brake(300)
+    for _ in range(7):
+        brake.denied()
+    brake.succeeded(1e9)
+    assert not any(brake.denied() for _ in range(100))
+
+
+def test_the_first_success_is_of_interest_and_later_ones_are_not():
+    brake = Brake(300)
+    assert brake.engaged
+    brake.succeeded(1e9)
+    assert not brake.engaged
+    brake.failed(0.0, 0.0)
+    assert brake.engaged
