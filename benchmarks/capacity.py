@@ -10,7 +10,9 @@ import bisect
 import random
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 from fanmap import Adaptive, Limits, Rate, parallel_map
 from fanmap._drive.limits import budget_of
@@ -119,6 +121,11 @@ def run_case(case: Case, seed: int) -> tuple[float, float, Limits, Server]:
         return server.used(case.seconds), server.refused / server.calls, limits, server
 
 
+def _shares(job: tuple[int, int]) -> tuple[float, float]:
+    place, seed = job
+    return run_case(CASES[place], seed)[:2]
+
+
 def median_and_worst(values: list[float], worst: Callable[[list[float]], float]) -> dict[str, float]:
     return {"median": statistics.median(values), "worst": worst(values)}
 
@@ -126,8 +133,11 @@ def median_and_worst(values: list[float], worst: Callable[[list[float]], float])
 def adaptive_table(seeds: int) -> dict[str, dict[str, object]]:
     """Share of capacity used, share of calls refused, over that many seeds; the slow start is part of it."""
     table: dict[str, dict[str, object]] = {}
+    with ProcessPoolExecutor(2) as pool:
+        jobs = [(place, seed) for place in range(len(CASES)) for seed in range(seeds)]
+        shares = iter(list(pool.map(_shares, jobs, chunksize=5)))
     for case in CASES:
-        runs = [run_case(case, seed)[:2] for seed in range(seeds)]
+        runs = list(islice(shares, seeds))
         table[case.name] = {
             "used": median_and_worst([used for used, _ in runs], min),
             "refused": median_and_worst([refused for _, refused in runs], max),

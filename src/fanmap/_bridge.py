@@ -12,7 +12,7 @@ from anyio.lowlevel import RunVar
 from fanmap._drive import launch, portal, threads
 from fanmap._drive.budget import current_scope
 from fanmap._errors import BridgeError
-from fanmap._map import budget_behind
+from fanmap._functions import budget_behind
 from fanmap._plan import is_coroutine_function, name_of
 
 P = ParamSpec("P")

@@ -194,10 +194,12 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
 
     Args:
         aws: awaitables, functions without arguments that return one, or one iterable (or async iterable)
-            of either, which is consumed lazily. The same awaitable twice is awaited once.
+            of either, which is consumed lazily (a list or a tuple is as if spread). The same awaitable
+            twice is awaited once.
         max_concurrency: at once; an int >= 1. None: 8, or as many as `limits` allows.
         rpm, tpm, rate, timeout: as for `parallel_map`.
-        retry: as for `parallel_map`. An awaitable cannot be awaited twice: repeats need functions.
+        retry: as for `parallel_map`. An awaitable cannot be awaited twice, so repeats need functions, also
+            those of what the server refused to start.
         limits: a `Limits` to share; the first call under the same Limits inside an awaitable takes over its
             slot and its charge. None: this call alone is bounded.
         return_exceptions: put failures in their place instead of raising the first one.

@@ -178,7 +178,7 @@ class Budget:
             now = clock.now()
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
             crowded = kind == "concurrency" or (kind == "rate" and wait is None and not self.rates)
-            fewer = crowded and self._ceiling.can_answer(seat.epoch)
+            fewer = kind == "concurrency" and self._ceiling.can_answer(seat.epoch)
             if crowded:
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
                 crowd = max(seat.crowd, self.admission.in_flight())
