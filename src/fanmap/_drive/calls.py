@@ -207,6 +207,11 @@ class Caller:
         if self._seat is not None:
             self._seat.wake = wake
 
+    @property
+    def attached(self) -> bool:
+        """Does somebody drive it already?"""
+        return self.wake is not _nobody
+
     def quit(self) -> None:
         """Out of everything, whatever the state; idempotent."""
         if self._phase == BACK_OFF:

@@ -140,16 +140,23 @@ class Limits:
         if self._budget.limiters:
             raise TypeError(asyncio_only(self._budget.limiters))
         block = Block(self._plan(), None)
-        threads.admit(block)
-        self._blocks.set((*self._blocks.get(), block))
+        try:
+            threads.admit(block)
+            self._blocks.set((*self._blocks.get(), block))
+        except BaseException:  # Ctrl-C: a block that was not entered is not left
+            block.quit()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         *outer, block = self._blocks.get()
-        self._blocks.set(tuple(outer))
-        block.leave(error)
+        try:
+            block.leave(error)
+        finally:
+            block.quit()  # Ctrl-C between two bytecodes: leaving twice is leaving once
+            self._blocks.set(tuple(outer))
 
     async def __aenter__(self) -> Self:
         block = Block(self._plan(), threading.get_ident())
