@@ -82,11 +82,13 @@ refusals = st.lists(
 
 @given(refusals, st.floats(1, 1e4))
 def test_a_wait_is_never_shortened_and_refusals_are_bounded_by_max_wait(refusals, max_wait):
-    brake, now, first = Brake(max_wait), 100.0, None
+    brake, now, first, again = Brake(max_wait), 100.0, None, 0.0
     for kind, wait, later, took, chance in refusals:
         now += later
-        first = now if first is None else first
+        if first is None or now - took - again > max_wait:  # nobody had asked for so long
+            first = now
         braked = brake.refused(wait=wait, kind=kind, started=now - took, now=now, chance=chance)
+        again = max(again, braked.rejoin)
         assert brake.engaged
         if wait is not None:
             assert braked.gate == now + wait
@@ -136,7 +138,7 @@ def test_the_ceiling_stays_within_its_bounds_and_is_cut_once_an_epoch(minimum, m
             assert ceiling.limit <= before
             assert ceiling.epoch == epoch + (behind == 0)
         else:
-            ceiling.answered(epoch - behind, crowd)
+            ceiling.answered(epoch - behind, crowd, before)
             assert ceiling.limit >= before
             assert ceiling.limit == before or behind == 0
         assert minimum <= ceiling.limit <= minimum + more + further

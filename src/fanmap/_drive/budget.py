@@ -275,10 +275,11 @@ class Budget:
         with self._lock:
             return list(self.history)
 
-    def held_only_by(self, owner: object) -> bool:
-        """Is every slot held on this owner's thread, so that blocking it would block everybody?"""
+    def held_only_by(self, owner: object, outer: Scope | None) -> bool:
+        """Is every slot held on this owner's thread, and none to borrow from the calls around this place?"""
         with self._lock:
-            return self.admission.held_only_by(owner)
+            around = enclosing(outer, self)
+            return self.admission.held_only_by(owner, None if around is None else around.ticket)
 
     def _poll(self, *, refund: bool = False) -> list[Ticket]:
         """Who to wake: those who may run, and the head of the line where its timer must be set anew."""

@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         name: of the function, for notes and messages.
         call: takes an item and calls the user's function with it.
-        arguments: an item's args and kwargs, for the rates' costs.
+        arguments: an item's args and kwargs, for the rates' costs; None: nobody knows, and each costs 1.
         budget: what every call runs under.
         retry: what to repeat beyond refusals; None: nothing; False: not even those.
         repeatable: can this item be called again at all? (An awaitable can't.) None: every one can.
@@ -63,7 +63,7 @@ class Plan:
 
     name: str
     call: Callable[[Any], Any]
-    arguments: Callable[[Any], Arguments]
+    arguments: Callable[[Any], Arguments] | None
     budget: Budget
     retry: Retry | Literal[False] | None = None
     repeatable: Callable[[Any], bool] | None = None
@@ -226,6 +226,11 @@ class Caller:
         return self._refusals
 
     @property
+    def outer(self) -> Scope | None:
+        """The call around this one."""
+        return self._outer
+
+    @property
     def attempts(self) -> int:
         """Calls of this item that were not refused."""
         return self._calls - self._refusals
@@ -353,10 +358,10 @@ class Caller:
 
     def _costs(self) -> Sequence[float] | None:
         """What this call takes of each rate; None: 1 of each."""
-        rates = self.plan.budget.rates
-        if all(rate.cost is None for rate in rates):
+        rates, arguments = self.plan.budget.rates, self.plan.arguments
+        if arguments is None or all(rate.cost is None for rate in rates):
             return None
-        args, kwargs = self.plan.arguments(self.item)
+        args, kwargs = arguments(self.item)
         return [1.0 if rate.cost is None else rate.check_cost(rate.cost(*args, **kwargs)) for rate in rates]
 
     def _took(self, value: Any) -> Sequence[float | None]:
@@ -394,8 +399,12 @@ class Single(Caller):
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
         self.value, self.error = value, error
         self.quit()
-        current_scope.set(self._outer)
         return END
+
+    @override
+    def quit(self) -> None:
+        super().quit()
+        current_scope.set(self._outer)  # also where it was cancelled in its back-off
 
     def result(self) -> Any:
         """What the call returned; raises what it raised."""
