@@ -191,9 +191,6 @@ class Budget:
                 apart = math.inf if wait is None or kind == "steep" else wait
                 self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
             self._adjust("refused")
-            # Who waits in vain is told now, not when the gate opens.
-            awake = list(self.admission.line()) if braked.exhausted else []
-        self._wake(awake, seat)
         return braked
 
     def answered(self, seat: Seat, started: float) -> None:

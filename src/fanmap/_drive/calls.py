@@ -271,8 +271,6 @@ class Caller:
             # Through the driver's loop, not by a call from here: a thousand such items would recurse.
             self._phase, self._doom = DOOMED, error
             return AGAIN
-        if budget.hopeless() is not None:
-            return self._despair()
         seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
         self._seat = seat
         self._phase = IN_LINE
