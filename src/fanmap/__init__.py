@@ -3,8 +3,9 @@
 from fanmap._bridge import to_async, to_sync
 from fanmap._drive.limits import Limits
 from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, NotRun, partial_results
+from fanmap._functions import AsyncParallelFunction, ParallelFunction
 from fanmap._gather import gather_bounded
-from fanmap._map import AsyncParallelFunction, ParallelFunction, parallel_map
+from fanmap._map import parallel_map
 from fanmap._outcome import Outcome
 from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.attempt import Retry

@@ -10,8 +10,9 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from fanmap._drive import launch, portal, threads
+from fanmap._drive.budget import current_scope
 from fanmap._errors import BridgeError
-from fanmap._map import budget_behind
+from fanmap._functions import budget_behind
 from fanmap._plan import is_coroutine_function, name_of
 
 P = ParamSpec("P")
@@ -52,7 +53,7 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             )
         look = None
         if budget is not None:
-            look = functools.partial(threads.check_bridge, name, budget.held_only_by, None)
+            look = functools.partial(threads.check_bridge, name, budget, current_scope.get(), None)
         return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
 
     _unmark(blocking)

@@ -19,6 +19,7 @@ def collect_blocking(run: Run, where: launch.Place, look: Look | None) -> list[A
     launched = launch.blocking(run, where)
     consumer = launched.consumer
     try:
+        run.start()
         consumer.advance(None if look is None else lambda: look(run.stats(), False))
         consumer.finish(launched.cancel)
     except BaseException as error:
@@ -37,6 +38,7 @@ async def collect_awaiting(
     launched = launch.awaiting(run, where, source)
     consumer = launched.consumer
     try:
+        run.start()
         await consumer.advance(None if look is None else lambda: look(run.stats(), False))
         await consumer.finish(launched.cancel)
     except BaseException as error:

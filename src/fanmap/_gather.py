@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from fanmap._collect import collect_awaiting
 from fanmap._drive import launch
 from fanmap._drive.budget import current_scope
-from fanmap._drive.calls import Arguments, Plan
+from fanmap._drive.calls import Plan
 from fanmap._drive.limits import Limits, RateLike, budget_of, check_count
 from fanmap._drive.run import Run
 from fanmap._errors import attach_partial, partial_results
@@ -194,10 +194,12 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
 
     Args:
         aws: awaitables, functions without arguments that return one, or one iterable (or async iterable)
-            of either, which is consumed lazily. The same awaitable twice is awaited once.
+            of either, which is consumed lazily (a list or a tuple is as if spread). The same awaitable
+            twice is awaited once.
         max_concurrency: at once; an int >= 1. None: 8, or as many as `limits` allows.
         rpm, tpm, rate, timeout: as for `parallel_map`.
-        retry: as for `parallel_map`. An awaitable cannot be awaited twice: repeats need functions.
+        retry: as for `parallel_map`. An awaitable cannot be awaited twice, so repeats need functions, also
+            those of what the server refused to start.
         limits: a `Limits` to share; the first call under the same Limits inside an awaitable takes over its
             slot and its charge. None: this call alone is bounded.
         return_exceptions: put failures in their place instead of raising the first one.
@@ -225,7 +227,7 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
         plan = Plan(
             "gather_bounded",
             wrap_for(where, call, run_limits, timeout),
-            _no_arguments,
+            None,
             budget_of(run_limits),
             retry=retry,
             repeatable=_is_function,
@@ -262,6 +264,7 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
         if places is not None:
             for entry in source:  # type: ignore[union-attr]
                 _discard(entry)
+            await _ended([entry for entry in source if isinstance(entry, asyncio.Task)])  # type: ignore[union-attr]
     return results if places is None or len(places) == len(results) else [results[place] for place in places]
 
 
@@ -349,8 +352,18 @@ def _awaitable_of(entry: Any) -> Any:
     return made
 
 
-def _no_arguments(entry: Any) -> Arguments:  # noqa: ARG001
-    return (), {}
+async def _ended(given: list[asyncio.Task[Any]]) -> None:
+    """Wait for tasks that were given and cancelled: their clean-up runs to its end, and no cancellation is lost."""
+    cancelled: asyncio.CancelledError | None = None
+    while left := [task for task in given if not task.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in given:
+        _discard(task)
+    if cancelled is not None:
+        raise cancelled
 
 
 def _discard(entry: Any) -> None:
@@ -358,5 +371,8 @@ def _discard(entry: Any) -> None:
     if inspect.iscoroutine(entry):
         if inspect.getcoroutinestate(entry) == inspect.CORO_CREATED:
             entry.close()
-    elif isinstance(entry, asyncio.Future) and not entry.done():
-        entry.cancel()
+    elif isinstance(entry, asyncio.Future):
+        if not entry.done():
+            entry.cancel()
+        elif not entry.cancelled():
+            entry.exception()  # retrieved: nobody else will

@@ -33,11 +33,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         hand_out: Callable[[Run, Record | None], T],
         look: Callable[[RunStats, bool], None] | None,
     ) -> None:
+        self._launched: Launched[Any] | None = None  # first: `__del__` looks here
         self._name = name
         self._launch = launch
         self._hand_out = hand_out
         self._look_at = look
-        self._launched: Launched[Any] | None = None
         self._blocking: bool | None = None
         self._entered = False
         self._over = False
@@ -163,10 +163,13 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __del__(self) -> None:
         launched = self._launched
         if launched is not None and not self._over:
-            self._over = True
-            launched.run.stop(None)
-            launched.drop()
-            launched.run.close()
+            self._abandon(launched)
+
+    def _abandon(self, launched: Launched[Any]) -> None:
+        self._over = True
+        launched.run.stop(None)
+        launched.drop()
+        launched.run.close()
 
     def _start(self, *, blocking: bool) -> Launched[Any]:
         launched = self._launched
@@ -178,6 +181,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
                 )
             launched = self._launched = self._launch(blocking)
             self._blocking = blocking
+            try:
+                launched.run.start()
+            except BaseException:  # Ctrl-C
+                self._abandon(launched)
+                raise
         elif blocking is not self._blocking:
             raise RuntimeError(f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that")
         return launched

@@ -440,6 +440,26 @@ def test_the_bridge_raises_what_the_function_raises():
             run(to_async(stops)())
 
 
+def test_an_exit_in_a_bridged_call_surfaces_and_the_background_loop_lives_on():
+    async def exits(kind):
+        raise kind("out")
+
+    async def exits_beside():
+        task = asyncio.create_task(exits(SystemExit))
+        with pytest.raises(SystemExit):
+            await task
+        return asyncio.get_running_loop()
+
+    async def loop():
+        return asyncio.get_running_loop()
+
+    before = to_sync(loop)()
+    for kind in (SystemExit, KeyboardInterrupt):
+        with pytest.raises(kind, match="out"):
+            to_sync(exits)(kind)
+    assert to_sync(exits_beside)() is to_sync(loop)() is before
+
+
 def test_one_background_loop_serves_every_blocking_call():
     async def loop():
         return asyncio.get_running_loop()

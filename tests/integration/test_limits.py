@@ -144,7 +144,10 @@ def test_everything_under_one_limits_shares_its_rate():
                 mark()
 
     in_threads(
-        lambda: ask.map(range(10)), lambda: asyncio.run(aask.amap(range(10))), lambda: trio.run(aask.amap, range(10)), blocks
+        lambda: ask.map(range(10)),
+        lambda: asyncio.run(aask.amap(range(10))),
+        lambda: trio.run(aask.amap, range(10)),
+        blocks,
     )
     starts.sort()
     assert len(starts) == 40
@@ -604,7 +607,7 @@ class Refused(Exception):
     pass
 
 
-def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_lost(way):
+def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_lost(whole_way):
     starts, refused_at = [], []
     wait = 0.1
 
@@ -613,11 +616,11 @@ def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_los
         if x == 2 and not refused_at:
             refused_at.append(time.monotonic())
             raise refusal(wait)
-        await way.pause(0.001)
+        await whole_way.pause(0.001)
         return x
 
-    function = way.decorate(ask, max_concurrency=4)
-    assert way.run(function, range(12)) == list(range(12))
+    function = whole_way.decorate(ask, max_concurrency=4)
+    assert whole_way.run(function, range(12)) == list(range(12))
     assert len(starts) == 13
     until = refused_at[0] + wait
     # A worker that had been told to start may still be on its way to the first line of the function.

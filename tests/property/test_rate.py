@@ -49,6 +49,13 @@ def test_no_window_holds_more_calls_than_the_amount(rate, arrivals):
     assert fullest(starts(exact(rate), arrivals), rate.per) <= rate.amount
 
 
+@pytest.mark.parametrize("per", [1, 60])
+@pytest.mark.parametrize("amount", [1, 49, 50, 200, 500])
+def test_a_crowd_after_a_pause_fills_its_window_and_not_more(amount, per):
+    crowd = [(Fraction(0), Fraction(1))] * (amount + amount // 50 + 2)
+    assert fullest(starts(exact(Rate(amount, per)), crowd), per) == amount
+
+
 @given(
     st.integers(1, 20), st.sampled_from([1, 7]), st.data(), st.lists(st.tuples(gaps, st.just(Fraction(1))), max_size=80)
 )

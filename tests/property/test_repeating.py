@@ -82,11 +82,13 @@ refusals = st.lists(
 
 @given(refusals, st.floats(1, 1e4))
 def test_a_wait_is_never_shortened_and_refusals_are_bounded_by_max_wait(refusals, max_wait):
-    brake, now, first = Brake(max_wait), 100.0, None
+    brake, now, first, again = Brake(max_wait), 100.0, None, 0.0
     for kind, wait, later, took, chance in refusals:
         now += later
-        first = now if first is None else first
+        if first is None or now - took - again > max_wait:  # nobody had asked for so long
+            first = now
         braked = brake.refused(wait=wait, kind=kind, started=now - took, now=now, chance=chance)
+        again = max(again, braked.rejoin)
         assert brake.engaged
         if wait is not None:
             assert braked.gate == now + wait
@@ -96,7 +98,7 @@ def test_a_wait_is_never_shortened_and_refusals_are_bounded_by_max_wait(refusals
             assert braked.rejoin >= braked.gate
         assert braked.rejoin > now
         assert braked.exhausted == (max(wait or 0.0, now - first) > max_wait)
-    brake.succeeded()
+    brake.succeeded(now)
     assert not brake.engaged
     assert not brake.refused(wait=None, kind="rate", started=now, now=now + 2 * max_wait, chance=0.5).exhausted
 
@@ -111,7 +113,7 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
         if probe is not None:
             longest = min(8.0, 0.5 * 2.0 ** (count - 8))
             assert now + 0.5 * longest <= probe <= now + longest
-    brake.succeeded()
+    brake.succeeded(now)
     assert not brake.outage and brake.failed(now, 0.5) is None
 
 
@@ -119,7 +121,7 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
 def test_denials_mean_the_key_only_when_the_first_eight_calls_were_denied(count, one_succeeded):
     brake = Brake(300.0)
     if one_succeeded:
-        brake.succeeded()
+        brake.succeeded(0.0)
     assert [brake.denied() for _ in range(count)] == [i >= 7 and not one_succeeded for i in range(count)]
 
 
@@ -136,7 +138,7 @@ def test_the_ceiling_stays_within_its_bounds_and_is_cut_once_an_epoch(minimum, m
             assert ceiling.limit <= before
             assert ceiling.epoch == epoch + (behind == 0)
         else:
-            ceiling.answered(epoch - behind, crowd)
+            ceiling.answered(epoch - behind, crowd, before)
             assert ceiling.limit >= before
             assert ceiling.limit == before or behind == 0
         assert minimum <= ceiling.limit <= minimum + more + further

@@ -87,6 +87,26 @@ def test_one_cut_an_epoch():
     assert (found.epoch, found.limit) == (2, 51)  # 56 · 0.92 = 51.52
 
 
+def test_a_crowd_that_began_at_once_tells_one_by_one_how_many_it_was_too_many():
+    found = ceiling(start=16, maximum=16)
+    for still in range(15, 3, -1):
+        found.refused(0, 16, still)
+    assert (found.epoch, found.limit) == (1, 4)
+    found.refused(0, 16, 9)  # more than the limit says nothing
+    assert found.limit == 4
+    found.refused(1, 4, 3)
+    assert (found.epoch, found.limit) == (2, 2)  # 3 · 0.92
+    found.refused(0, 16, 1)  # of an epoch before the last: long ago
+    assert found.limit == 2
+
+
+def test_a_crowd_refused_by_a_429_that_does_not_say_is_cut_once():
+    found = ceiling(start=16, maximum=16)
+    for _ in range(12):
+        found.refused(0, 16)
+    assert found.limit == 13
+
+
 def test_answers_of_an_earlier_epoch_change_nothing():
     found = ceiling(start=64)
     cut(found, 64)

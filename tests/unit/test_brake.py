@@ -55,6 +55,17 @@ def test_a_crowd_that_was_refused_together_is_one_round():
         assert refuse(brake, 100.01 + number / 1000, started=99.9 + number / 1000).gate is None
 
 
+def test_a_crowd_that_comes_back_one_by_one_is_one_round_still():
+    brake = Brake(300)
+    refuse(brake, 100.0, started=99.9)
+    for start in (100.1, 100.2, 100.3, 100.499):
+        assert refuse(brake, start + 0.3, started=start).gate is None
+    assert refuse(brake, 100.8, started=100.5).gate == 102.8
+    for start in (100.6, 102.7):  # before that gate opens: of the second round
+        assert refuse(brake, 102.79, started=start).gate == 104.79
+    assert refuse(brake, 104.79, started=104.79).gate == 108.79
+
+
 @pytest.mark.parametrize(("chance", "share"), [(0.0, 0.5), (1.0, 1.0)])
 def test_from_the_second_round_the_gate_closes_for_twice_as_long_each_round_up_to_a_minute(chance, share):
     brake, now = Brake(3000), 100.0
@@ -76,7 +87,7 @@ def test_a_success_begins_anew():
     brake = Brake(300)
     refuse(brake, 0.0)
     refuse(brake, 1.0)
-    brake.succeeded()
+    brake.succeeded(1e9)
     assert not brake.engaged
     assert refuse(brake, 2.0).gate is None
     assert brake.engaged
@@ -115,7 +126,7 @@ def test_a_success_between_makes_it_bearable():
     for number in range(100):
         assert not refuse(brake, 10.0 * number, wait=5.0).exhausted
         if number % 20 == 19:
-            brake.succeeded()
+            brake.succeeded(1e9)
 
 
 @pytest.mark.parametrize(("pause", "is_one_row"), [(299.0, True), (302.0, False)])
@@ -148,11 +159,23 @@ def test_probes_go_ever_more_slowly_up_to_one_in_eight_seconds(chance, share):
     assert waits == [share * seconds for seconds in (0.5, 1, 2, 4)] + [share * 8.0] * 396
 
 
+def test_an_answer_that_was_on_its_way_before_does_not_end_an_outage():
+    brake = Brake(300)
+    for _ in range(8):
+        brake.failed(100.0, 0.0)
+    brake.succeeded(99.9)
+    assert brake.outage
+    assert brake.engaged
+    assert brake.failed(101.0, 0.0) == 101.5  # the second probe's wait, not the first's
+    brake.succeeded(100.0)
+    assert not brake.outage
+
+
 def test_one_success_ends_an_outage_and_a_row():
     brake = Brake(300)
     for _ in range(9):
         brake.failed(0.0, 0.0)
-    brake.succeeded()
+    brake.succeeded(1e9)
     assert not brake.outage
     for _ in range(7):
         assert brake.failed(0.0, 0.0) is None
@@ -170,14 +193,14 @@ def test_once_a_call_has_succeeded_a_denial_is_the_items_own():
     brake = Brake(300)
     for _ in range(7):
         brake.denied()
-    brake.succeeded()
+    brake.succeeded(1e9)
     assert not any(brake.denied() for _ in range(100))
 
 
 def test_the_first_success_is_of_interest_and_later_ones_are_not():
     brake = Brake(300)
     assert brake.engaged
-    brake.succeeded()
+    brake.succeeded(1e9)
     assert not brake.engaged
     brake.failed(0.0, 0.0)
     assert brake.engaged

@@ -120,6 +120,8 @@ class Crew:
             self._start(worker) if new else worker.wake()
 
     def _start(self, worker: Worker) -> None:
+        if worker.attached:  # told twice, by a caller whom Ctrl-C interrupted
+            return
         waiter = Waiter(self._loop)
         worker.attach(waiter.wake)
         self._work(worker, waiter)

@@ -101,13 +101,14 @@ class Budget:
         limiters: users' own AsyncLimiters, awaited last by calls on an asyncio loop.
         classify: a user's own reading of an exception.
         admission: who may start; only `quiet` and `steady` may be read without the lock.
-        history: how the ceiling moved, the last thousand times.
+        history: how the ceiling moved, the last thousand times; read it with `changes`.
+        max_wait: seconds that a server may keep everybody from working.
         random: chance, for jitter; seeded by tests.
     """
 
     __slots__ = (
-        "__weakref__", "_brake", "_ceiling", "_lock", "_max_wait", "_retired", "_settings", "_tallies", "_timed",
-        "_told", "admission", "classify", "history", "limiters", "max_concurrency", "random", "rates",
+        "__weakref__", "_brake", "_ceiling", "_lock", "_retired", "_settings", "_tallies", "_timed",
+        "_told", "admission", "classify", "history", "limiters", "max_concurrency", "max_wait", "random", "rates",
     )  # fmt: skip
 
     def __init__(
@@ -124,7 +125,7 @@ class Budget:
         self.classify = classify
         self.random = random.Random()
         self._settings = max_concurrency
-        self._max_wait = max_wait
+        self.max_wait = max_wait
         self._told = False
         self.history: deque[Change] = deque(maxlen=1000)
         self.reset()
@@ -134,7 +135,7 @@ class Budget:
         """Nobody in line, nothing held: a new budget, or the child of a fork, where no other thread lives."""
         self._lock = threading.Lock()
         self._ceiling = Ceiling(self._settings)
-        self._brake = Brake(self._max_wait)
+        self._brake = Brake(self.max_wait)
         self.admission = Admission(self._ceiling.limit, self.rates)
         self._timed: Ticket | None = None  # the head of the line, which holds a timer
         self._retired = Tally()
@@ -178,10 +179,12 @@ class Budget:
             now = clock.now()
             # A refusal by rate that names a wait, or that a rate of ours explains, is not about the crowd.
             crowded = kind == "concurrency" or (kind == "rate" and wait is None and not self.rates)
-            fewer = crowded and self._ceiling.can_answer(seat.epoch)
+            fewer = kind == "concurrency" and self._ceiling.can_answer(seat.epoch)
             if crowded:
                 # A slot kept from item to item was granted in a smaller crowd than it now stands in.
-                self._ceiling.refused(seat.epoch, max(seat.crowd, self.admission.in_flight()))
+                crowd = max(seat.crowd, self.admission.in_flight())
+                still = self.admission.running() - 1 if kind == "concurrency" else None
+                self._ceiling.refused(seat.epoch, crowd, still)
             braked = self._brake.refused(
                 wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=self.random.random()
             )
@@ -191,10 +194,10 @@ class Budget:
             self._adjust("refused")
         return braked
 
-    def answered(self, seat: Seat) -> None:
-        """A call succeeded, and admission is not steady."""
+    def answered(self, seat: Seat, started: float) -> None:
+        """A call that began then succeeded, and admission is not steady."""
         with self._lock:
-            self._brake.succeeded()
+            self._brake.succeeded(started)
             self._ceiling.answered(seat.epoch, seat.crowd, seat.ceiling)
             self._adjust("answered")
             awake = self._poll()
@@ -263,10 +266,21 @@ class Budget:
             seat, scope.ticket = scope.ticket, None
         return seat
 
-    def held_only_by(self, owner: object) -> bool:
-        """Is every slot held on this owner's thread, so that blocking it would block everybody?"""
+    def hopeless(self) -> float | None:
+        """Seconds that the gate stays closed, where that is longer than `max_wait`; no lock needed."""
+        closed = self.admission.opens_at() - clock.now()
+        return closed if closed > self.max_wait else None
+
+    def changes(self) -> list[Change]:
+        """How the ceiling moved."""
         with self._lock:
-            return self.admission.held_only_by(owner)
+            return list(self.history)
+
+    def held_only_by(self, owner: object, outer: Scope | None) -> bool:
+        """Is every slot held on this owner's thread, and none to borrow from the calls around this place?"""
+        with self._lock:
+            around = enclosing(outer, self)
+            return self.admission.held_only_by(owner, None if around is None else around.ticket)
 
     def _poll(self, *, refund: bool = False) -> list[Ticket]:
         """Who to wake: those who may run, and the head of the line where its timer must be set anew."""

@@ -18,8 +18,9 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
-from fanmap._errors import CallTimeout
+from fanmap._errors import CallTimeout, NotRun, note_item
 from fanmap._policy.attempt import Attempts, Retry
+from fanmap._policy.connections import is_of_another_loop
 from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
 
@@ -52,7 +53,7 @@ class Plan:
     Attributes:
         name: of the function, for notes and messages.
         call: takes an item and calls the user's function with it.
-        arguments: an item's args and kwargs, for the rates' costs.
+        arguments: an item's args and kwargs, for the rates' costs; None: nobody knows, and each costs 1.
         budget: what every call runs under.
         retry: what to repeat beyond refusals; None: nothing; False: not even those.
         repeatable: can this item be called again at all? (An awaitable can't.) None: every one can.
@@ -63,7 +64,7 @@ class Plan:
 
     name: str
     call: Callable[[Any], Any]
-    arguments: Callable[[Any], Arguments]
+    arguments: Callable[[Any], Arguments] | None
     budget: Budget
     retry: Retry | Literal[False] | None = None
     repeatable: Callable[[Any], bool] | None = None
@@ -72,6 +73,10 @@ class Plan:
     discard: Callable[[Any], None] | None = None
 
 
+_OTHER_LOOP = (
+    "fanmap: an async client belongs to the event loop it first ran on, and `.map` of an async function has a loop "
+    "of its own: use `.map` everywhere or `await .amap` everywhere"
+)
 NEW, IN_LINE, CALLING, BACK_OFF, DOOMED, DONE = range(6)  # phases of an item
 
 
@@ -122,6 +127,8 @@ class Caller:
             budget = self.plan.budget
             if seat.granted or budget.look(seat):
                 return self._begin(seat, clock.now())
+            if budget.hopeless() is not None:
+                return self._despair()
             self.delay = budget.patience(seat)
             return WAIT
         if phase == BACK_OFF:
@@ -133,7 +140,7 @@ class Caller:
             return self._ask()
         if phase == DOOMED:
             doom, self._doom = self._doom, None
-            return self._settle_and_deliver(None, doom)
+            return self._settle_and_deliver(None, doom, stop=isinstance(doom, NotRun))
         return END
 
     def returned(self, value: Any) -> Todo:
@@ -147,7 +154,7 @@ class Caller:
             )
         budget = plan.budget
         if not budget.admission.steady and self._seat is not None:
-            budget.answered(self._seat)
+            budget.answered(self._seat, self.started)
         retry = plan.retry
         if retry and retry.on is not None and self._repeatable():
             now = clock.now()
@@ -182,7 +189,8 @@ class Caller:
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
         if verdict.kind == "wrong" and verdict.wait is not None:
-            budget.refused(verdict, seat, started)  # x-should-retry: false is about this item, the wait about all
+            # x-should-retry: false. This item is not sent again, and the wait is everybody's.
+            return self._settle_and_deliver(None, error, stop=budget.refused(verdict, seat, started).exhausted)
         if verdict.kind == "spent" or (verdict.kind == "refused" and budget.denied()):
             return self._settle_and_deliver(None, error, stop=True)
         if plan.retry and self._repeatable():
@@ -198,6 +206,11 @@ class Caller:
         self.wake = wake
         if self._seat is not None:
             self._seat.wake = wake
+
+    @property
+    def attached(self) -> bool:
+        """Does somebody drive it already?"""
+        return self.wake is not _nobody
 
     def quit(self) -> None:
         """Out of everything, whatever the state; idempotent."""
@@ -221,6 +234,11 @@ class Caller:
     def refusals(self) -> int:
         """How often the server refused to start this item."""
         return self._refusals
+
+    @property
+    def outer(self) -> Scope | None:
+        """The call around this one."""
+        return self._outer
 
     @property
     def attempts(self) -> int:
@@ -261,6 +279,16 @@ class Caller:
             return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
+
+    def _despair(self) -> Todo:
+        """The server has told somebody to wait for longer than anybody here wants to."""
+        budget = self.plan.budget
+        self._release()
+        self._phase = DOOMED
+        self._doom = NotRun(
+            f"the server has asked for {budget.hopeless() or 0.0:.1f} s more, longer than max_wait={budget.max_wait!r}"
+        )
+        return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:
         seat.started = True
@@ -325,6 +353,8 @@ class Caller:
             self.tally.started += hidden
             if plan.budget.tell_once():
                 tell_of_client_retries(plan.name)
+        if is_of_another_loop(error):
+            note_item(error, _OTHER_LOOP)
         verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
         return verdict or read_error(error, wall=clock.wall()), hidden
 
@@ -340,10 +370,10 @@ class Caller:
 
     def _costs(self) -> Sequence[float] | None:
         """What this call takes of each rate; None: 1 of each."""
-        rates = self.plan.budget.rates
-        if all(rate.cost is None for rate in rates):
+        rates, arguments = self.plan.budget.rates, self.plan.arguments
+        if arguments is None or all(rate.cost is None for rate in rates):
             return None
-        args, kwargs = self.plan.arguments(self.item)
+        args, kwargs = arguments(self.item)
         return [1.0 if rate.cost is None else rate.check_cost(rate.cost(*args, **kwargs)) for rate in rates]
 
     def _took(self, value: Any) -> Sequence[float | None]:
@@ -381,8 +411,12 @@ class Single(Caller):
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
         self.value, self.error = value, error
         self.quit()
-        current_scope.set(self._outer)
         return END
+
+    @override
+    def quit(self) -> None:
+        super().quit()
+        current_scope.set(self._outer)  # also where it was cancelled in its back-off
 
     def result(self) -> Any:
         """What the call returned; raises what it raised."""
@@ -406,6 +440,10 @@ class Block(Caller):
 
     @override
     def step(self) -> Todo:
+        if self._phase == DOOMED:
+            doom, self._doom = self._doom, None
+            assert doom is not None
+            raise doom  # its body does not run
         return self._ask() if self._phase == NEW else super().step()
 
     @override

@@ -55,16 +55,16 @@ def place(name: str, *, is_async: bool, blocking: bool) -> Place:
 
 
 def blocking(run: Run, where: Place) -> Launched[threads.Consumer]:
-    """Start a run whose consumer is this thread."""
+    """Put together a run whose consumer is this thread; `run.start()` sets it to work."""
     waiter = threads.Waiter()
     crew = threads.Crew() if where == "threads" else aio.Crew(portal.loop(), in_callers_loop=False)
     consumer = threads.Consumer(run, waiter)
-    run.start(crew, waiter)
+    run.attach(crew, waiter)
     return Launched(run, consumer, crew.cancel, crew.drop)
 
 
 def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launched[Any]:
-    """Start a run whose consumer is this task; an async input is iterated in a task beside it."""
+    """Put together a run whose consumer is this task; an async input is iterated in a task beside it."""
     crew: Any
     consumer: Any
     waiter: Any
@@ -81,7 +81,7 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
         consumer = aio.Consumer(run, waiter)
     if source is not None:
         consumer.feed_from(source)
-    run.start(crew, waiter)
+    run.attach(crew, waiter)
 
     def drop() -> None:
         consumer.drop()

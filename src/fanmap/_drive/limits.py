@@ -80,10 +80,11 @@ class Limits:
         max_concurrency: calls under way at once: an int >= 1, a ceiling that refusals lower for a while;
             an `Adaptive`, which finds what the server bears; `"auto"`, which is `Adaptive()`.
         rpm: calls that start in any 60 seconds; > 0; None: no such limit. Short for `rate=Rate(rpm)`.
-        tpm: tokens in any 60 seconds; > 0; None: no such limit. A call is charged about a token for four
-            characters of its arguments, plus `max_tokens` where given, and settled with the usage in its
-            result; a function that returns text keeps the estimate.
-        rate: a `Rate`, an `aiolimiter.AsyncLimiter` (asyncio only, see the docs), or several.
+        tpm: tokens in any 60 seconds; > 0; None: no such limit. A call is charged a token for four bytes
+            of the text in its arguments (four characters of English), plus `max_tokens` where given, and
+            settled with the usage in its result; a function that returns text keeps the estimate.
+        rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several. An AsyncLimiter serves calls on asyncio only,
+            and the strict window, first come first served and refunds do not hold for it.
         max_wait: seconds that a server may keep everybody from working, by one wait or by refusals without
             a success between, before a run stops; > 0. A wait is never shortened.
         classify: `classify(exception)` is your own reading of a failure: a `Verdict`, or None for ours.
@@ -128,7 +129,7 @@ class Limits:
     @property
     def history(self) -> list[Change]:
         """How the ceiling moved: (time, before, after, why), the last thousand times."""
-        return list(self._budget.history)
+        return self._budget.changes()
 
     @override
     def __repr__(self) -> str:
@@ -144,16 +145,23 @@ class Limits:
         if self._budget.limiters:
             raise TypeError(asyncio_only(self._budget.limiters))
         block = Block(self._plan(), None)
-        threads.admit(block)
-        self._blocks.set((*self._blocks.get(), block))
+        try:
+            threads.admit(block)
+            self._blocks.set((*self._blocks.get(), block))
+        except BaseException:  # Ctrl-C: a block that was not entered is not left
+            block.quit()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         *outer, block = self._blocks.get()
-        self._blocks.set(tuple(outer))
-        block.leave(error)
+        try:
+            block.leave(error)
+        finally:
+            block.quit()  # Ctrl-C between two bytecodes: leaving twice is leaving once
+            self._blocks.set(tuple(outer))
 
     async def __aenter__(self) -> Self:
         block = Block(self._plan(), threading.get_ident())

@@ -24,7 +24,7 @@ def loop() -> asyncio.AbstractEventLoop:
     """The background loop, started when first asked for."""
     global _loop, _thread
     with _lock:
-        if _loop is None or _thread is None or not _thread.is_alive():
+        if _loop is None or _thread is None:  # `is_alive` says no for ever once Ctrl-C has hit it (bpo-45274)
             _loop = clock.world.new_event_loop()
             _thread = clock.world.start_thread(partial(_main, _loop), "fanmap-loop")
         return _loop
@@ -56,7 +56,12 @@ def is_here() -> bool:
 
 def _main(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while True:
+        try:
+            loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):  # out of somebody's task, which keeps it: the others go on
+            continue
+        return
 
 
 def _after_fork_in_child() -> None:
@@ -81,8 +86,14 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
     context = contextvars.copy_context()
     tasks: list[asyncio.Task[Any]] = []
 
+    async def job() -> tuple[Any, BaseException | None]:
+        try:
+            return await make(), None
+        except (KeyboardInterrupt, SystemExit) as error:  # they would end the loop
+            return None, error
+
     def start() -> None:
-        task = there.create_task(make(), context=context)
+        task = there.create_task(job(), context=context)
         tasks.append(task)
         task.add_done_callback(lambda _: waiter.wake())
 
@@ -102,8 +113,12 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
         raise
     task = tasks.pop()
     try:
-        return task.result()
+        value, error = task.result()
+        if error is not None:
+            raise error
+        return value
     finally:
+        error = None
         del task
 
 

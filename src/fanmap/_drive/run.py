@@ -102,9 +102,12 @@ class Run:
 
     # For whoever puts it together
 
-    def start(self, crew: Crew, consumer: Waiter) -> None:
-        """Set the crew to work; the consumer polls from now on."""
+    def attach(self, crew: Crew, consumer: Waiter) -> None:
+        """Who works and who consumes; from now on the run can be stopped."""
         self._crew, self._consumer = crew, consumer
+
+    def start(self) -> None:
+        """Set the crew to work; the consumer polls from now on."""
         items = self._intake.items
         if items is None:
             return
@@ -423,17 +426,21 @@ class Run:
     def _spawn(self) -> None:
         worker = Worker(self)
         worker.queued = clock.now()
-        with self._lock:
-            if len(self._workers) >= self.max_workers:  # another thread was faster
-                self.plan.budget.retire(worker)
-                return
-            self._workers[worker] = None
         try:
+            with self._lock:
+                if len(self._workers) >= self.max_workers:  # another thread was faster
+                    self.plan.budget.retire(worker)
+                    return
+                self._workers[worker] = None
             self._crew.spawn(worker)
-        except BaseException:  # no more threads: go on with those there are, if any
+        except Exception:  # no more threads: go on with those there are, if any
             self.left(worker)
             if not self._workers:
                 raise
+        except BaseException:  # Ctrl-C, perhaps before the crew knew of a worker that will be waited for
+            if not self._crew.abandons:
+                self._crew.spawn(worker)
+            raise
 
     def _stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
         if self._stopping:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from fanmap._drive import clock, loops
+from fanmap._drive.budget import Budget, Scope
 from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
 from fanmap._drive.run import FEED, Run
 from fanmap._drive.worker import Worker
@@ -224,16 +225,16 @@ def _wait_until_due(caller: Caller, todo: Todo) -> Todo:
             waiter = Waiter()
             caller.attach(waiter.wake)
         elif todo is WAIT and waiter is not None:
-            waiter.wait(check_bridge(caller.plan.name, caller.plan.budget.held_only_by, caller.delay))
+            waiter.wait(check_bridge(caller.plan.name, caller.plan.budget, caller.outer, caller.delay))
         todo = caller.step()
     return todo
 
 
-def check_bridge(name: str, held_only_by: Callable[[object], bool], delay: float | None) -> float | None:
+def check_bridge(name: str, budget: Budget, outer: Scope | None, delay: float | None) -> float | None:
     """How long a blocking call may wait; BridgeError where nobody could ever end its wait."""
     if loops.running() is None:
         return delay
-    if held_only_by(threading.get_ident()):
+    if budget.held_only_by(threading.get_ident(), outer):
         raise BridgeError(
             f"{name} blocks the event loop that holds every slot it waits for: write `await {name}.amap(...)` "
             f"or `await to_async({name})(...)`, or give it Limits of its own"
@@ -262,7 +263,7 @@ class Consumer:
                 return False
             elif todo is WAIT:
                 plan = run.plan
-                self._waiter.wait(check_bridge(plan.name, plan.budget.held_only_by, run.delay))
+                self._waiter.wait(check_bridge(plan.name, plan.budget, run.outer, run.delay))
             else:
                 return True
             if look is not None:

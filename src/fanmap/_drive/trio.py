@@ -84,6 +84,8 @@ class Crew:
 
     def spawn(self, worker: Worker) -> None:
         """Start a worker in a task."""
+        if worker.attached:  # told twice, by a caller whom Ctrl-C interrupted
+            return
         waiter = Waiter()
         worker.attach(waiter.wake)
         self._work(worker, waiter)

@@ -103,9 +103,16 @@ class Ceiling:
         """Can a refusal of a call of that epoch be answered with fewer at once, or has it been?"""
         return epoch != self.epoch or self.limit > self._settings.minimum
 
-    def refused(self, epoch: int, crowd: int) -> None:
-        """A call of that epoch, one of `crowd` when it began, was one too many."""
+    def refused(self, epoch: int, crowd: int, still: int | None = None) -> None:
+        """A call of that epoch, one of `crowd` when it began, was one too many.
+
+        `still` are under way besides, where that was surely about the crowd: of a crowd that began at once the
+        refusals tell one after the other how many it was too many, and no further one need be sent to learn it.
+        """
         if epoch != self.epoch:
+            if epoch == self.epoch - 1 and still is not None and still < self._value:
+                self._peak = self._value = self._floor = max(float(self._settings.minimum), still)
+                self._rounds = self._cubic_k = 0.0
             return  # of the crowd that was cut already
         self.epoch += 1
         self._slow_start = False

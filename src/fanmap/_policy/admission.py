@@ -188,9 +188,13 @@ class Admission:
         """Who holds the timer: the first in the second line."""
         return next(iter(self._rate_line), None)
 
-    def held_only_by(self, owner: object) -> bool:
-        """Is every slot in the hands of this owner, so that blocking it would block everybody?"""
-        return len(self._seats) >= self.limit and all(ticket.owner == owner for ticket in self._seats)
+    def held_only_by(self, owner: object, lender: Ticket | None = None) -> bool:
+        """Is every slot in the hands of this owner, so that blocking it would block everybody?
+
+        Not where the lender's is among them, which whoever asks may borrow.
+        """
+        seats = self._seats
+        return len(seats) >= self.limit and lender not in seats and all(ticket.owner == owner for ticket in seats)
 
     def opens_at(self) -> float:
         """When the gate opens (or opened)."""

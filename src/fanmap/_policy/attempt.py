@@ -40,7 +40,8 @@ class Retry:
         wait: seconds before the next attempt: a number, or a tenacity wait strategy (combined with `+`).
             None: full jitter, uniform in 0 to min(60, 0.25 · 2^n) after the n-th attempt.
         stop: a tenacity stop strategy, asked besides `attempts` and `total`. None: only those.
-        total: seconds from an item's first start after which it is not repeated; > 0.
+        total: seconds from an item's first start after which it is not repeated, nor sent again when it was
+            refused; > 0.
 
     Raises:
         ValueError, TypeError: a setting out of its bounds, when it is made.

@@ -7,9 +7,11 @@ that a repeat might mend are an outage: everybody parks behind one probe. Pure: 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 _LONGEST_ROUND = 60.0  # seconds a gate that nobody asked for stays closed at most
+_REJOIN = (0.1, 0.5)  # seconds after which a call asks again that was told no wait
 _SPREAD = 1.0  # seconds over which starts are spread after the gate has opened
 _STEEP_SPREAD = 10.0  # the same where it was the slope that was refused
 _OUTAGE = 8  # failures in a row, and first calls denied, that are no accident
@@ -46,8 +48,9 @@ class Brake:
         "_denied",
         "_failures",
         "_max_wait",
+        "_outage_began",
         "_proven",
-        "_round_began",
+        "_round_ends",
         "_rounds",
         "_since",
         "engaged",
@@ -59,8 +62,9 @@ class Brake:
         self._since: float | None = None  # the first refusal since the last success
         self._again = 0.0  # when the last of the refused calls asks again
         self._rounds = 0
-        self._round_began = 0.0
+        self._round_ends = -math.inf  # who began before then is of the same round
         self._failures = 0
+        self._outage_began = 0.0
         self._denied = 0
         self._proven = False  # a call has succeeded
         self.engaged = True  # until the first success, which proves the key
@@ -77,7 +81,7 @@ class Brake:
                 the ceiling sees to it, and spreading would only leave slots empty.
             fewer: the ceiling has answered this refusal, or can; only when it cannot is it a round. Calls that
                 were not refused are still being answered meanwhile, which takes longer than a refusal.
-            started: when the refused call began; a crowd that was refused together is one round.
+            started: when the refused call began.
             now: the time.
             chance: uniform in [0, 1).
 
@@ -87,9 +91,12 @@ class Brake:
         if self._since is None or started - self._again > self._max_wait:
             # The first; or nobody had asked for so long that the refusals before say nothing about now.
             self._since, self._rounds = now, 0
-        if not fewer and (self._rounds == 0 or started >= self._round_began):
+            self._round_ends = -math.inf
+        if not fewer and started >= self._round_ends:
+            # The crowd that is refused together comes back over half a second, or when the gate opens:
+            # whoever began before then is of the same round, or sixteen calls would be sixteen rounds.
             self._rounds += 1
-            self._round_began = now
+            self._round_ends = now + _REJOIN[1]
         waited = now - self._since
         steep = kind == "steep"
         spread = _STEEP_SPREAD if steep else 0.0 if kind == "concurrency" else _SPREAD
@@ -97,13 +104,15 @@ class Brake:
             gate = now + wait
             rejoin = gate + chance * (0.1 * wait + 0.25)
             self._again = max(self._again, rejoin)
+            self._round_ends = max(self._round_ends, gate)
             return Braked(gate, spread, rejoin, max(wait, waited) > self._max_wait)
-        rejoin = now + 0.1 + 0.4 * chance
+        rejoin = now + _REJOIN[0] + (_REJOIN[1] - _REJOIN[0]) * chance
         self._again = max(self._again, rejoin)
         if self._rounds < 2 and not steep:
             return Braked(None, spread, rejoin, waited > self._max_wait)
         gate = now + (0.5 + 0.5 * chance) * min(_LONGEST_ROUND, 2.0 ** min(self._rounds, 16))
         self._again = max(self._again, gate)
+        self._round_ends = max(self._round_ends, gate)
         return Braked(gate, spread, max(gate, rejoin), waited > self._max_wait)
 
     def failed(self, now: float, chance: float) -> float | None:
@@ -112,7 +121,8 @@ class Brake:
         self._failures += 1
         if self._failures < _OUTAGE:
             return None
-        self.outage = True
+        if not self.outage:
+            self.outage, self._outage_began = True, now
         longest = min(_LONGEST_PROBE, 0.5 * 2.0 ** min(self._failures - _OUTAGE, 8))
         return now + longest * (0.5 + 0.5 * chance)
 
@@ -121,9 +131,14 @@ class Brake:
         self._denied += 1
         return not self._proven and self._denied >= _OUTAGE
 
-    def succeeded(self) -> None:
-        """A call was answered."""
+    def succeeded(self, started: float) -> None:
+        """A call that began at `started` was answered.
+
+        In an outage it must have begun within it: an answer that was on its way already says nothing about
+        the next call, and would let the whole crowd through.
+        """
         self._since = None
-        self._failures = 0
         self._proven = True
-        self.engaged = self.outage = False
+        if not self.outage or started >= self._outage_began:
+            self._failures = 0
+            self.engaged = self.outage = False

@@ -26,7 +26,8 @@ class Rate:
         amount: units a window; a finite number > 0.
         per: the window, in seconds; a finite number > 0.
         burst: units that may start at once after a pause; None: 2 % of `amount`, at most a second's worth,
-            at least 1 call. One that you set yourself weakens the window to `amount + burst - 1`.
+            at least 1 call (with `cost`: a sixtieth of `amount`, at most a second's worth). One that you set
+            yourself weakens the window to `amount + burst - 1`.
         cost: `cost(*args, **kwargs)` of the call is what it takes before it runs; None: 1 a call.
         usage: `usage(result)` is what the call took in fact (None: keep the cost); the difference is
             settled as if it had been charged at the start.

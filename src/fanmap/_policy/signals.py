@@ -38,6 +38,8 @@ class Verdict:
             rate rose too fast), "overloaded" (the server, whatever our own limit), "transient" (a
             repeat may mend it), "spent" (the account is out of money or of quota for the day),
             "refused" (this key, or this item, is not allowed), "wrong" (the call itself).
+            The first three, and "overloaded" with a wait, mean that the server refused to start the
+            call: it is sent again unasked. "spent" stops the run.
         wait: seconds from now, finite and >= 0; None where no wait was named.
 
     Raises:

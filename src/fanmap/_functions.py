@@ -1,0 +1,122 @@
+"""The two kinds of decorated function: direct calls, and being a function among functions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+
+from typing_extensions import override
+
+from fanmap._drive import aio, loops, threads
+from fanmap._drive.budget import Budget
+from fanmap._drive.calls import Single
+from fanmap._drive.limits import budget_of
+from fanmap._plan import (
+    Settings,
+)
+from fanmap._ways import Parallel
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
+
+
+class ParallelFunction(Parallel[P, R_co]):
+    """A `def` that can be run over many inputs at once; its calls run in worker threads.
+
+    Calling it is calling the function, within its limits.
+    """
+
+    _is_async = False
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function once, within its limits; blocks until a call may start."""
+        single = Single(self._plan("threads", direct=True), args, kwargs, None)
+        threads.call_here(single)
+        return cast("R_co", single.result())
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: ParallelFunction[Concatenate[Any, Q], S], instance: object, owner: type | None = None
+    ) -> ParallelFunction[Q, S]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return _bind(self, instance, owner)
+
+    def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R_co]:
+        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
+        return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+
+
+class AsyncParallelFunction(Parallel[P, R_co]):
+    """An `async def` that can be run over many inputs at once; its calls are tasks of an event loop.
+
+    Calling it is calling the function, within its limits.
+    """
+
+    _is_async = True
+
+    def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+        super().__init__(function, settings)
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(self)
+        else:
+            # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
+            self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function once, within its limits."""
+        kind = loops.running()
+        single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
+        if kind == "trio":
+            from fanmap._drive import trio  # only where trio runs
+
+            await trio.call_here(single)
+        else:
+            await aio.call_here(single)
+        return cast("R_co", single.result())
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: AsyncParallelFunction[Concatenate[Any, Q], S], instance: object, owner: type | None = None
+    ) -> AsyncParallelFunction[Q, S]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return _bind(self, instance, owner)
+
+    def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R_co]:
+        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
+        return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+
+
+def budget_behind(function: object) -> Budget | None:
+    """The budget of a decorated function; None: it is not decorated."""
+    return budget_of(function._settings.limits) if isinstance(function, Parallel) else None  # pyright: ignore
+
+
+class BoundByClass(classmethod):  # type: ignore[type-arg]
+    """A class method that asks the decorated function to bind, as `classmethod` did up to Python 3.12."""
+
+    @override
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        bind = cast("Callable[[Any, type], Any]", cast("Any", self).__func__.__get__)
+        return bind(type(cast("object", instance)) if owner is None else owner, type)
+
+
+def _bind(function: Any, instance: object, owner: type | None) -> Any:
+    if instance is None:
+        return function
+    bind: Any = getattr(cast("Any", type(function._function)), "__get__", None)
+    if bind is None:  # a callable object or a builtin does not bind
+        return function
+    bound = bind(function._function, instance, owner)
+    return function if bound is function._function else function._copy(bound, function._settings)

@@ -1,0 +1,390 @@
+"""Ctrl-C, exits and forks, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and forks of POSIX")
+
+PRELUDE = """
+import asyncio, faulthandler, os, signal, sys, threading, time
+import trio
+faulthandler.register(signal.SIGUSR1, all_threads=False)
+from fanmap import *
+
+started, ended = [], []
+forever = threading.Event()
+
+def body(x):
+    started.append(x)
+    if x >= 5:
+        if x == 104:
+            tell("READY")
+        forever.wait()
+    ended.append(x)
+    return x * 2
+
+@parallel_map(max_concurrency=100)
+def ask(x):
+    return body(x)
+
+@parallel_map(max_concurrency=100)
+async def aask(x):
+    started.append(x)
+    if x >= 5:
+        if x == 104:
+            tell("READY")
+        try:
+            await (trio.sleep_forever() if trio.lowlevel.in_trio_run() else asyncio.sleep(1000))
+        finally:
+            ended.append(x)
+    return x * 2
+
+def tell(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
+
+def surfaced(error, finished):
+    at = time.monotonic()
+    count = len(started)
+    time.sleep(0.05)
+    assert len(started) == count, "something started afterwards"
+    assert partial_results(error) == finished, partial_results(error)
+    tell("SURFACED", at)
+
+FINISHED = {x: x * 2 for x in range(5)}
+"""
+
+
+def start(script):
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-c", PRELUDE + textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, code=0):
+    try:
+        out, errors = process.communicate(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)  # faulthandler shows where it hangs
+        time.sleep(0.2)
+        process.kill()
+        out, errors = process.communicate()
+        raise AssertionError(f"it hangs: {out}\n{errors}") from None
+    assert process.returncode == code, (process.returncode, out, errors)
+    return out, errors
+
+
+def interrupt(script, *, times=1, code=0):
+    """Send Ctrl-C once it is ready; how long until it surfaced, and from there to the end of the process."""
+    process = start(script)
+    assert process.stdout.readline() == "READY\n", process.communicate()
+    sent = time.monotonic()
+    for n in range(times):
+        if n:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+    out, errors = finish(process, code)
+    over = time.monotonic()
+    words = [line.split() for line in out.splitlines()]
+    at = next(float(line[1]) for line in words if line[0] == "SURFACED")
+    assert errors == ""
+    return at - sent, over - at
+
+
+WAYS = {
+    "def.map": "ask.map(range(1000))",
+    "def.map of a generator": "ask.map(x for x in range(1000))",
+    "def.imap": "[x for x in ask.imap(range(1000))]",
+    "def.as_completed": "[x for x in ask.as_completed(range(1000))]",
+    "async.map": "aask.map(range(1000))",
+    "async.map of a generator": "aask.map(x for x in range(1000))",
+    "async.imap": "[x for x in aask.imap(range(1000))]",
+    "def.amap on asyncio": "asyncio.run(ask.amap(range(1000)))",
+    "async.amap on asyncio": "asyncio.run(aask.amap(range(1000)))",
+    "def.amap on trio": "trio.run(ask.amap, range(1000))",
+    "async.amap on trio": "trio.run(aask.amap, range(1000))",
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_ctrl_c_surfaces_starts_nothing_more_and_loses_nothing(way):
+    surfaced, over = interrupt(
+        f"""
+        try:
+            {way}
+        except KeyboardInterrupt as error:
+            surfaced(error, {"FINISHED" if "imap" not in way and "completed" not in way else "{}"})
+        """
+    )
+    assert surfaced < 0.5  # 0.2 s, and a busy machine
+    assert over < 1.5
+
+
+def test_the_process_ends_with_ctrl_c_where_nobody_catches_it():
+    process = start("ask.map(range(1000))")
+    assert process.stdout.readline() == "READY\n"
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=-signal.SIGINT)
+    assert time.monotonic() - sent < 1.5
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert "Exception in thread" not in errors
+    assert "Exception ignored" not in errors
+
+
+def test_an_async_items_clean_up_runs_to_its_end_and_a_second_ctrl_c_does_not_wait_for_it():
+    script = """
+        cleaned = []
+
+        @parallel_map(max_concurrency=4)
+        async def slow(x):
+            try:
+                if x == 3:
+                    tell("READY")
+                await asyncio.sleep(1000)
+            finally:
+                await asyncio.sleep({seconds})
+                cleaned.append(x)
+
+        try:
+            slow.map(range(10))
+        except KeyboardInterrupt as error:
+            assert len(cleaned) == {cleaned}, cleaned
+            tell("SURFACED", time.monotonic())
+        """
+    surfaced, over = interrupt(script.format(seconds=0.05, cleaned=4))
+    assert 0.05 <= surfaced < 0.5
+    assert over < 1.5
+    surfaced, over = interrupt(script.format(seconds=1000, cleaned=0), times=2)
+    assert surfaced < 0.6
+    assert over < 1.5
+
+
+def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
+    surfaced, over = interrupt(
+        """
+        account = Limits(1)
+        direct = parallel_map(limits=account)(body)
+
+        def hold():
+            with account:
+                tell("READY")
+                forever.wait()
+
+        threading.Thread(target=hold, daemon=True).start()
+        while not account.stats.in_flight:
+            time.sleep(0.001)
+        try:
+            direct(1)
+        except KeyboardInterrupt as error:
+            surfaced(error, {})
+            assert started == []
+            assert account.stats.waiting == 0
+        """
+    )
+    assert surfaced < 0.5
+    assert over < 1.5
+    surfaced, _ = interrupt(
+        """
+        try:
+            to_sync(aask.__wrapped__)(104)
+        except KeyboardInterrupt as error:
+            surfaced(error, {})
+        assert ended == [104]
+        """
+    )
+    assert surfaced < 0.5
+
+
+def test_ctrl_c_while_the_last_calls_of_a_spent_account_end():
+    surfaced, over = interrupt(
+        """
+        class Spent(Exception):
+            status_code = 402
+
+        @parallel_map(max_concurrency=2)
+        def spend(x):
+            if x:
+                raise Spent
+            tell("READY")
+            forever.wait()
+
+        try:
+            spend.map(range(10), return_exceptions=True)
+        except KeyboardInterrupt as error:
+            surfaced(error, {})
+        """
+    )
+    assert surfaced < 0.5
+    assert over < 1.5
+
+
+def test_after_ctrl_c_the_same_function_works_on():
+    interrupt(
+        """
+        try:
+            ask.map(range(1000))
+        except KeyboardInterrupt as error:
+            surfaced(error, FINISHED)
+        assert parallel_map(len).map(["a"] * 50) == [1] * 50
+        assert ask.with_options(limits=Limits(3)).map(range(4)) == [0, 2, 4, 6]
+        assert asyncio.run(aask.with_options(limits=Limits(3)).amap(range(4))) == [0, 2, 4, 6]
+        """
+    )
+
+
+def test_ctrl_c_at_any_moment_leaks_no_slot_and_hangs_nothing():
+    """An alarm in place of the key, hundreds of times, between any two bytecodes of the caller's thread."""
+    out, errors = finish(
+        start(
+            """
+            import random
+            account = Limits(4)
+
+            @parallel_map(limits=account)
+            def quick(x):
+                return x
+
+            @parallel_map(limits=account)
+            async def aquick(x):
+                return x
+
+            def block():
+                with account:
+                    pass
+
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            dice = random.Random(1)
+            jobs = [lambda: quick.map(range(20)), lambda: aquick.map(iter(range(20))), lambda: quick(1),
+                    lambda: list(quick.imap(iter(range(20)))), lambda: to_sync(aquick)(1), block]
+            interrupted = 0
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                job = dice.choice(jobs)
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00001, 0.002))
+                    job()
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    interrupted += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            time.sleep(0.1)
+            import gc; gc.collect()
+            tell("INTERRUPTED", interrupted, "LEAKED", account.stats.in_flight, account.stats.waiting)
+            assert quick.map(range(50), deadline=5) == list(range(50))
+            assert aquick.map(range(50), deadline=5) == list(range(50))
+            """
+        )
+    )
+    words = out.split()
+    assert int(words[1]) > 100, out
+    assert words[3:] == ["0", "0"], out
+    assert "Exception in thread" not in errors  # "Exception ignored" in a `__del__` is beyond anybody
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_works_on_with_everything_its_own():
+    finish(
+        start(
+            """
+            import warnings
+            warnings.simplefilter("ignore")
+            account = Limits(2)
+
+            @parallel_map(limits=account)
+            def quick(x):
+                return x
+
+            @parallel_map(limits=account)
+            async def aquick(x):
+                return x
+
+            def everything():
+                assert quick.map(range(20), deadline=5) == list(range(20))
+                assert aquick.map(range(20), deadline=5) == list(range(20))
+                assert asyncio.run(aquick.amap(range(20), deadline=5)) == list(range(20))
+                assert quick(1) == to_sync(aquick)(1) == 1
+                with account:
+                    pass
+
+            def child():
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        everything()
+                    except BaseException as error:
+                        tell("CHILD", repr(error))
+                        os._exit(1)
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+
+            everything()
+            child()
+            with account:  # held by the parent, not by the child
+                child()
+            held, forked = threading.Event(), threading.Event()
+
+            @parallel_map(limits=account)
+            def underway(x):
+                held.set()
+                forked.wait(5)
+                return x
+
+            thread = threading.Thread(target=underway.map, args=(range(10),))
+            thread.start()
+            held.wait(5)
+            child()  # while workers of the parent are under way and others wait in line
+            forked.set()
+            thread.join()
+            assert parallel_map(lambda _: child()).map(range(2)) == [None, None]  # from a worker itself
+            everything()
+            """
+        )
+    )
+
+
+def test_the_interpreters_exit_waits_for_no_abandoned_thread():
+    process = start(
+        """
+        slow = parallel_map(timeout=0.01)(lambda x: forever.wait())
+        assert [type(x).__name__ for x in slow.map([1, 2], return_exceptions=True)] == ["CallTimeout"] * 2
+        results = ask.imap(range(6))
+        next(results)
+        """
+    )
+    before = time.monotonic()
+    _, errors = finish(process)
+    assert time.monotonic() - before < 5
+    assert errors == ""
+
+
+def test_results_left_unfinished_at_exit_complain_about_nothing():
+    _, errors = finish(
+        start(
+            """
+            results = aask.imap(range(50))
+            assert next(results) == 0
+            others = aask.as_completed(iter(range(50)))
+            next(others)
+
+            async def main():
+                global kept
+                kept = aask.imap(range(50))
+                await anext(kept)
+
+            asyncio.run(main())
+            """
+        )
+    )
+    assert errors == ""
