@@ -42,8 +42,7 @@ def table(rate: int, seconds: float) -> Table:
         async def nothing() -> None:
             return None
 
-        ask = parallel_map(limits=Limits(64, rate=Rate(rate, 1.0)))(nothing)
-        return ask
+        return parallel_map(limits=Limits(64, rate=Rate(rate, 1.0)))(nothing)
 
     def aiolimiter() -> Acquire:
         from aiolimiter import AsyncLimiter

@@ -14,9 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import clock
 from fanmap._policy.adaptive import Adaptive, Ceiling, Change
@@ -25,6 +23,9 @@ from fanmap._policy.brake import Brake, Braked
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
 from fanmap._types import Stats, Tally
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 
 class Seat(Ticket):
