@@ -131,13 +131,13 @@ async def pocketflow_parallel(function: Any, items: Items, at_once: int) -> obje
     del at_once  # it has no bound
 
     class Node(AsyncParallelBatchNode):
-        async def prep_async(self, shared: Any) -> Any:  # noqa: ARG002
+        async def prep_async(self, shared: Any) -> Any:
             return items
 
         async def exec_async(self, prep_res: Any) -> Any:
             return await function(prep_res)
 
-        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:  # noqa: ARG002
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
             shared["out"] = exec_res
 
     shared: dict[str, Any] = {}
