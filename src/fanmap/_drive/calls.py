@@ -291,12 +291,12 @@ class Caller:
         return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:
-        seat.started = True
         plan, tally = self.plan, self.tally
         scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
         tally.started += 1
         if self._phase == IN_LINE:
+            seat.started = True
             self._count_wait(tally, seat, now)
         self.started = now
         self._calls += 1
