@@ -22,7 +22,7 @@ from fanmap._errors import CallTimeout, NotRun, note_item
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.connections import is_of_another_loop
 from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
-from fanmap._types import Tally
+from fanmap._types import Tally, Wait
 
 
 class Todo:
@@ -200,6 +200,16 @@ class Caller:
             if delay is not None and not self._too_late(now + delay):
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
+
+    def waiting_for(self) -> Wait | None:
+        """What its item waits for; None: it does not. From any thread."""
+        phase, seat = self._phase, self._seat
+        slotted = seat is not None and (seat.slotted > 0.0 or seat.lender is not None)
+        if phase == BACK_OFF or (phase == IN_LINE and slotted):
+            if self.plan.budget.admission.opens_at() > clock.now():
+                return "gate"
+            return "rate" if phase == IN_LINE else "repeat"
+        return "slot" if phase == IN_LINE else None
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Somebody is about to wait: from now on this wakes them; `step` once more before waiting."""

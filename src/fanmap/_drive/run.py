@@ -8,7 +8,8 @@ The consumer feeds the input and takes the results. Which item starts and which 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from fanmap._drive import clock
@@ -17,8 +18,13 @@ from fanmap._drive.calls import END, WAIT, Plan, Todo
 from fanmap._drive.ending import Ending
 from fanmap._drive.intake import Intake
 from fanmap._drive.worker import Worker
+<<<<<<< HEAD
 from fanmap._policy.order import Order, Record
 from fanmap._types import RunStats, Tally
+=======
+from fanmap._policy.order import Order
+from fanmap._types import RunStats, Tally, Wait
+>>>>>>> refs/heads/people
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
@@ -323,6 +329,7 @@ class Run:
                 total=self.total,
                 taken=order.taken,
                 seconds=clock.now() - self.began,
+                waiting_for=_most(worker.waiting_for() for worker in workers),
                 **counts(total),
             )
 
@@ -448,3 +455,11 @@ class Run:
             return
         self._stopping, self._draining = True, drain
         self.ending.because(reason, frozenset(worker.index for worker in self._workers if worker.begun()))
+
+
+def _most(waits: Iterable[Wait | None]) -> Wait | None:
+    """What most of them wait for; the gate holds everybody, so that one there says it for all."""
+    count: Counter[Wait] = Counter(wait for wait in waits if wait is not None)
+    if "gate" in count:
+        return "gate"
+    return count.most_common(1)[0][0] if count else None
