@@ -17,12 +17,8 @@ def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> 
     launched = launch.blocking(run, where)
     consumer = launched.consumer
     try:
-<<<<<<< HEAD
         run.start()
-        consumer.advance(None if look is None else lambda: look(run.stats(), False))
-=======
         consumer.advance(None if watcher is None else watcher.looking(run.stats))
->>>>>>> refs/heads/people
         consumer.finish(launched.cancel)
     except BaseException as error:
         try:
@@ -42,12 +38,8 @@ async def collect_awaiting(
     launched = launch.awaiting(run, where, source)
     consumer = launched.consumer
     try:
-<<<<<<< HEAD
         run.start()
-        await consumer.advance(None if look is None else lambda: look(run.stats(), False))
-=======
         await consumer.advance(None if watcher is None else watcher.looking(run.stats))
->>>>>>> refs/heads/people
         await consumer.finish(launched.cancel)
     except BaseException as error:
         try:

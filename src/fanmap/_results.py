@@ -38,12 +38,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         self._name = name
         self._launch = launch
         self._hand_out = hand_out
-<<<<<<< HEAD
-        self._look_at = look
-=======
         self._watcher = watcher
-        self._launched: Launched[Any] | None = None
->>>>>>> refs/heads/people
         self._blocking: bool | None = None
         self._entered = False
         self._over = False
@@ -176,7 +171,6 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __del__(self) -> None:
         launched = self._launched
         if launched is not None and not self._over:
-<<<<<<< HEAD
             self._abandon(launched)
 
     def _abandon(self, launched: Launched[Any]) -> None:
@@ -184,13 +178,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched.run.stop(None)
         launched.drop()
         launched.run.close()
-=======
-            self._over = True
-            launched.run.stop(None)
-            launched.drop()
-            launched.run.close()
-            self._cut(launched.run)
->>>>>>> refs/heads/people
+        self._cut(launched.run)
 
     def _start(self, *, blocking: bool) -> Launched[Any]:
         launched = self._launched

@@ -56,13 +56,9 @@ def place(name: str, *, is_async: bool, blocking: bool) -> Place:
 
 
 def blocking(run: Run, where: Place) -> Launched[threads.Consumer]:
-<<<<<<< HEAD
     """Put together a run whose consumer is this thread; `run.start()` sets it to work."""
-=======
-    """Start a run whose consumer is this thread."""
     if where == "portal" and loops.running() == "asyncio":
         tell_of_blocking(run.plan.name)
->>>>>>> refs/heads/people
     waiter = threads.Waiter()
     crew = threads.Crew() if where == "threads" else aio.Crew(portal.loop(), in_callers_loop=False)
     consumer = threads.Consumer(run, waiter)

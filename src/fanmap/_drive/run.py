@@ -18,13 +18,8 @@ from fanmap._drive.calls import END, WAIT, Plan, Todo
 from fanmap._drive.ending import Ending
 from fanmap._drive.intake import Intake
 from fanmap._drive.worker import Worker
-<<<<<<< HEAD
 from fanmap._policy.order import Order, Record
-from fanmap._types import RunStats, Tally
-=======
-from fanmap._policy.order import Order
 from fanmap._types import RunStats, Tally, Wait
->>>>>>> refs/heads/people
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
