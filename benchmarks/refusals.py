@@ -56,7 +56,7 @@ def main() -> None:
     for name in options.parts or parts:
         title, table = parts[name]
         results[name] = rows = table()
-        results["python"] = sys.version.split()[0]
+        results.setdefault("python", {})[name] = sys.version.split()[0]
         show(title, rows)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -25,7 +25,10 @@ class DeadlineExceeded(TimeoutError):
 
 
 class NotRun(Exception):
-    """Stands for an item that never started because its run was stopped; `__cause__` is the reason."""
+    """Stands for an item that never started because its run was stopped; `__cause__` is the reason.
+
+    Raised where the server has asked for a longer wait than `max_wait`: by a call, and by a `with limits:` block.
+    """
 
 
 class BridgeError(RuntimeError):

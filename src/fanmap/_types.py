@@ -42,7 +42,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class RunStats(Stats):
-    """Where a run stands, at one moment.
+    """Where a run stands, at one moment: as `Stats`, and besides:
 
     Attributes:
         total: inputs, where the input has a length; None: it has none.

@@ -699,7 +699,7 @@ def test_an_exception_that_takes_no_attribute_and_no_note_comes_out_as_it_is(str
     try:
         strict_way.run(strict_way.decorate(ask, max_concurrency=1), range(3))
     except Stubborn as raised:
-        assert raised is error  # noqa: PT017
+        assert raised is error
     else:
         raise AssertionError
 

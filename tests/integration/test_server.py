@@ -407,7 +407,8 @@ def test_300_requests_at_once_are_all_in_flight_and_all_answered():
     async def main(port):
         return await asyncio.gather(*[one(port, index) for index in range(300)])
 
-    with serve(respond=lambda _request: Reply(delay=1.0)) as server:
+    # Long enough for a busy machine to connect all of them before the first is answered.
+    with serve(respond=lambda _request: Reply(delay=3.0)) as server:
         texts = asyncio.run(main(int(server.url.rpartition(":")[2])))
         assert server.max_in_flight == 300
     assert texts == [f"[simulated] prompt {index}" for index in range(300)]

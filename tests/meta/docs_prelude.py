@@ -1,7 +1,5 @@
 # What the blocks of README and docs take for granted; each page begins with these names. The server is simulated,
 # and the environment already names it (see run_blocks.py).
-import asyncio  # noqa: F401
-
 import openai
 
 from fanmap import parallel_map

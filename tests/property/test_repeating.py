@@ -98,7 +98,7 @@ def test_a_wait_is_never_shortened_and_refusals_are_bounded_by_max_wait(refusals
             assert braked.rejoin >= braked.gate
         assert braked.rejoin > now
         assert braked.exhausted == (max(wait or 0.0, now - first) > max_wait)
-    brake.succeeded()
+    brake.succeeded(now)
     assert not brake.engaged
     assert not brake.refused(wait=None, kind="rate", started=now, now=now + 2 * max_wait, chance=0.5).exhausted
 
@@ -113,7 +113,7 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
         if probe is not None:
             longest = min(8.0, 0.5 * 2.0 ** (count - 8))
             assert now + 0.5 * longest <= probe <= now + longest
-    brake.succeeded()
+    brake.succeeded(now)
     assert not brake.outage and brake.failed(now, 0.5) is None
 
 
@@ -121,7 +121,7 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
 def test_denials_mean_the_key_only_when_the_first_eight_calls_were_denied(count, one_succeeded):
     brake = Brake(300.0)
     if one_succeeded:
-        brake.succeeded()
+        brake.succeeded(0.0)
     assert [brake.denied() for _ in range(count)] == [i >= 7 and not one_succeeded for i in range(count)]
 
 

@@ -251,7 +251,7 @@ class Book:
     def failure(self, run: RunLog, index: int, error):
         """Was this item to fail so?"""
         if isinstance(error, (NotRun, DeadlineExceeded)):
-            if error.__cause__ is None:
+            if error.__cause__ is None and not self.hopeless(error):
                 self.blame("G1", f"{run.name}[{index}]: {type(error).__name__} without a cause")
             return
         if isinstance(error, TimeoutError) and run.timeout is not None:
@@ -263,6 +263,10 @@ class Book:
             kind, _ = expected(self.mix, item, run.retry)
             if item.calls[-1].kind != kind:
                 self.blame("G1", f"{run.name}[{index}] failed with {item.calls[-1].kind}, not {kind}")
+
+    def hopeless(self, error: BaseException) -> bool:
+        """Was it told that somebody else's refusal keeps the gate closed for longer than max_wait?"""
+        return isinstance(error, NotRun) and "longer than max_wait=" in str(error) and self.max_wait < 1e5
 
     def _deterministic(self, run):
         retry = run.retry
@@ -303,7 +307,7 @@ class Book:
             return
         owner = next((item for item in run.items for call in item.calls if call.error is error), None)
         if owner is None:
-            if not (isinstance(error, TimeoutError) and run.timeout is not None):
+            if not (isinstance(error, TimeoutError) and run.timeout is not None) and not self.hopeless(error):
                 self.blame("G7", f"{run.name} raised what no item of it raised: {error!r}")
             return
         notes = getattr(error, "__notes__", [])

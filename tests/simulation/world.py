@@ -8,7 +8,7 @@ from random import Random
 import anyio
 import trio
 
-from fanmap import Adaptive, Limits, Rate, Retry, gather_bounded, parallel_map
+from fanmap import Adaptive, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
 from fanmap.testing import sleep
@@ -252,10 +252,13 @@ class Program:
 
     def block(self):
         for _ in range(self.dice.randint(1, 4)):
-            with self.world.limits:
-                self.entered()
-                sleep(0.5)
-                self.book.running -= 1
+            try:
+                with self.world.limits:
+                    self.entered()
+                    sleep(0.5)
+                    self.book.running -= 1
+            except NotRun as error:
+                assert self.book.hopeless(error)
 
     # In a task
 
@@ -394,12 +397,15 @@ class Program:
 
     async def ablock(self):
         for _ in range(self.dice.randint(1, 4)):
-            async with self.world.limits:
-                self.entered()
-                try:
-                    await anyio.sleep(0.5)
-                finally:
-                    self.book.running -= 1
+            try:
+                async with self.world.limits:
+                    self.entered()
+                    try:
+                        await anyio.sleep(0.5)
+                    finally:
+                        self.book.running -= 1
+            except NotRun as error:
+                assert self.book.hopeless(error)
 
     # Both
 
@@ -420,7 +426,9 @@ class Program:
 
     def left(self, log, handed, stop_at):
         """The consumer has what it wanted: everything, or as much as it came for."""
-        stopped = any(call.kind in ("spent", REFUSAL) for item in log.items for call in item.calls)
+        stopped = any(call.kind in ("spent", REFUSAL) for item in log.items for call in item.calls) or any(
+            self.book.hopeless(getattr(result, "error", result)) for result in handed.values()
+        )
         if stop_at < 0 and len(handed) != log.size and log.deadline is None and not stopped:
             self.book.blame("G1", f"{log.name} handed out {len(handed)} of {log.size}")
         self.book.finish(log)

@@ -12,15 +12,16 @@ import threading
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 
 class Waiter:

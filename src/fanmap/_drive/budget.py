@@ -14,9 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import clock
 from fanmap._policy.adaptive import Adaptive, Ceiling, Change
@@ -25,6 +23,9 @@ from fanmap._policy.brake import Brake, Braked
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
 from fanmap._types import Stats, Tally
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 
 class Seat(Ticket):
@@ -191,9 +192,6 @@ class Budget:
                 apart = math.inf if wait is None or kind == "steep" else wait
                 self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
             self._adjust("refused")
-            # Who waits in vain is told now, not when the gate opens.
-            awake = list(self.admission.line()) if braked.exhausted else []
-        self._wake(awake, seat)
         return braked
 
     def answered(self, seat: Seat, started: float) -> None:

@@ -18,8 +18,9 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
 from fanmap._drive.notices import classified, tell_of_client_retries
-from fanmap._errors import CallTimeout, NotRun
+from fanmap._errors import CallTimeout, NotRun, note_item
 from fanmap._policy.attempt import Attempts, Retry
+from fanmap._policy.connections import is_of_another_loop
 from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
 from fanmap._types import Tally
 
@@ -72,6 +73,10 @@ class Plan:
     discard: Callable[[Any], None] | None = None
 
 
+_OTHER_LOOP = (
+    "fanmap: an async client belongs to the event loop it first ran on, and `.map` of an async function has a loop "
+    "of its own: use `.map` everywhere or `await .amap` everywhere"
+)
 NEW, IN_LINE, CALLING, BACK_OFF, DOOMED, DONE = range(6)  # phases of an item
 
 
@@ -266,8 +271,6 @@ class Caller:
             # Through the driver's loop, not by a call from here: a thousand such items would recurse.
             self._phase, self._doom = DOOMED, error
             return AGAIN
-        if budget.hopeless() is not None:
-            return self._despair()
         seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
         self._seat = seat
         self._phase = IN_LINE
@@ -350,6 +353,8 @@ class Caller:
             self.tally.started += hidden
             if plan.budget.tell_once():
                 tell_of_client_retries(plan.name)
+        if is_of_another_loop(error):
+            note_item(error, _OTHER_LOOP)
         verdict = None if plan.budget.classify is None else classified(plan.budget.classify, error)
         return verdict or read_error(error, wall=clock.wall()), hidden
 

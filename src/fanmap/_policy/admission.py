@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from fanmap._policy.rate import Bucket, Grant, Rate
@@ -183,11 +183,6 @@ class Admission:
         if ticket in first_two or next(iter(self._slot_line), None) is ticket:
             return guard
         return None
-
-    def line(self) -> Iterator[Ticket]:
-        """Who waits: for the gate and the rates, then for a slot."""
-        yield from self._rate_line
-        yield from self._slot_line
 
     def head(self) -> Ticket | None:
         """Who holds the timer: the first in the second line."""

@@ -6,6 +6,8 @@ these clients are not installed, and subclasses of theirs count too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fanmap._policy.replies import peek
 
 _CLASSES: dict[str, frozenset[str]] = {
@@ -42,20 +44,32 @@ def is_connection_error(error: BaseException) -> bool:
     return ("urllib", "URLError") in names and isinstance(peek(error, "reason"), OSError)
 
 
+def is_of_another_loop(error: BaseException) -> bool:
+    """Whether something was used on another event loop than the one that it belongs to.
+
+    An async client belongs to the event loop it first ran on; a second `asyncio.run` raises
+    APIConnectionError from a RuntimeError (openai-python#1254), or the RuntimeError itself.
+    """
+    said = [str(one).lower() for one in _chain(error) if isinstance(one, RuntimeError)]
+    return any(text in what for what in said for text in _LOOP_MISUSE)
+
+
 def is_misuse(error: BaseException) -> bool:
     """Whether it looks like a failed connection, yet can only fail again.
 
-    An async client belongs to the event loop it first ran on; a second `asyncio.run` raises
-    APIConnectionError from a RuntimeError (openai-python#1254). And an address without `http://` is
-    a TransportError to httpx, an APIConnectionError to the clients built on it.
+    A client on another loop; and an address without `http://`, which is a TransportError to httpx, an
+    APIConnectionError to the clients built on it.
     """
+    return is_of_another_loop(error) or any(
+        cls.__name__ == "UnsupportedProtocol" for one in _chain(error) for cls in type(one).__mro__
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it came from."""
     current: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
         if current is None:
-            return False
-        if isinstance(current, RuntimeError) and any(text in str(current).lower() for text in _LOOP_MISUSE):
-            return True
-        if any(cls.__name__ == "UnsupportedProtocol" for cls in type(current).__mro__):
-            return True
+            return
+        yield current
         current = current.__cause__ or current.__context__
-    return False

@@ -17,7 +17,6 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from email.utils import parsedate_tz
 
 from fanmap._policy.replies import Reply, mapping
 
@@ -94,6 +93,8 @@ def _number(value: object) -> float | None:
 def _date(value: str | None, wall: float) -> float | None:
     if value is None:
         return None
+    from email.utils import parsedate_tz  # here: a few milliseconds that every import would pay, for a rare header
+
     try:
         parts = parsedate_tz(value)
         if parts is None:

@@ -189,7 +189,8 @@ def _read_messages(body: Json) -> Asked:
 
 def _read_gemini(body: Json) -> Asked:
     contents = [{"role": one.get("role", "user"), "content": one["parts"]} for one in body["contents"]]
-    system = _text((body.get("systemInstruction") or {}).get("parts") or "")
+    instruction: Json = body.get("systemInstruction") or {}
+    system = _text(instruction.get("parts") or "")
     return _asked({"model": "gemini", **body}, contents, system, None)
 
 
