@@ -34,11 +34,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         hand_out: Callable[[Run, Record | None], T],
         watcher: Watcher | None,
     ) -> None:
-        self._launched: Launched[Any] | None = None  # first: `__del__` looks here
         self._name = name
         self._launch = launch
         self._hand_out = hand_out
         self._watcher = watcher
+        self._launched: Launched[Any] | None = None
         self._blocking: bool | None = None
         self._entered = False
         self._over = False
@@ -169,7 +169,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     # Inside
 
     def __del__(self) -> None:
-        launched = self._launched
+        launched: Launched[Any] | None = getattr(self, "_launched", None)  # Ctrl-C may come before `__init__`
         if launched is not None and not self._over:
             self._abandon(launched)
 
