@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable
 from typing import Any
 
 from fanmap._drive import clock, launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
 from fanmap._policy.order import NOTHING_YET, Collected
-from fanmap._types import RunStats
-
-Look = Callable[[RunStats, bool], None]
+from fanmap._progress import Watcher
 
 
-def collect_blocking(run: Run, where: launch.Place, look: Look | None) -> list[Any]:
+def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
     """Run to the end in this thread; the results in input order."""
     launched = launch.blocking(run, where)
     consumer = launched.consumer
     try:
         run.start()
-        consumer.advance(None if look is None else lambda: look(run.stats(), False))
+        consumer.advance(None if watcher is None else watcher.looking(run.stats))
         consumer.finish(launched.cancel)
     except BaseException as error:
         try:
             consumer.finish(launched.cancel)
         finally:
+            if watcher is not None:
+                watcher.cut(run.stats)
             run.ending.remember(error)
         raise
-    return _conclude(run, look)
+    return _conclude(run, watcher)
 
 
 async def collect_awaiting(
-    run: Run, where: launch.Place, source: AsyncIterable[Any] | None, look: Look | None
+    run: Run, where: launch.Place, source: AsyncIterable[Any] | None, watcher: Watcher | None
 ) -> list[Any]:
     """Run to the end in this task; the results in input order."""
     launched = launch.awaiting(run, where, source)
     consumer = launched.consumer
     try:
         run.start()
-        await consumer.advance(None if look is None else lambda: look(run.stats(), False))
+        await consumer.advance(None if watcher is None else watcher.looking(run.stats))
         await consumer.finish(launched.cancel)
     except BaseException as error:
         try:
             await consumer.finish(launched.cancel)
         finally:
+            if watcher is not None:
+                watcher.cut(run.stats)
             run.ending.remember(error)
         raise
-    return _conclude(run, look)
+    return _conclude(run, watcher)
 
 
-def _conclude(run: Run, look: Look | None) -> list[Any]:
-    if look is not None:
-        look(run.stats(), True)
+def _conclude(run: Run, watcher: Watcher | None) -> list[Any]:
+    if watcher is not None:
+        watcher.end(run.stats)
     run.ending.conclude(clock.now())
     order = run.order
     assert isinstance(order, Collected)

@@ -216,7 +216,7 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
     """
     run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
     check_calls(retry, timeout)
-    look = watcher(progress, "gather_bounded")
+    watching = watcher(progress, "gather_bounded")
     source, places = _entries(aws)
     try:
         if places is not None:
@@ -252,9 +252,9 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
             for position, place in enumerate(places):
                 first.setdefault(place, position)
             run.ending.positions = list(first.values())
-        if look is not None:
+        if watching is not None:
             run.tick = TICK
-        results = await collect_awaiting(run, where, lazy_async, look)
+        results = await collect_awaiting(run, where, lazy_async, watching)
     except BaseException as error:
         if places is not None and len(places) != len(source):  # type: ignore[arg-type]
             finished = partial_results(error)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._types import RunStats
@@ -11,9 +16,57 @@ from fanmap._types import RunStats
 Progress = bool | Callable[[RunStats], object] | None
 TICK = 0.1  # seconds between looks
 
+_WAITS = {
+    "slot": "waiting for a slot",
+    "rate": "waiting for the rate",
+    "gate": "the server asked to wait",
+    "repeat": "waiting to try again",
+}
 
-def watcher(progress: Progress, name: str) -> Callable[[RunStats, bool], None] | None:
-    """What to tell the stats to, the second argument saying that the run has ended; None: nobody asked."""
+
+class Watcher:
+    """Looks at a run ten times a second at most, and once when it is over."""
+
+    def __init__(self) -> None:
+        self._next = -math.inf
+        self._over = False
+
+    def look(self, stats: Callable[[], RunStats]) -> None:
+        """Something may have happened."""
+        now = clock.now()
+        if now >= self._next and not self._over:
+            self._next = now + TICK
+            self._show(stats())
+
+    def looking(self, stats: Callable[[], RunStats]) -> Callable[[], None]:
+        """`look`, for whoever waits."""
+        return partial(self.look, stats)
+
+    def end(self, stats: Callable[[], RunStats]) -> None:
+        """The run is over; again: nothing."""
+        if not self._over:
+            self._over = True
+            try:
+                self._show(stats())
+            finally:
+                self._close()
+
+    def cut(self, stats: Callable[[], RunStats]) -> None:
+        """As `end`, while an exception is on its way, which nothing here may hide."""
+        try:
+            self.end(stats)
+        except Exception:  # said by a bar or a callable; the run's own exception is what the caller asked for
+            pass
+
+    def _show(self, stats: RunStats) -> None:
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        """There is nothing more to show."""
+
+
+def watcher(progress: Progress, name: str) -> Watcher | None:
+    """What looks at the run; None: nobody asked."""
     if progress is None or progress is False:
         return None
     if progress is True:
@@ -23,39 +76,49 @@ def watcher(progress: Progress, name: str) -> Callable[[RunStats, bool], None] |
     return _Told(progress)
 
 
-class _Told:
-    """Tells a callable, ten times a second at most."""
+class _Told(Watcher):
+    """Tells a callable; one that raises ends the run, and is told nothing more."""
 
     def __init__(self, tell: Callable[[RunStats], object]) -> None:
+        super().__init__()
         self._tell = tell
-        self._last = -TICK
 
-    def __call__(self, stats: RunStats, over: bool) -> None:
-        now = clock.now()
-        if over or now - self._last >= TICK:
-            self._last = now
-            self._tell(stats)
+    @override
+    def _show(self, stats: RunStats) -> None:
+        over, self._over = self._over, True
+        self._tell(stats)
+        self._over = over
 
 
-class _Bar:
+class _Bar(Watcher):
     """A tqdm bar, in the terminal or the notebook."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         try:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                # In a notebook without ipywidgets tqdm warns, and then draws its bar in text.
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm
         except ImportError as error:
             raise ImportError('progress=True needs tqdm: pip install "fanmap[progress]"') from error
         self._make: Any = tqdm
         self._name = name
         self._bar: Any = None
 
-    def __call__(self, stats: RunStats, over: bool) -> None:
+    @override
+    def _show(self, stats: RunStats) -> None:
         bar = self._bar
         if bar is None:
             bar = self._bar = self._make(total=stats.total, desc=self._name, unit="call")
-        if stats.done != bar.n:
-            bar.update(stats.done - bar.n)
-        if stats.failed or stats.refused:
-            bar.set_postfix(failed=stats.failed, refused=stats.refused, refresh=False)
-        if over:
-            bar.close()
+            bar.start_t -= stats.seconds  # it is made at the first look, and the run began before
+        bar.n = stats.done
+        said = [f"{name} {count}" for name, count in (("failed", stats.failed), ("refused", stats.refused)) if count]
+        if stats.waiting_for is not None and not self._over:
+            said.append(_WAITS[stats.waiting_for])
+        bar.set_postfix_str(", ".join(said), refresh=True)
+
+    @override
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

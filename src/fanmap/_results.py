@@ -12,6 +12,7 @@ from fanmap._drive import clock, loops
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
 from fanmap._policy.order import NOTHING_YET
+from fanmap._progress import Watcher
 from fanmap._types import NOT_BEGUN, RunStats
 
 T = TypeVar("T", covariant=True)
@@ -31,12 +32,12 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         name: str,
         launch: Callable[[bool], Launched[Any]],
         hand_out: Callable[[Run, Record | None], T],
-        look: Callable[[RunStats, bool], None] | None,
+        watcher: Watcher | None,
     ) -> None:
         self._name = name
         self._launch = launch
         self._hand_out = hand_out
-        self._look_at = look
+        self._watcher = watcher
         self._launched: Launched[Any] | None = None
         self._blocking: bool | None = None
         self._entered = False
@@ -68,7 +69,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=True)
         try:
             if not self._leftover:
-                if self._look_at is None:
+                if self._watcher is None:
                     # The record gets no name here: a failure's traceback would lead back to itself.
                     result = self._hand_out(launched.run, launched.run.leaving_now())
                     if result is not NOTHING_YET:
@@ -81,8 +82,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
                 return self._take(launched.run)
         except BaseException as error:
             self._over = True
-            launched.consumer.finish(launched.cancel)
-            launched.run.ending.remember(error)
+            try:
+                launched.consumer.finish(launched.cancel)
+            finally:
+                self._cut(launched.run)
+                launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopIteration
@@ -95,6 +99,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
             if not self._blocking:
                 launched.run.stop(None)
                 launched.drop()
+                self._cut(launched.run)
                 return
             launched.consumer.finish(launched.cancel)
             self._end(launched.run)
@@ -121,7 +126,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched = self._start(blocking=False)
         try:
             if not self._leftover:
-                if self._look_at is None:
+                if self._watcher is None:
                     # The record gets no name here: a failure's traceback would lead back to itself.
                     result = self._hand_out(launched.run, launched.run.leaving_now())
                     if result is not NOTHING_YET:
@@ -134,8 +139,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
                 return self._take(launched.run)
         except BaseException as error:
             self._over = True
-            await launched.consumer.finish(launched.cancel)
-            launched.run.ending.remember(error)
+            try:
+                await launched.consumer.finish(launched.cancel)
+            finally:
+                self._cut(launched.run)
+                launched.run.ending.remember(error)
             raise
         self._end(launched.run)
         raise StopAsyncIteration
@@ -170,6 +178,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         launched.run.stop(None)
         launched.drop()
         launched.run.close()
+        self._cut(launched.run)
 
     def _start(self, *, blocking: bool) -> Launched[Any]:
         launched = self._launched
@@ -191,11 +200,14 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         return launched
 
     def _look(self, run: Run) -> Callable[[], None] | None:
-        look = self._look_at
-        return None if look is None else lambda: look(run.stats(), False)
+        return None if self._watcher is None else self._watcher.looking(run.stats)
 
     def _take(self, run: Run) -> T:
         return self._hand_out(run, run.leaving())
+
+    def _cut(self, run: Run) -> None:
+        if self._watcher is not None:
+            self._watcher.cut(run.stats)
 
     def _conclude(self, run: Run) -> None:
         self._leftover = True
@@ -203,6 +215,6 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _end(self, run: Run) -> None:
         self._over = True
-        if self._look_at is not None:
-            self._look_at(run.stats(), True)
+        if self._watcher is not None:
+            self._watcher.end(run.stats)
         run.order.forget()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Wait: TypeAlias = Literal["slot", "rate", "gate", "repeat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,17 @@ class RunStats(Stats):
         total: inputs, where the input has a length; None: it has none.
         taken: inputs taken so far.
         seconds: since the run began.
+        waiting_for: what most of the waiting calls wait for: "slot", "rate", "gate" (the server told somebody to
+            wait) or "repeat" (their next attempt); None: no call waits.
     """
 
     total: int | None
     taken: int
     seconds: float
+    waiting_for: Wait | None
 
 
-NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, None, 0, 0.0)
+NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, None, 0, 0.0, None)
 
 
 class Tally:

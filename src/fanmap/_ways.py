@@ -143,11 +143,11 @@ class Parallel(Generic[P, R_co]):
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
         options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
-        look = watcher(progress, self._name)
+        watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         items = sync_inputs(inputs, f"{self._name}.map")
         run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=True)
-        return collect_blocking(run, where, look)
+        return collect_blocking(run, where, watching)
 
     @overload
     async def amap(
@@ -210,12 +210,12 @@ class Parallel(Generic[P, R_co]):
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
         options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
-        look = watcher(progress, self._name)
+        watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
         run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=False)
-        return await collect_awaiting(run, where, source, look)
+        return await collect_awaiting(run, where, source, watching)
 
     @overload
     def imap(

@@ -22,7 +22,7 @@ from fanmap._errors import CallTimeout, NotRun, note_item
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.connections import is_of_another_loop
 from fanmap._policy.signals import OUTAGES, Verdict, client_retries, read_error
-from fanmap._types import Tally
+from fanmap._types import Tally, Wait
 
 
 class Todo:
@@ -201,6 +201,16 @@ class Caller:
                 return self._back_off(now + delay)
         return self._settle_and_deliver(None, error)
 
+    def waiting_for(self) -> Wait | None:
+        """What its item waits for; None: it does not. From any thread."""
+        phase, seat = self._phase, self._seat
+        slotted = seat is not None and (seat.slotted > 0.0 or seat.lender is not None)
+        if phase == BACK_OFF or (phase == IN_LINE and slotted):
+            if self.plan.budget.admission.opens_at() > clock.now():
+                return "gate"
+            return "rate" if phase == IN_LINE else "repeat"
+        return "slot" if phase == IN_LINE else None
+
     def attach(self, wake: Callable[[], None]) -> None:
         """Somebody is about to wait: from now on this wakes them; `step` once more before waiting."""
         self.wake = wake
@@ -291,12 +301,12 @@ class Caller:
         return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:
-        seat.started = True
         plan, tally = self.plan, self.tally
         scope = self._scope = Scope(plan.budget, seat, self._outer, plan.spare)
         current_scope.set(scope)
         tally.started += 1
         if self._phase == IN_LINE:
+            seat.started = True
             self._count_wait(tally, seat, now)
         self.started = now
         self._calls += 1

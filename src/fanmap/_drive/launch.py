@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal
 from typing_extensions import TypeVar
 
 from fanmap._drive import aio, loops, portal, threads
+from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.run import Run
 from fanmap._errors import BridgeError
 
@@ -56,6 +57,8 @@ def place(name: str, *, is_async: bool, blocking: bool) -> Place:
 
 def blocking(run: Run, where: Place) -> Launched[threads.Consumer]:
     """Put together a run whose consumer is this thread; `run.start()` sets it to work."""
+    if where == "portal" and loops.running() == "asyncio":
+        tell_of_blocking(run.plan.name)
     waiter = threads.Waiter()
     crew = threads.Crew() if where == "threads" else aio.Crew(portal.loop(), in_callers_loop=False)
     consumer = threads.Consumer(run, waiter)

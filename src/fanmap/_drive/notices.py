@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -10,6 +13,7 @@ from fanmap._policy.signals import Verdict
 
 logger = logging.getLogger("fanmap")
 logger.addHandler(logging.NullHandler())
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def tell_of_client_retries(name: str) -> None:
@@ -18,8 +22,35 @@ def tell_of_client_retries(name: str) -> None:
         f"the client that {name} calls repeats failed requests by itself, hidden from fanmap's limits: "
         "make it with max_retries=0, for instance OpenAI(max_retries=0)"
     )
+    _advise(text)
+
+
+_told_of_blocking = False
+
+
+def tell_of_blocking(name: str) -> None:
+    """A blocking run stops the event loop that runs here; once a process, and not in a notebook, where that is how."""
+    global _told_of_blocking
+    if _told_of_blocking or _in_ipython():
+        return
+    _told_of_blocking = True
+    _advise(
+        f"a blocking run of {name} stops the event loop that runs here, and everything else on it, until it ends: "
+        f"write `await {name}.amap(...)` or `async for ... in {name}.imap(...)`"
+    )
+
+
+def _in_ipython() -> bool:
+    # IPython puts this name where every module finds it, and is not imported to be asked.
+    return hasattr(builtins, "get_ipython")
+
+
+def _advise(text: str) -> None:
     try:
-        warnings.warn(text, stacklevel=2)
+        if sys.version_info >= (3, 12):
+            warnings.warn(text, skip_file_prefixes=(_PACKAGE,))
+        else:
+            warnings.warn(text, stacklevel=3)
     except Warning:  # warnings are errors here; a run must not die of advice
         logger.warning(text)
 

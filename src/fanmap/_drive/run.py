@@ -8,7 +8,8 @@ The consumer feeds the input and takes the results. Which item starts and which 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from fanmap._drive import clock
@@ -17,8 +18,8 @@ from fanmap._drive.calls import END, WAIT, Plan, Todo
 from fanmap._drive.ending import Ending
 from fanmap._drive.intake import Intake
 from fanmap._drive.worker import Worker
-from fanmap._policy.order import Order
-from fanmap._types import RunStats, Tally
+from fanmap._policy.order import Order, Record
+from fanmap._types import RunStats, Tally, Wait
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
@@ -91,6 +92,7 @@ class Run:
         self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
         self._inside = False  # the consumer waits inside: workers in its own loop may step the input
+        self._told = False  # and was woken for a result since
         self._fed = False  # the input was stepped since the last result left
         self._stopping = False
         self._draining = False
@@ -134,24 +136,22 @@ class Run:
             todo = self._take(worker)
         return self._pull(worker) if todo is FEED else todo
 
-    def hand_in(self, worker: Worker, value: Any, error: BaseException | None, *, stop: bool = False) -> Todo | None:
+    def hand_in(self, worker: Worker, record: Record, *, stop: bool = False) -> Todo | None:
         """An item ended; then as `take`."""
-        ended = clock.now()
         rouse: Sequence[Worker] = ()
         wake = False
-        order, workers = self.order, self._workers
-        record = (worker.index, value, error, worker.attempts, worker.queued, worker.started, ended)
+        order, workers, error = self.order, self._workers, record[2]
         with self._lock:
             if not self._closed:
-                order.end(record)
+                # Woken once, the consumer looks until nothing may leave: 1 wake-up for many results.
+                if order.end(record) and self._inside and not self._told:
+                    wake = self._told = True
                 if error is not None:
                     if stop and not order.stop_on_failure:
                         self._stop(error, drain=True)
                     if self._stopping or order.cut is not None:
                         rouse, self._idle = tuple(workers), []
                         wake = True
-                wake = wake or (self._inside and order.has_leaving())
-            worker.queued = ended
             todo = self._take(worker)
             # With a ceiling that grows, workers are hired as it does.
             hire = len(workers) < self.max_workers and len(workers) <= self.plan.budget.admission.limit
@@ -201,7 +201,7 @@ class Run:
             if self.deadline is not None and now >= self.deadline and (self._draining or not self._stopping):
                 self._stop(self.ending.deadline())
             todo = self._poll()
-            self._inside = todo is WAIT
+            self._inside, self._told = todo is WAIT, False
             if todo is WAIT:
                 self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
                 if self.tick is not None:
@@ -324,6 +324,7 @@ class Run:
                 total=self.total,
                 taken=order.taken,
                 seconds=clock.now() - self.began,
+                waiting_for=_most(worker.waiting_for() for worker in workers),
                 **counts(total),
             )
 
@@ -336,10 +337,11 @@ class Run:
         intake = self._intake
         items = intake.items
         if items is not None:
-            if order.taken >= len(items):
+            index = order.taken
+            if index >= len(items):
                 return END
-            if order.may_take():
-                worker.item = items[order.taken]
+            if index < order.bound:
+                worker.item = items[index]
                 worker.index = order.take()
                 return None
         elif intake:
@@ -448,3 +450,11 @@ class Run:
             return
         self._stopping, self._draining = True, drain
         self.ending.because(reason, frozenset(worker.index for worker in self._workers if worker.begun()))
+
+
+def _most(waits: Iterable[Wait | None]) -> Wait | None:
+    """What most of them wait for; the gate holds everybody, so that one there says it for all."""
+    count: Counter[Wait] = Counter(wait for wait in waits if wait is not None)
+    if "gate" in count:
+        return "gate"
+    return count.most_common(1)[0][0] if count else None

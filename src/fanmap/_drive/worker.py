@@ -5,12 +5,14 @@ What it may take, and where outcomes go, is the run's business.
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE, NEW, Caller, Todo
+from fanmap._policy.order import Record
 
 if TYPE_CHECKING:
     from fanmap._drive.run import Run
@@ -38,6 +40,35 @@ class Worker(Caller):
             self._drop()
             return self._next(self.run.take(self))
         return super().step()
+
+    @override
+    def returned(self, value: Any) -> Todo:
+        """The function returned.
+
+        The way of nearly every call is written out here, in one piece: the slot is kept from item to item, so
+        that nothing needs to be asked but for the next item. It costs half of what the general way costs.
+        """
+        scope, plan, admission = self._scope, self.plan, self.plan.budget.admission
+        if (
+            not admission.quiet
+            or plan.retry
+            or scope is None
+            or scope.handed_on
+            or (plan.plain and type(value) is CoroutineType)
+        ):
+            return super().returned(value)
+        tally = self.tally
+        tally.done += 1
+        scope.ticket = None
+        self._phase = NEW
+        todo = self.run.hand_in(self, self._record(value, None))
+        seat = self._seat
+        if todo is not None or not admission.quiet or seat is None or seat.lent_to is not None:
+            self._scope = None
+            return self._next(todo)
+        self._attempts = None
+        self._calls = self._refusals = 0
+        return self._begin(seat, self.queued)
 
     def resume(self) -> Todo:
         """The first step in a new thread, task or context: report what the last item came to, or begin."""
@@ -83,8 +114,7 @@ class Worker(Caller):
         self._phase = NEW
         run = self.run
         if error is None:
-            todo = run.hand_in(self, value, None)
-            return self._start_item() if todo is None else self._next(todo)
+            return self._next(run.hand_in(self, self._record(value, None)))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
         elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
@@ -92,9 +122,14 @@ class Worker(Caller):
             stopped.__cause__ = error
             error = stopped
         try:
-            return self._next(run.hand_in(self, None, error, stop=stop))
+            return self._next(run.hand_in(self, self._record(None, error), stop=stop))
         finally:
             del error
+
+    def _record(self, value: Any, error: BaseException | None) -> Record:
+        ended, queued = clock.now(), self.queued
+        self.queued = ended  # the next item's
+        return self.index, value, error, self._calls - self._refusals, queued, self.started, ended
 
     @override
     def _too_late(self, when: float) -> bool:

@@ -8,6 +8,7 @@ each call.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, ClassVar, Final
 
@@ -37,6 +38,7 @@ class Order:
 
     Attributes:
         taken: inputs taken so far; the index of the next one.
+        bound: no input from this index on may be taken: the window's end; 0 after a failure that stops the run.
         ended: how many of them have their outcome.
         failed: how many of those are failures.
         cut: no item from this index on may start; None: none failed.
@@ -45,12 +47,13 @@ class Order:
 
     fails_at_once: ClassVar[bool] = False  # a failure ends the run before what came earlier has ended
 
-    __slots__ = ("_window", "cut", "ended", "failed", "failure", "handed", "stop_on_failure", "taken")
+    __slots__ = ("_window", "bound", "cut", "ended", "failed", "failure", "handed", "stop_on_failure", "taken")
 
     def __init__(self, window: int | None, *, stop_on_failure: bool) -> None:
         self._window = window
         self.stop_on_failure = stop_on_failure
         self.taken = 0
+        self.bound: float = math.inf if window is None else window
         self.ended = 0
         self.handed: int = 0
         self.failed = 0
@@ -59,7 +62,7 @@ class Order:
 
     def may_take(self) -> bool:
         """May the next input be taken? Not after a failure that stops the run, nor beyond the window."""
-        return self.cut is None and (self._window is None or self.taken - self.handed < self._window)
+        return self.taken < self.bound
 
     def refill(self) -> bool:
         """Is there room enough to wake parked workers for: an eighth of the window, or all of it?
@@ -82,20 +85,17 @@ class Order:
         """May an item that was taken start (or be repeated)? Items before the failing one may."""
         return self.cut is None or index < self.cut
 
-    def end(self, record: Record) -> None:
-        """An item has its outcome."""
-        self.ended += 1
-        error = record[2]
-        if error is not None:
-            self.failed += 1
-            if self.stop_on_failure:
-                self._fail(record[0], error)
-        self._keep(record)
-
-    def _fail(self, index: int, error: BaseException) -> None:
+    def end(self, record: Record) -> bool:
+        """An item has its outcome; may a result leave now?"""
         raise NotImplementedError
 
-    def _keep(self, record: Record) -> None:
+    def _count_failure(self, index: int, error: BaseException) -> None:
+        self.failed += 1
+        if self.stop_on_failure:
+            self._fail(index, error)
+            self.bound = 0
+
+    def _fail(self, index: int, error: BaseException) -> None:
         raise NotImplementedError
 
     def leaving(self) -> Record | None:
@@ -144,14 +144,17 @@ class Collected(Order):
             self.cut, self.failure = 0, (index, error)
 
     @override
-    def _keep(self, record: Record) -> None:
-        index, value, error = record[0], record[1], record[2]
+    def end(self, record: Record) -> bool:
+        self.ended += 1
+        index, error = record[0], record[2]
         if error is None:
-            self.values[index] = value
-            return
+            self.values[index] = record[1]
+            return False
+        self._count_failure(index, error)
         self._errors.add(index)
         if not self.stop_on_failure:  # else the exception carries the values, and must not be among them
             self.values[index] = error
+        return False
 
     @override
     def leaving(self) -> Record | None:
@@ -193,14 +196,21 @@ class Ordered(Order):
             self.cut, self.failure = index, (index, error)
 
     @override
-    def _keep(self, record: Record) -> None:
-        self._done[record[0]] = record
+    def end(self, record: Record) -> bool:
+        self.ended += 1
+        index, error = record[0], record[2]
+        if error is not None:
+            self._count_failure(index, error)
+        self._done[index] = record
+        return self.handed in self._done
 
     @override
     def leaving(self) -> Record | None:
         record = self._done.pop(self.handed, None)
         if record is not None:
             self.handed += 1
+            if self.bound:
+                self.bound += 1
         return record
 
     @override
@@ -239,15 +249,20 @@ class AsFinished(Order):
         return index
 
     @override
-    def _keep(self, record: Record) -> None:
+    def end(self, record: Record) -> bool:
+        self.ended += 1
+        if record[2] is not None:
+            self._count_failure(record[0], record[2])
         self._open.discard(record[0])
         self._ready.append(record)
+        return True
 
     @override
     def leaving(self) -> Record | None:
         if not self._ready:
             return None
         self.handed += 1
+        self.bound += 1
         return self._ready.popleft()
 
     @override
