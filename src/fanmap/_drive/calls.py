@@ -241,11 +241,6 @@ class Caller:
         return False
 
     @property
-    def refusals(self) -> int:
-        """How often the server refused to start this item."""
-        return self._refusals
-
-    @property
     def outer(self) -> Scope | None:
         """The call around this one."""
         return self._outer
