@@ -34,11 +34,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         hand_out: Callable[[Run, Record | None], T],
         watcher: Watcher | None,
     ) -> None:
-        self._launched: Launched[Any] | None = None  # first: `__del__` looks here
         self._name = name
         self._launch = launch
         self._hand_out = hand_out
         self._watcher = watcher
+        self._launched: Launched[Any] | None = None
         self._blocking: bool | None = None
         self._entered = False
         self._over = False
@@ -66,7 +66,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __next__(self) -> T:
         if self._over:
             raise StopIteration
-        launched = self._start(blocking=True)
+        launched = self._launched
+        if launched is None or not self._blocking:
+            launched = self._start(blocking=True)
         try:
             if not self._leftover:
                 if self._watcher is None:
@@ -123,7 +125,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     async def __anext__(self) -> T:
         if self._over:
             raise StopAsyncIteration
-        launched = self._start(blocking=False)
+        launched = self._launched
+        if launched is None or self._blocking:
+            launched = self._start(blocking=False)
         try:
             if not self._leftover:
                 if self._watcher is None:
@@ -169,7 +173,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     # Inside
 
     def __del__(self) -> None:
-        launched = self._launched
+        launched: Launched[Any] | None = getattr(self, "_launched", None)  # Ctrl-C may come before `__init__`
         if launched is not None and not self._over:
             self._abandon(launched)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,8 +22,10 @@ from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError, CallTimeout
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work
-# On Windows a blocking acquire cannot be interrupted by Ctrl-C: look up ten times a second.
-_SLICE = 0.1 if sys.platform == "win32" else threading.TIMEOUT_MAX
+# Ctrl-C that comes while the main thread waits for the GIL does not interrupt the blocking call it then makes, and
+# on Windows none is ever interrupted: the main thread looks up ten times a second.
+_SLICE = 0.1
+_REAL_LOCK = type(threading.Lock())
 _LOOK = 0.05  # seconds between looks of a call that blocks a running loop
 
 
@@ -39,7 +40,12 @@ class Waiter:
 
     def wait(self, seconds: float | None) -> None:
         """Until woken, or `seconds` are over (None: no bound); may return early."""
-        self._lock.acquire(timeout=_SLICE if seconds is None else min(max(seconds, 1e-6), _SLICE))
+        most = _SLICE if self._hears_signals() else threading.TIMEOUT_MAX
+        self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
+
+    def _hears_signals(self) -> bool:
+        """Is this the main thread, in real time? No signal interrupts a virtual wait."""
+        return threading.get_ident() == threading.main_thread().ident and type(self._lock) is _REAL_LOCK
 
     def wake(self) -> None:
         """From any thread."""
