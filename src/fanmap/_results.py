@@ -66,7 +66,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __next__(self) -> T:
         if self._over:
             raise StopIteration
-        launched = self._start(blocking=True)
+        launched = self._launched
+        if launched is None or not self._blocking:
+            launched = self._start(blocking=True)
         try:
             if not self._leftover:
                 if self._watcher is None:
@@ -123,7 +125,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     async def __anext__(self) -> T:
         if self._over:
             raise StopAsyncIteration
-        launched = self._start(blocking=False)
+        launched = self._launched
+        if launched is None or self._blocking:
+            launched = self._start(blocking=False)
         try:
             if not self._leftover:
                 if self._watcher is None:

@@ -78,5 +78,13 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add the other's counts to these."""
-        for name in Tally.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.started += other.started
+        self.done += other.done
+        self.failed += other.failed
+        self.refused += other.refused
+        self.backing_off += other.backing_off
+        self.abandoned += other.abandoned
+        self.for_slot += other.for_slot
+        self.for_rate += other.for_rate
+        self.at_gate += other.at_gate
+        self.to_repeat += other.to_repeat

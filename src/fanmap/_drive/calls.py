@@ -241,11 +241,6 @@ class Caller:
         return False
 
     @property
-    def refusals(self) -> int:
-        """How often the server refused to start this item."""
-        return self._refusals
-
-    @property
     def outer(self) -> Scope | None:
         """The call around this one."""
         return self._outer
@@ -295,9 +290,12 @@ class Caller:
         budget = self.plan.budget
         self._release()
         self._phase = DOOMED
-        self._doom = NotRun(
+        reason = (
             f"the server has asked for {budget.hopeless() or 0.0:.1f} s more, longer than max_wait={budget.max_wait!r}"
         )
+        self._doom = NotRun(reason)
+        # Not the refusal itself: its traceback would keep another run alive for as long as the gate is closed.
+        self._doom.__cause__ = TimeoutError(reason)
         return AGAIN
 
     def _begin(self, seat: Seat, now: float) -> Todo:

@@ -101,12 +101,14 @@ class Run:
         self._crew: Crew
         self._consumer: Waiter
         self._feeder: Waiter | None = None
+        self._feeds_itself: bool  # the consumer need not step the input
 
     # For whoever puts it together
 
     def attach(self, crew: Crew, consumer: Waiter) -> None:
         """Who works and who consumes; from now on the run can be stopped."""
         self._crew, self._consumer = crew, consumer
+        self._feeds_itself = self._intake.items is not None or crew.in_callers_loop
 
     def start(self) -> None:
         """Set the crew to work; the consumer polls from now on."""
@@ -271,7 +273,7 @@ class Run:
 
     def leaving_now(self) -> tuple[Any, ...] | None:
         """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
-        if self._intake.items is None or self.deadline is not None or self._stopping:
+        if self.deadline is not None or self._stopping or not self._feeds_itself:
             return None
         with self._lock:
             record, rouse = self._leave()
@@ -364,12 +366,12 @@ class Run:
 
     def _leave(self) -> tuple[tuple[Any, ...] | None, Sequence[Worker]]:
         record = self.order.leaving()
-        rouse: list[Worker] = []
-        if record is not None:
-            self._fed = False
-            self._inside = False
-            if self._idle and self.order.refill():
-                rouse, self._idle = self._idle, rouse
+        if record is None:
+            return None, ()
+        self._fed = self._inside = False
+        if not self._idle or not self.order.refill():
+            return record, ()
+        rouse, self._idle = self._idle, []
         return record, rouse
 
     def _poll(self) -> Todo:

@@ -57,18 +57,21 @@ class Worker(Caller):
             or (plan.plain and type(value) is CoroutineType)
         ):
             return super().returned(value)
-        tally = self.tally
+        tally, ended = self.tally, clock.now()
         tally.done += 1
         scope.ticket = None
         self._phase = NEW
-        todo = self.run.hand_in(self, self._record(value, None))
+        record = (self.index, value, None, self._calls - self._refusals, self.queued, self.started, ended)
+        self.queued = ended  # the next item's
+        todo = self.run.hand_in(self, record)
         seat = self._seat
         if todo is not None or not admission.quiet or seat is None or seat.lent_to is not None:
             self._scope = None
             return self._next(todo)
         self._attempts = None
         self._calls = self._refusals = 0
-        return self._begin(seat, self.queued)
+        queued = self.queued  # later than that, if the input was stepped meanwhile
+        return self._begin(seat, queued if queued > ended else ended)
 
     def resume(self) -> Todo:
         """The first step in a new thread, task or context: report what the last item came to, or begin."""

@@ -124,6 +124,8 @@ class Listener(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         for server in self.servers:
             server.close()
+        for _ in range(8):  # a connection just accepted is known a few turns of the loop later
+            await asyncio.sleep(0)
         connections = cast("set[Connection]", self.server_state.connections)
         while connections or self.server_state.tasks:
             for connection in list(connections):
