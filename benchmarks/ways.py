@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fanmap import gather_bounded, parallel_map
+
+# Said once where a blocking run is made inside a running loop, which is what is measured here.
+warnings.filterwarnings("ignore", message="a blocking run of ", category=UserWarning)
 
 Items = Sequence[Any]
 AsyncMap = Callable[[Callable[[Any], Awaitable[Any]], Items, int], Awaitable[object]]
