@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from decimal import Decimal
 
 import pytest
 import tenacity
@@ -17,6 +19,43 @@ WRONG = Verdict("wrong")
 
 def attempts(retry=None, *, at=100.0):
     return Attempts(Retry() if retry is None else retry, at)
+
+
+# Settings
+
+
+def test_unless_told_otherwise_four_calls_within_ten_minutes():
+    retry = Retry()
+    assert (retry.attempts, retry.on, retry.wait, retry.stop, retry.total) == (4, None, None, None, 600.0)
+
+
+def test_settings_that_may_be_shared_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Retry().attempts = 5
+    assert not hasattr(Retry(), "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"attempts": 0}, ValueError, "attempts must be >= 1, got 0"),
+        ({"attempts": 2.0}, TypeError, "attempts must be an int >= 1, got 2.0"),
+        ({"attempts": True}, TypeError, "attempts must be an int >= 1, got True"),
+        ({"total": 0}, ValueError, "total must be a finite number > 0, got 0"),
+        ({"on": int}, TypeError, f"on must be exception classes or a tenacity strategy, got {int!r}"),
+        ({"on": (KeyError, 5)}, TypeError, "on must be exception classes or a tenacity strategy, got 5"),
+        ({"on": "KeyError"}, TypeError, "on must be a tenacity strategy or None, got 'KeyError'"),
+        ({"wait": -1}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got -1"),
+        ({"wait": math.inf}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got inf"),
+        ({"wait": math.nan}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got nan"),
+        ({"wait": True}, TypeError, "wait must be a tenacity strategy or None, got True"),
+        ({"stop": 3}, TypeError, "stop must be a tenacity strategy or None, got 3"),
+    ],
+)
+def test_settings_out_of_bounds_are_errors_when_they_are_made(settings, kind, message):
+    with pytest.raises(kind) as caught:
+        Retry(**settings)
+    assert str(caught.value) == message
 
 
 # What is repeated
@@ -68,6 +107,17 @@ def test_waits_of_ones_own_and_of_tenacity():
     assert attempts(Retry(wait=0)).failed(ERROR, TRANSIENT, 100.0, 0.9) == 0.0
     tries = attempts(Retry(attempts=9, wait=tenacity.wait_fixed(1) + tenacity.wait_incrementing(2, 3)))
     assert [tries.failed(ERROR, TRANSIENT, 100.0, 0.9) for _ in range(3)] == [3.0, 6.0, 9.0]
+
+
+def test_a_wait_below_a_second_stands_and_whatever_number_a_strategy_returns_is_seconds():
+    assert attempts(Retry(wait=0.5)).failed(ERROR, TRANSIENT, 100.0, 0.9) == 0.5
+    delay = attempts(Retry(wait=lambda state: Decimal("1.5"))).failed(ERROR, TRANSIENT, 100.0, 0.9)
+    assert (delay, type(delay)) == (1.5, float)
+
+
+def test_thousands_of_attempts_do_not_overflow():
+    tries = attempts(Retry(attempts=3000, total=1e9))
+    assert [tries.failed(ERROR, TRANSIENT, 100.0, 0.5) for _ in range(2999)][-1] == 30.0
 
 
 @pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, -1.0])
@@ -128,6 +178,13 @@ def test_stop_is_asked_besides_and_sees_our_clock():
     assert tries.failed(ERROR, TRANSIENT, 101.5, 0.5) == 3.0
     assert tries.failed(ERROR, TRANSIENT, 106.0, 0.5) is None
     assert seen == [(1, 1.5, 3.0, True), (2, 6.0, 3.0, True)]
+
+
+def test_a_stop_that_looks_at_the_exception_sees_it_whatever_else_is_set():
+    seen = []
+    tries = attempts(Retry(stop=lambda state: seen.append(state.outcome.exception())))
+    assert tries.failed(ERROR, TRANSIENT, 100.0, 0.5) == 0.25
+    assert seen == [ERROR]
 
 
 def test_a_wait_that_looks_at_the_exception_sees_it_whatever_on_says():

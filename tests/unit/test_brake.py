@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from fanmap._policy.brake import Brake, Braked
 
 
-def refuse(brake, now, *, wait=None, kind="rate", started=None, chance=0.0):
-    return brake.refused(wait=wait, kind=kind, started=now if started is None else started, now=now, chance=chance)
+def refuse(brake, now, *, wait=None, kind="rate", fewer=False, started=None, chance=0.0):
+    started = now if started is None else started
+    return brake.refused(wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=chance)
+
+
+def test_what_is_said_about_a_refusal_cannot_be_changed():
+    braked = Braked(None, 1.0, 2.0, False)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        braked.gate = 0.0
+    assert not hasattr(braked, "__dict__")
 
 
 # A wait that was named
@@ -66,6 +76,35 @@ def test_a_crowd_that_comes_back_one_by_one_is_one_round_still():
     assert refuse(brake, 104.79, started=104.79).gate == 108.79
 
 
+def test_who_began_before_a_named_wait_was_over_is_of_its_round():
+    brake = Brake(300)
+    refuse(brake, 100.0, wait=10.0)
+    assert refuse(brake, 110.0, started=109.0).gate is None
+    assert refuse(brake, 110.5, started=110.0).gate == 112.5
+
+
+def test_a_named_wait_of_less_than_half_a_second_makes_no_round_shorter():
+    brake = Brake(300)
+    refuse(brake, 100.0, wait=0.125)
+    assert refuse(brake, 100.5, started=100.25).gate is None
+    assert refuse(brake, 100.75, started=100.5).gate == 102.75
+
+
+def test_a_gate_of_ones_own_never_ends_the_round_of_a_longer_named_wait():
+    brake = Brake(300)
+    refuse(brake, 0.0, wait=100.0)
+    assert refuse(brake, 1.0, kind="steep").gate == 2.0
+    assert refuse(brake, 51.0, started=50.0).gate is None
+
+
+def test_what_the_ceiling_answers_is_no_round():
+    brake = Brake(300)
+    for number in range(10):
+        assert refuse(brake, float(number), kind="concurrency", fewer=True).gate is None
+    assert refuse(brake, 10.0, kind="concurrency").gate is None  # the first
+    assert refuse(brake, 11.0, kind="concurrency").gate == 13.0
+
+
 @pytest.mark.parametrize(("chance", "share"), [(0.0, 0.5), (1.0, 1.0)])
 def test_from_the_second_round_the_gate_closes_for_twice_as_long_each_round_up_to_a_minute(chance, share):
     brake, now = Brake(3000), 100.0
@@ -93,14 +132,23 @@ def test_a_success_begins_anew():
     assert brake.engaged
 
 
+def test_the_first_refusal_after_a_success_is_a_round_however_short_after_the_last():
+    brake = Brake(300)
+    refuse(brake, 0.0)
+    brake.succeeded(0.1)
+    assert refuse(brake, 0.25, started=0.125).gate is None
+    assert refuse(brake, 1.0).gate == 3.0
+
+
 def test_a_slope_that_was_refused_closes_the_gate_at_once():
     assert refuse(Brake(300), 100.0, kind="steep", chance=1.0) == Braked(102.0, 10.0, 102.0, False)
 
 
-def test_two_to_a_thousand_rounds_do_not_overflow():
+def test_two_to_thousands_of_rounds_do_not_overflow():
     brake = Brake(1e12)
-    for now in range(3000):
-        assert (refuse(brake, float(now)).gate or 0.0) <= now + 60
+    refuse(brake, 0.0)
+    for number in range(1, 3000):
+        assert refuse(brake, 100.0 * number).gate == 100.0 * number + 0.5 * min(60, 2 ** min(number + 1, 6))
 
 
 # How long is too long
@@ -121,6 +169,12 @@ def test_refusals_for_max_wait_without_a_success_are_too_long(wait):
     assert all(seen[31:])
 
 
+def test_refusals_that_the_ceiling_answers_are_too_long_after_max_wait_as_well():
+    brake = Brake(300)
+    seen = [refuse(brake, 10.0 * number, kind="concurrency", fewer=True).exhausted for number in range(33)]
+    assert seen.index(True) == 31
+
+
 def test_a_success_between_makes_it_bearable():
     brake = Brake(300)
     for number in range(100):
@@ -137,6 +191,28 @@ def test_refusals_before_a_long_pause_in_which_nobody_asked_do_not_count(pause, 
     later = refuse(brake, 3.0 + pause)
     assert (later.gate is not None) is is_one_row
     assert later.exhausted is (3.0 + pause > 300 and is_one_row)
+
+
+@pytest.mark.parametrize(("pause", "is_one_row"), [(300.0, True), (300.5, False)])
+@pytest.mark.parametrize("then", [{"wait": 2.0}, {}, {"kind": "steep"}])
+def test_the_pause_is_counted_from_when_the_last_of_those_refused_would_have_asked_again(pause, is_one_row, then):
+    brake = Brake(300)
+    refuse(brake, 1000.0, wait=100.0)
+    refuse(brake, 1001.0, **then)
+    assert refuse(brake, 1100.0 + pause).exhausted is is_one_row
+
+
+@pytest.mark.parametrize(("now", "is_one_row"), [(1200.0, True), (1301.0, False)])
+def test_without_a_named_wait_the_pause_is_counted_from_when_the_refused_call_asked_again(now, is_one_row):
+    brake = Brake(300)
+    refuse(brake, 1000.0)  # it asks again at 1000.1
+    assert (refuse(brake, now).gate is not None) is is_one_row
+
+
+def test_the_pause_may_begin_in_the_first_second_of_the_clock():
+    brake = Brake(1)
+    refuse(brake, 0.0)  # it would ask again at 0.1
+    assert refuse(brake, 1.5, wait=0.5).exhausted is False
 
 
 # An outage
@@ -157,6 +233,23 @@ def test_probes_go_ever_more_slowly_up_to_one_in_eight_seconds(chance, share):
         brake.failed(0.0, chance)
     waits = [brake.failed(0.0, chance) for _ in range(400)]
     assert waits == [share * seconds for seconds in (0.5, 1, 2, 4)] + [share * 8.0] * 396
+
+
+def test_two_to_thousands_of_failures_do_not_overflow():
+    brake = Brake(300)
+    assert [brake.failed(0.0, 1.0) for _ in range(3000)][-1] == 8.0
+
+
+def test_after_an_outage_any_success_ends_a_row():
+    brake = Brake(300)
+    for _ in range(8):
+        brake.failed(100.0, 0.0)
+    brake.succeeded(100.0)
+    assert (brake.outage, brake.engaged) == (False, False)
+    brake.failed(101.0, 0.0)
+    brake.succeeded(99.0)  # it began before the outage that is over
+    assert not brake.engaged
+    assert [brake.failed(102.0, 0.0) for _ in range(7)] == [None] * 7
 
 
 def test_an_answer_that_was_on_its_way_before_does_not_end_an_outage():

@@ -146,6 +146,14 @@ def test_a_call_waits_for_what_it_costs_and_one_above_the_burst_for_a_full_bucke
     assert bucket.earliest(102.5, 2.0) == 102.5
 
 
+def test_a_unit_takes_as_long_as_the_rate_says():
+    bucket = Bucket(Rate(8, 16, burst=4))
+    bucket.charge(100.0, 3.0)
+    assert [bucket.earliest(100.0, cost) for cost in (1.0, 2.0, 3.0, 4.0)] == [100.0, 102.0, 104.0, 106.0]
+    bucket.charge(102.0, 2.0)
+    assert bucket._tat == 110.0
+
+
 def test_what_was_saved_beyond_a_full_bucket_is_lost():
     bucket = Bucket(Rate(8, 8, burst=4))
     bucket.charge(0.0, 4.0)
@@ -183,6 +191,24 @@ def test_settling_rewrites_what_came_after_on_what_came_before():
     assert bucket._tat == 15.0
     bucket.settle(third, 3.0)
     assert bucket._tat == 17.0
+
+
+def test_a_settlement_takes_as_long_a_unit_as_a_charge():
+    bucket = Bucket(Rate(8, 16, burst=4))
+    first, second = bucket.charge(0.0, 1.0), bucket.charge(0.0, 1.0)
+    bucket.settle(first, 3.0)
+    assert bucket._tat == 8.0
+    bucket.settle(second, 2.0)
+    assert bucket._tat == 10.0
+
+
+def test_a_pause_before_what_was_settled_is_not_forgotten():
+    bucket = Bucket(Rate(8, 8, burst=4))
+    bucket.settle(bucket.charge(0.0, 1.0), 1.0)
+    first, second = bucket.charge(10.0, 1.0), bucket.charge(10.0, 1.0)
+    bucket.settle(first, 1.0)
+    bucket.settle(second, 3.0)
+    assert bucket._tat == 14.0
 
 
 def test_what_cost_nothing_in_fact_was_never_there():
