@@ -128,7 +128,7 @@ def check_inputs(inputs: object, what: str) -> None:
     """Inputs are an iterable of items: not one string, which would be taken letter by letter."""
     if isinstance(inputs, (str, bytes, bytearray)):
         raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
-    if isinstance(inputs, AsyncIterable):
+    if isinstance(inputs, AsyncIterable) and not isinstance(inputs, Iterable):
         raise TypeError(f"{what} must be given an iterable, got an async one: write `await ...amap(...)`")
     if not isinstance(inputs, Iterable):
         raise TypeError(f"{what} must be given an iterable of inputs, got {type(inputs).__name__}")

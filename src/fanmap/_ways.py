@@ -417,10 +417,11 @@ class Parallel(Generic[P, R_co]):
             check_inputs(inputs, what)
 
         def start(blocking: bool) -> launch.Launched[Any]:
-            if blocking and source is not None:
+            if blocking and source is not None and not isinstance(source, Iterable):
                 raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
             order = new_order(_WINDOW * self._workers(options))
-            items = None if source is not None else sync_inputs(inputs, what)
+            # What can be iterated both ways, as another function's results, is iterated as the caller stands.
+            items = None if source is not None and not blocking else sync_inputs(inputs, what)
             run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=blocking)
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 

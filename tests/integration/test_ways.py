@@ -71,6 +71,18 @@ def test_an_async_input_is_an_input_like_any_other(awaiting_way):
     assert awaiting_way.run(doubled(awaiting_way), numbers()) == [x * 2 for x in range(30)]
 
 
+def test_one_functions_results_are_the_next_ones_inputs(way):
+    """A pipeline: the first function's results flow into the second as they come."""
+
+    async def main():
+        first, second = doubled(way), doubled(way, max_concurrency=3)
+        results = first.imap(iter(range(30)))
+        async with way.opened(results):
+            return await way.collect(second, results)
+
+    assert way.go(main) == [x * 4 for x in range(30)]
+
+
 def test_one_by_one_the_last_may_finish_first(lazy_way, gates):
     """Items end in the opposite order: imap still hands out in input order, as_completed as they end."""
     ended = [gates() for _ in range(5)]
@@ -600,6 +612,24 @@ def test_a_failure_closes_the_input(strict_way):
     with pytest.raises(Broke):
         strict_way.run(strict_way.decorate(ask, max_concurrency=2), endless_input(closed))
     assert closed == [threading.get_ident()]
+
+
+def test_an_input_that_fails_when_it_is_closed_does_not_hide_the_items_failure(strict_way):
+    def inputs():
+        try:
+            yield from itertools.count()
+        finally:
+            raise ZeroDivisionError
+
+    async def ask(x):
+        if x == 3:
+            raise Broke
+        return x
+
+    with pytest.raises(Broke) as raised:
+        strict_way.run(strict_way.decorate(ask, max_concurrency=1), inputs())
+    if not strict_way.is_lazy:
+        assert partial_results(raised.value) == {0: 0, 1: 1, 2: 2}
 
 
 def test_a_deadline_closes_the_input(way):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 
 import pytest
 
 from fanmap import Adaptive
-from fanmap._policy.adaptive import Ceiling
+from fanmap._policy.adaptive import Ceiling, Change
 
 
 def ceiling(start=8, minimum=1, maximum=256):
@@ -107,6 +107,41 @@ def test_a_crowd_refused_by_a_429_that_does_not_say_is_cut_once():
     assert found.limit == 13
 
 
+def test_what_is_under_way_besides_lowers_nothing_where_it_is_the_limit_itself():
+    found = ceiling(start=64)
+    cut(found, 26)
+    assert found._value == 23.0
+    found.refused(0, 26, 23)
+    assert (found._value, found._peak) == (23.0, 25.0)
+
+
+def test_what_is_under_way_besides_never_lowers_it_below_the_minimum():
+    found = ceiling(start=16, minimum=5)
+    cut(found, 16)
+    found.refused(0, 16, 2)
+    assert (found._value, found._peak, found._floor) == (5.0, 5.0, 5.0)
+
+
+def test_after_what_is_under_way_besides_it_grows_from_there_by_one_a_round():
+    found = ceiling(start=16, maximum=16)
+    cut(found, 16)
+    found.answered(1, 13, 13)  # a part of a round that does not count towards the next
+    found.refused(0, 16, 4)
+    assert found._value == 4.0
+    found.answered(1, 4, 4)
+    assert found._value == 4.25
+
+
+def test_a_refusal_can_be_answered_down_to_the_minimum_and_was_if_the_limit_was_cut_since():
+    found = ceiling(start=3, minimum=2)
+    assert found.can_answer(0)
+    cut(found, 3)
+    assert found.limit == 2
+    assert found.can_answer(0)  # it was: of the crowd that was cut
+    assert not found.can_answer(1)
+    assert not ceiling(start=2, minimum=2).can_answer(0)
+
+
 def test_answers_of_an_earlier_epoch_change_nothing():
     found = ceiling(start=64)
     cut(found, 64)
@@ -156,6 +191,35 @@ def test_a_second_cut_near_the_last_peak_aims_at_it():
     assert found._peak == 99
 
 
+def test_a_second_cut_two_percent_below_the_last_peak_still_aims_at_it():
+    found = ceiling(start=101)
+    cut(found, 101)
+    round_of(found, answers=500)
+    cut(found, 99)
+    assert found._peak == 98
+
+
+def test_the_rounds_since_a_cut_are_counted_from_zero():
+    found = ceiling(start=101)
+    cut(found, 101)
+    round_of(found)
+    cut(found, 51)
+    found.answered(2, 46, 46)
+    assert found._value == pytest.approx(0.4 * (1 / 46 - 5 ** (1 / 3)) ** 3 + 48)  # peak 48, K from (48 - 46) / 0.4
+
+
+def test_a_small_cut_has_a_short_plateau():
+    found = ceiling(start=5)
+    cut(found, 5)
+    assert found._cubic_k == pytest.approx((0.32 / 0.4) ** (1 / 3))
+
+
+def test_a_single_call_that_was_refused_means_that_one_is_the_capacity():
+    found = ceiling(start=8)
+    cut(found, 1)
+    assert (found._peak, found._value, found._cubic_k) == (1.0, 1.0, 0.0)
+
+
 def test_the_minimum_holds_and_so_does_one():
     found = ceiling(start=8, minimum=5)
     for _ in range(10):
@@ -174,6 +238,7 @@ def test_the_maximum_holds_and_there_it_rests():
         round_of(found)
     assert found.limit == 20
     assert found.resting
+    assert found.maximum == 20
     cut(found, 20)
     assert not found.resting
     round_of(found, answers=400)
@@ -187,18 +252,30 @@ def test_a_plain_number_rests_until_it_is_refused():
     assert (found.limit, found.resting) == (13, False)  # 15 · 0.92 = 13.8
 
 
+START = "start must be >= minimum >= 1 and <= maximum, got start={}, minimum={}, maximum={}"
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"start": 0}, ValueError, "start must be >= minimum >= 1 and <= maximum, got start=0, minimum=1, maximum=256"),
-        ({"start": 300}, ValueError, "got start=300, minimum=1, maximum=256"),
-        ({"minimum": 9}, ValueError, "got start=8, minimum=9, maximum=256"),
-        ({"minimum": 0}, ValueError, "got start=8, minimum=0, maximum=256"),
-        ({"maximum": 7}, ValueError, "got start=8, minimum=1, maximum=7"),
+        ({"start": 0}, ValueError, START.format(0, 1, 256)),
+        ({"start": 300}, ValueError, START.format(300, 1, 256)),
+        ({"minimum": 9}, ValueError, START.format(8, 9, 256)),
+        ({"minimum": 0}, ValueError, START.format(8, 0, 256)),
+        ({"maximum": 7}, ValueError, START.format(8, 1, 7)),
         ({"start": 8.0}, TypeError, "start must be an int >= 1, got 8.0"),
+        ({"minimum": "1"}, TypeError, "minimum must be an int >= 1, got '1'"),
         ({"maximum": True}, TypeError, "maximum must be an int >= 1, got True"),
     ],
 )
 def test_settings_out_of_bounds_are_errors_when_they_are_made(settings, kind, message):
-    with pytest.raises(kind, match=re.escape(message)):
+    with pytest.raises(kind) as caught:
         Adaptive(**settings)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", [Adaptive(), Change(1.0, 8, 7, "refused")], ids=["Adaptive", "Change"])
+def test_what_may_be_shared_cannot_be_changed(value):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, dataclasses.fields(value)[0].name, 1)
+    assert not hasattr(value, "__dict__")

@@ -296,7 +296,11 @@ class Run:
             for item in unused:
                 self.plan.discard(item)
         if generator is not None:
-            generator.close()
+            try:
+                generator.close()
+            except Exception as error:  # raised where nothing else is: an item's failure comes first
+                if self.ending.input_error is None:
+                    self.ending.input_error = error
 
     def wake_all(self) -> None:
         """Let every waiting worker see that the run is stopping."""
