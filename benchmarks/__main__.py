@@ -101,7 +101,7 @@ def main() -> None:
             for table in made if isinstance(made, list) else [made]:
                 print(table, flush=True)
                 results["tables"][table.key] = table.as_json()
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+                options.out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\n{options.out.name} written after {time.perf_counter() - began:.0f} s", file=sys.stderr)
     if options.plot is not None:
         plot.draw(results, options.plot)

@@ -153,9 +153,7 @@ def first_result(rounds: int) -> Table:
             await first
             break
         now = time.perf_counter()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks)  # cancelling 100,000 that wait on a semaphore takes minutes on 3.13
         return now - ended[0], now - began
 
     def executor() -> tuple[float, float]:
