@@ -178,4 +178,4 @@ def test_a_kind_of_books_says_what_it_keeps_and_what_leaves():
     with pytest.raises(NotImplementedError):
         order._fail(0, ValueError())
     with pytest.raises(NotImplementedError):
-        order._keep((0, None, None, 1, 0.0, 0.0, 0.0))
+        order.end((0, None, None, 1, 0.0, 0.0, 0.0))
