@@ -183,13 +183,13 @@ def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
 
         def hold():
             with account:
-                tell("READY")
                 forever.wait()
 
         threading.Thread(target=hold, daemon=True).start()
         while not account.stats.in_flight:
             time.sleep(0.001)
         try:
+            threading.Timer(0.1, tell, ["READY"]).start()
             direct(1)
         except KeyboardInterrupt as error:
             surfaced(error, {})
