@@ -17,7 +17,7 @@ import tenacity
 import fanmap
 from fanmap import Limits, Outcome, Rate, Retry, gather_bounded, parallel_map, to_sync
 from fanmap._drive import notices
-from fanmap.testing import SimulatedLLM
+from fanmap.testing import SimulatedLLM, VirtualTime, sleep
 
 SECRET = "sk-a-key-or-a-prompt"
 
@@ -208,10 +208,12 @@ def test_a_notebook_without_ipywidgets_gets_a_bar_of_text_and_no_warning():
 
 def test_a_callable_gets_the_stats_ten_times_a_second_at_most_and_once_at_the_end():
     told = []
-    slowly.map(range(24), progress=lambda stats: told.append((time.monotonic(), stats)))
+    with VirtualTime() as virtual:
+        patiently = parallel_map(max_concurrency=4)(lambda _: sleep(0.25))
+        patiently.map(range(24), progress=lambda stats: told.append((virtual.now(), stats)))
     times = [when for when, _ in told]
-    assert all(later - earlier >= 0.095 for earlier, later in pairwise(times[:-1]))
-    assert 3 <= len(told) <= 12
+    assert all(later - earlier >= 0.0999 for earlier, later in pairwise(times[:-1]))
+    assert 12 <= len(told) <= 17  # a second and a half, and the end
     last = told[-1][1]
     assert isinstance(last, fanmap.RunStats)
     assert (last.done, last.total, last.failed, last.in_flight, last.waiting_for) == (24, 24, 0, 0, None)
