@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -122,10 +123,17 @@ class Listener(uvicorn.Server):
         await self._closing.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        # Listen no more, and let what was just accepted become a connection, which takes a few turns of the
+        # loop: a server that is closed under an accept leaves a transport half made and never closed.
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listening in server.sockets:
+                with suppress(NotImplementedError):  # Windows' own loop has no readers
+                    loop.remove_reader(listening)
+        for _ in range(8):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
-        for _ in range(8):  # a connection just accepted is known a few turns of the loop later
-            await asyncio.sleep(0)
         connections = cast("set[Connection]", self.server_state.connections)
         while connections or self.server_state.tasks:
             for connection in list(connections):
