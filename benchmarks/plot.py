@@ -27,6 +27,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.text(value, place, f" {value:.3g}", va="center", fontsize=7)
         if log:
             axes.set_xscale("log")
+            axes.set_xlim(1, max(values) * 2)
         else:
             axes.set_xlim(0.9, max(values) * 1.1)
         axes.set_title(title, fontsize=9)
@@ -34,8 +35,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    bars(left, "async-suspend_once", 0, "CPU a call, µs (async, one suspension, 64 at once)", log=True)
-    bars(right, "latency-64", 0, "time / greedy schedule (2,000 calls of ~20 ms, 64 at once)", log=False)
+    bars(left, "async-suspend_once", 0, "CPU a call, µs (async, one suspension)", log=True)
+    bars(right, "latency-64", 0, "time / greedy schedule (calls of ~20 ms, 64 at once)", log=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90, metadata={"Software": None})
     pyplot.close(figure)
