@@ -44,6 +44,9 @@ class Seat(Ticket):
         self.wake = wake
 
 
+OPEN, TAKEN, KEPT = range(3)
+
+
 class Scope:
     """One call under way, as its own nested calls see it through the context.
 
@@ -51,18 +54,19 @@ class Scope:
         budget: what it runs under.
         ticket: its slot, to lend; None once the call has ended or has handed its slot on.
         outer: the call around it.
-        spare: its slot and charge are for the first call under the same Limits inside it to take over.
-        handed_on: that call has taken them, and gives the slot back itself.
+        spare: its slot and charge are for the first call under the same Limits inside it to take over, until the
+            call is over and has asked the budget to `keep` them. Never changes.
+        passing: has that call taken them (and gives the slot back itself), or were they kept? With the lock held.
     """
 
-    __slots__ = ("budget", "handed_on", "outer", "spare", "ticket")
+    __slots__ = ("budget", "outer", "passing", "spare", "ticket")
 
     def __init__(self, budget: Budget, ticket: Seat, outer: Scope | None, spare: bool) -> None:
         self.budget = budget
         self.ticket: Seat | None = ticket
         self.outer = outer
         self.spare = spare
-        self.handed_on = False
+        self.passing = OPEN
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("fanmap_scope", default=None)
@@ -142,10 +146,18 @@ class Budget:
         self._tallies: dict[object, Tally] = {}
         self._adjust("")
 
-    def join(self, seat: Seat) -> bool:
-        """Get in line; True: it may run now."""
+    def join(self, seat: Seat, around: Scope | None) -> bool:
+        """Get in line, to borrow from the call around this one where there is one; True: it may run now."""
         with self._lock:
-            self.admission.ask(seat)
+            admission = self.admission
+            admission.ask(seat)
+            if around is not None and around.ticket is not seat.parent:
+                # That call has ended, on another thread, and perhaps without the lock: it kept its slot for the
+                # next item. It first says that it has ended and then looks whether the slot is lent; here the slot
+                # is first lent and then asked whether it has ended: one of the two sees the other.
+                admission.leave(seat)
+                seat.parent = None
+                admission.ask(seat)
             awake = self._poll()
         self._wake(awake, seat)
         return seat.granted
@@ -260,11 +272,18 @@ class Budget:
     def take_over(self, scope: Scope) -> Seat | None:
         """The slot and charge of the call around this one, if they are spare; once."""
         with self._lock:
-            if not scope.spare:
+            if scope.passing != OPEN:
                 return None
-            scope.spare, scope.handed_on = False, True
+            scope.passing = TAKEN
             seat, scope.ticket = scope.ticket, None
         return seat
+
+    def keep(self, scope: Scope) -> bool:
+        """A call with a spare slot is over: does it still have it? Then nobody can take it over any more."""
+        with self._lock:
+            if scope.passing == OPEN:
+                scope.passing = KEPT
+            return scope.passing == KEPT
 
     def hopeless(self) -> float | None:
         """Seconds that the gate stays closed, where that is longer than `max_wait`; no lock needed."""

@@ -280,7 +280,7 @@ class Caller:
         self._seat = seat
         self._phase = IN_LINE
         self._asked = clock.now()
-        if budget.join(seat):
+        if budget.join(seat, around):
             return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT
@@ -336,7 +336,7 @@ class Caller:
             tally.failed += 1
         seat, scope = self._seat, self._scope
         if seat is not None and (
-            seat.grants or not self.plan.budget.admission.quiet or (scope is not None and scope.handed_on)
+            seat.grants or not self.plan.budget.admission.quiet or (scope is not None and not self._keeps(scope))
         ):
             self._release(value if error is None else None)
         elif scope is not None:
@@ -346,11 +346,15 @@ class Caller:
     def _release(self, value: Any = None) -> None:
         """Give the slot back, unless the first call inside has taken it; once more, if Ctrl-C came between."""
         scope, seat = self._scope, self._seat
-        if seat is not None and (scope is None or not scope.handed_on):
+        if seat is not None and (scope is None or self._keeps(scope)):
             self.plan.budget.leave(seat, self._took(value) if value is not None and seat.grants else None)
         if scope is not None:
             scope.ticket = None
         self._scope = self._seat = None
+
+    def _keeps(self, scope: Scope) -> bool:
+        """Is the slot still this call's, now that it is over?"""
+        return not scope.spare or self.plan.budget.keep(scope)
 
     def _read(self, error: Exception) -> tuple[Verdict, int]:
         """What the exception says, to the user's own reading first, and how often the client below tried again."""

@@ -53,7 +53,7 @@ class Worker(Caller):
             not admission.quiet
             or plan.retry
             or scope is None
-            or scope.handed_on
+            or (scope.spare and not plan.budget.keep(scope))
             or (plan.plain and type(value) is CoroutineType)
         ):
             return super().returned(value)
