@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import threading
 import time
@@ -25,6 +27,7 @@ from fanmap import (
     to_async,
     to_sync,
 )
+from fanmap._drive.budget import current_scope
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 both_loops = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
@@ -181,6 +184,133 @@ def test_a_block_is_left_however_it_ends(run):
             pass
         assert account.stats.in_flight == 1
     assert account.stats.in_flight == 0
+
+
+def chain(scope):
+    return 0 if scope is None else 1 + chain(scope.outer)
+
+
+def test_a_block_may_be_left_in_another_context_and_another_task():
+    """As an async fixture is set up in one task and torn down in another."""
+    account = Limits(1)
+
+    async def fixture():
+        async with account:
+            yield account.stats.in_flight
+
+    async def main(error):
+        for _ in range(3):
+            generator = fixture()
+            assert await asyncio.create_task(anext(generator)) == 1
+            if error is None:
+                await asyncio.create_task(generator.aclose())
+            else:
+                with pytest.raises(KeyError):
+                    await asyncio.create_task(generator.athrow(error))
+            assert account.stats.in_flight == 0
+
+    asyncio.run(main(None))
+    asyncio.run(main(KeyError()))
+    assert account.stats.done == 6
+
+
+def test_a_block_may_be_left_in_another_task_on_trio():
+    account = Limits(1)
+
+    async def fixture():
+        async with account:
+            yield
+
+    async def main():
+        generator = fixture()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(anext, generator)
+        assert account.stats.in_flight == 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(generator.aclose)
+        assert account.stats.in_flight == 0
+
+    trio.run(main)
+
+
+def test_each_block_gives_back_its_own_slot_wherever_it_is_left():
+    """As a framework runs both halves of a `def` dependency in threads, each in a copy of the request's context."""
+    account = Limits(2)
+    ask = parallel_map(limits=account)(lambda: account.stats.in_flight)
+
+    def dependency():
+        with account:
+            yield
+
+    def request():
+        generator, here = dependency(), contextvars.copy_context()
+        in_threads(lambda: here.run(next, generator))
+        return generator, here
+
+    (one, in_one), (two, in_two) = request(), request()
+    assert account.stats.in_flight == 2
+    in_threads(one.close)
+    assert account.stats.in_flight == 1
+    assert in_two.run(ask) == 1, "it runs on the slot of the block around it"
+    assert in_one.run(ask) == 2, "the block around it is over: it has a slot of its own"
+    in_threads(two.close)
+    assert account.stats.in_flight == 0
+
+
+def test_a_block_around_one_that_is_left_elsewhere_stays_open():
+    account = Limits(2)
+    ask = parallel_map(limits=account)(lambda: account.stats.in_flight)
+
+    def dependency():
+        with account:
+            yield
+
+    with account:
+        generator = dependency()
+        contextvars.Context().run(next, generator)
+        assert account.stats.in_flight == 2
+        generator.close()  # here, where the innermost block is the outer one
+        assert account.stats.in_flight == 1
+        assert ask() == 1
+    assert account.stats.in_flight == 0
+
+
+def test_an_exit_stack_gives_back_as_many_slots_as_it_took_in_any_context():
+    account = Limits(4)
+    stack = contextlib.ExitStack()
+    contextvars.Context().run(lambda: [stack.enter_context(account) for _ in range(3)])
+    with account:
+        assert account.stats.in_flight == 2  # two of the three run on the slot of the first
+        stack.close()
+        assert account.stats.in_flight == 1
+    assert account.stats.in_flight == 0
+
+    async def main():
+        async with contextlib.AsyncExitStack() as stack:
+            await asyncio.create_task(stack.enter_async_context(account))
+            await stack.enter_async_context(account)
+            assert account.stats.in_flight == 2
+        assert account.stats.in_flight == 0
+
+    asyncio.run(main())
+    with pytest.raises(RuntimeError, match="^a Limits cannot be left more often than it was entered$"):
+        account.__exit__(None, None, None)
+
+
+def test_a_context_that_enters_blocks_which_others_leave_does_not_grow():
+    account = Limits(1)
+
+    def dependency():
+        with account:
+            yield
+
+    here = contextvars.copy_context()
+    for _ in range(50):
+        generator = dependency()
+        here.run(next, generator)
+        generator.close()
+        assert account.stats.in_flight == 0
+    assert len(here.run(account._blocks.get)) == chain(here.run(current_scope.get)) == 1
 
 
 @both_loops

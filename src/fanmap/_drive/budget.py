@@ -81,6 +81,13 @@ def enclosing(scope: Scope | None, budget: Budget) -> Scope | None:
     return None
 
 
+def still_open(scope: Scope | None) -> Scope | None:
+    """This scope, or the innermost around it whose call still holds a slot: what has ended need not be kept."""
+    while scope is not None and scope.ticket is None:
+        scope = scope.outer
+    return scope
+
+
 def counts(tally: Tally) -> dict[str, Any]:
     """A tally as the fields of `Stats` that it fills."""
     return {

@@ -10,13 +10,13 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import Any, Final, Literal
 
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing
+from fanmap._drive.budget import Budget, Scope, Seat, current_scope, enclosing, still_open
 from fanmap._drive.notices import classified, tell_of_client_retries
 from fanmap._errors import CallTimeout, NotRun, note_item
 from fanmap._policy.attempt import Attempts, Retry
@@ -443,12 +443,20 @@ class Single(Caller):
 
 
 class Block(Caller):
-    """A `with limits:` block: admitted like a call, charged one unit of each rate, called by nobody."""
+    """A `with limits:` block: admitted like a call, charged one unit of each rate, called by nobody.
 
-    __slots__ = ()
+    It may be left in another context or thread than it was entered in, as fixtures and frameworks do.
 
-    def __init__(self, plan: Plan, owner: int | None) -> None:
-        super().__init__(plan, current_scope.get(), owner, threading.get_ident())
+    Attributes:
+        frame: the code whose block it is; None: nobody knows, or the block is over.
+    """
+
+    __slots__ = ("_inside", "frame")
+
+    def __init__(self, plan: Plan, owner: int | None, frame: FrameType | None) -> None:
+        super().__init__(plan, still_open(current_scope.get()), owner, threading.get_ident())
+        self.frame = frame
+        self._inside: Scope | None = None
 
     @override
     def step(self) -> Todo:
@@ -463,13 +471,27 @@ class Block(Caller):
         return None
 
     @override
+    def _begin(self, seat: Seat, now: float) -> Todo:
+        todo = super()._begin(seat, now)
+        self._inside = self._scope
+        return todo
+
+    @override
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
         self.quit()
-        current_scope.set(self._outer)
         return END
+
+    @override
+    def quit(self) -> None:
+        super().quit()
+        self.frame = None
+        inside, self._inside = self._inside, None
+        if inside is not None and current_scope.get() is inside:  # another context's is not ours to change
+            current_scope.set(self._outer)
 
     def leave(self, error: BaseException | None) -> None:
         """The block is over; a refusal that came out of it brakes everybody."""
+        self.tally = self.plan.budget.tally_of(threading.get_ident())
         if error is None:
             self.returned(None)
         else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Union
 
 from typing_extensions import override
@@ -93,7 +94,8 @@ class Limits:
         ValueError, TypeError: a setting out of its bounds, when it is made.
 
     Threads: a call made inside another one under the same Limits runs on the slot of the outer one, so
-    nested runs and recursion cannot deadlock. A `with` block is charged one unit of each rate.
+    nested runs and recursion cannot deadlock. A `with` block is charged one unit of each rate; it may be left in
+    another context, task or thread than it was entered in, and gives its slot back there.
     A Limits holds for this process only: divide the numbers by your processes.
     """
 
@@ -115,6 +117,7 @@ class Limits:
         self._max_wait = max_wait
         self._budget = Budget(concurrency, rates, limiters, max_wait, classify)
         self._blocks: ContextVar[tuple[Block, ...]] = ContextVar("fanmap_blocks", default=())
+        self._open: dict[Block, None] = {}  # all of every context, in the order of their admission
 
     @property
     def max_concurrency(self) -> int:
@@ -144,11 +147,12 @@ class Limits:
     def __enter__(self) -> Self:
         if self._budget.limiters:
             raise TypeError(asyncio_only(self._budget.limiters))
-        block = Block(self._plan(), None)
+        block = Block(self._plan(), None, _caller())
         try:
             threads.admit(block)
-            self._blocks.set((*self._blocks.get(), block))
+            self._entered(block)
         except BaseException:  # Ctrl-C: a block that was not entered is not left
+            self._open.pop(block, None)
             block.quit()
             raise
         return self
@@ -156,15 +160,20 @@ class Limits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        *outer, block = self._blocks.get()
-        try:
-            block.leave(error)
-        finally:
-            block.quit()  # Ctrl-C between two bytecodes: leaving twice is leaving once
-            self._blocks.set(tuple(outer))
+        self._leave(_caller(), error)
 
-    async def __aenter__(self) -> Self:
-        block = Block(self._plan(), threading.get_ident())
+    # Not `async def`: these are called by the code whose block it is, and run wherever they are awaited.
+
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        return self._enter_async(_caller())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._leave_async(_caller(), error)
+
+    async def _enter_async(self, frame: FrameType | None) -> Self:
+        block = Block(self._plan(), threading.get_ident(), frame)
         if loops.running() == "trio":
             from fanmap._drive import trio  # only where trio runs
 
@@ -179,16 +188,60 @@ class Limits:
             except BaseException:
                 block.leave(None)
                 raise
-        self._blocks.set((*self._blocks.get(), block))
+        self._entered(block)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+    async def _leave_async(self, frame: FrameType | None, error: BaseException | None) -> None:
+        self._leave(frame, error)
+
+    def _entered(self, block: Block) -> None:
+        self._open[block] = None
+        self._blocks.set((*(other for other in self._blocks.get() if other in self._open), block))
+
+    def _leave(self, frame: FrameType | None, error: BaseException | None) -> None:
+        block = self._block_of(frame)
+        try:
+            block.leave(error)
+        finally:
+            block.quit()  # Ctrl-C between two bytecodes: leaving twice is leaving once
+            self._open.pop(block, None)
+            blocks = self._blocks.get()
+            if block in blocks:
+                self._blocks.set(tuple(other for other in blocks if other is not block))
+
+    def _block_of(self, frame: FrameType | None) -> Block:
+        """The block that this code leaves.
+
+        Its context says so, unless it was entered in another one: then it is the one that the same code entered.
+        Where other code did that (an `ExitStack`), any block of this context's, else the last that was entered:
+        one slot is given back for each block that is left, whatever happens.
+        """
+        here = [block for block in self._blocks.get() if block in self._open]
+        if here and here[-1].frame is frame:
+            return here[-1]
+        blocks = list(reversed(list(self._open)))
+        for block in blocks:
+            if frame is not None and block.frame is frame:
+                return block
+        if here:
+            return here[-1]
+        for block in blocks:
+            try:
+                del self._open[block]  # atomic: of two who leave at once, each has its own
+            except KeyError:
+                continue
+            return block
+        raise RuntimeError("a Limits cannot be left more often than it was entered")
 
     def _plan(self) -> Plan:
         return Plan("a block under Limits", _unused, _no_arguments, self._budget, retry=False)
+
+
+def _caller() -> FrameType | None:
+    """The code that called whoever asks; None where the interpreter does not say."""
+    here = inspect.currentframe()
+    method = None if here is None else here.f_back
+    return None if method is None else method.f_back
 
 
 def budget_of(limits: Limits) -> Budget:
