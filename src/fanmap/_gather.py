@@ -201,7 +201,8 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
         retry: as for `parallel_map`. An awaitable cannot be awaited twice, so repeats need functions, also
             those of what the server refused to start.
         limits: a `Limits` to share; the first call under the same Limits inside an awaitable takes over its
-            slot and its charge. None: this call alone is bounded.
+            slot, and its charge: an awaitable is charged 1 of each rate, since its arguments cannot be seen; the
+            call waits for what it costs itself instead. None: this call alone is bounded.
         return_exceptions: put failures in their place instead of raising the first one.
         progress: as for `map`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ import anyio
 import openai
 import pytest
 
-from fanmap import Adaptive, Limits, NotRun, Rate, Retry, Verdict, parallel_map
+from fanmap import Adaptive, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.budget import Seat
 from fanmap._drive.limits import budget_of
@@ -548,6 +549,102 @@ def test_requests_and_tokens_are_granted_together():
     # Two calls empty the tokens (50), then 10 a second come back: each call waits 2.5 s for its tokens,
     # and while it does it holds no request that it would lose.
     assert starts == pytest.approx([0.0, 1.0, 2.5, 5.0, 7.5, 10.0])
+
+
+def by_gather(virtual, ask, texts, limits, *, trio=False, functions=False):
+    async def main():
+        entries = [functools.partial(ask, text) if functions else ask(text) for text in texts]
+        return await gather_bounded(*entries, limits=limits)
+
+    return virtual.run_trio(main) if trio else virtual.run(main())
+
+
+gathered = pytest.mark.parametrize(
+    "options", [{}, {"trio": True}, {"functions": True}], ids=["asyncio", "trio", "functions"]
+)
+
+
+@gathered
+def test_a_call_that_takes_over_is_charged_what_it_costs_and_not_what_its_awaitable_was(options):
+    starts = []
+
+    async def call(text):
+        starts.append(clock.now())
+        await anyio.sleep(0.01)
+
+    limits = Limits(50, rate=[Rate(1, 1.0, burst=1), Rate(100, 10.0, burst=50, cost=len)])
+    with VirtualTime() as virtual:
+        by_gather(virtual, parallel_map(limits=limits)(call), ["x" * 25] * 6, limits, **options)
+    assert starts == pytest.approx([0.0, 1.0, 2.5, 5.0, 7.5, 10.0])  # as of a run of the same
+    assert limits.stats.in_flight == limits.stats.waiting == 0
+
+
+@gathered
+@pytest.mark.parametrize(("used", "seconds"), [(100, 90), (10, 9), (None, 90)])
+def test_a_call_that_takes_over_is_settled_with_the_usage_in_its_reply(used, seconds, options):
+    async def call(text):
+        await anyio.sleep(0.001)
+        return "a text tells nothing" if used is None else reply_of(used)
+
+    limits = Limits(1, tpm=6000)
+    with VirtualTime() as virtual:
+        by_gather(virtual, parallel_map(limits=limits)(call), ["x" * 400] * 92, limits, **options)
+        assert virtual.now() == pytest.approx(seconds, rel=0.05)
+
+
+@gathered
+def test_no_window_holds_more_than_its_amount_and_one_call_of_gathered_calls_in_a_crowd(options):
+    starts = []
+
+    async def call(text):
+        starts.append((clock.now(), len(text)))
+        await anyio.sleep(0.5)
+
+    limits = Limits(16, rate=Rate(100, 10.0, cost=len))
+    texts = ["x" * (1 + 7 * n % 20) for n in range(80)]
+    with VirtualTime() as virtual:
+        by_gather(virtual, parallel_map(limits=limits)(call), texts, limits, **options)
+        assert virtual.now() < sum(map(len, texts)) / (100 - 100 / 60) * 10 + 2
+    assert len(starts) == 80
+    for at, _ in starts:
+        assert sum(cost for start, cost in starts if at <= start < at + 10.0) <= 120
+
+
+def test_a_call_that_could_never_start_does_not_take_over():
+    limits = Limits(1, tpm=100)
+    ask = parallel_map(limits=limits)(anyio.sleep)
+
+    async def item():
+        with pytest.raises(ValueError, match=r"cost must be <= the rate's amount \(100\)"):
+            await ask("x" * 1000)
+        return await ask(0)
+
+    with VirtualTime() as virtual:
+        virtual.run(gather_bounded(item, limits=limits))
+        assert virtual.now() < 2
+    assert limits.stats.in_flight == 0
+
+
+def test_a_call_that_is_cancelled_while_it_waits_for_the_difference_gives_everything_back():
+    limits = Limits(1, rate=Rate(100, 100.0, burst=100, cost=len))
+
+    async def main():
+        assert await aask("x" * 80) == 0
+        assert await gather_bounded(aitem, limits=limits) == [3]
+        assert limits.stats.in_flight == limits.stats.waiting == 0
+        return await aask("x" * 20)
+
+    async def aitem():
+        with anyio.move_on_after(3):
+            await aask("x" * 90)
+        return clock.now()
+
+    async def call(text):
+        return clock.now()
+
+    aask = parallel_map(limits=limits)(call)
+    with VirtualTime() as virtual:
+        assert virtual.run(main()) == 3  # 20 were left: neither the one unit nor the 90 were kept
 
 
 def test_a_large_prompt_is_never_starved():

@@ -255,6 +255,50 @@ def test_to_settle_a_call_that_was_not_charged_is_a_mistake():
         admission.settle(Ticket(), [1.0])
 
 
+def taken_over(costs):
+    """A call on its way, charged 1 in two rates of which three more are left, whose slot a call of these costs takes."""
+    admission = Admission(1, [Rate(8, 8, burst=4), Rate(8, 16, burst=4)])
+    (ticket,) = running(admission)
+    ticket.started = True
+    return admission, ticket, admission.charge_anew(ticket, costs)
+
+
+def test_a_call_that_takes_over_and_costs_the_same_goes_on():
+    admission, ticket, waits = taken_over([1.0, 1.0])
+    assert (waits, ticket.granted, admission.waiting()) == (False, True, 0)
+
+
+def test_a_call_that_takes_over_gets_the_charge_back_and_pays_its_own():
+    admission, ticket, waits = taken_over([4.0, 2.0])
+    assert (waits, ticket.granted, ticket.started, ticket.costs) == (True, False, False, [4.0, 2.0])
+    assert (admission.in_flight(), admission.running(), admission.waiting()) == (1, 0, 1)
+    assert admission.poll(0.0) == [ticket]  # of a burst of four, none had been used
+    assert [grant.cost for grant in ticket.grants] == [4.0, 2.0]
+
+
+def test_a_call_that_takes_over_waits_for_its_own_charge_behind_those_who_wait_with_a_slot():
+    admission = Admission(2, [Rate(8, 8, burst=4)])
+    spender, ticket = running(admission, 2)
+    spender.started = True
+    admission.settle(spender, [4.0])
+    admission.leave(spender)
+    other = Ticket()
+    admission.ask(other)
+    assert admission.poll(0.0) == []
+    assert admission.charge_anew(ticket, [3.0])
+    assert admission.poll(0.0) == []
+    assert admission.poll(1.0) == [other]
+    assert admission.patience(ticket, 1.0) == 3.0
+    assert admission.poll(4.0) == [ticket]
+
+
+def test_a_call_that_takes_over_and_leaves_before_its_turn_has_cost_nothing():
+    admission, ticket, _ = taken_over([8.0, 8.0])
+    admission.leave(ticket)
+    assert (admission.in_flight(), admission.waiting(), ticket.grants) == (0, 0, ())
+    assert [bucket.earliest(0.0, 4.0) for bucket in admission._buckets] == [0.0, 0.0]
+
+
 def test_leaving_settles_what_was_not_settled_once():
     admission = Admission(4, [Rate(8, 8, burst=4)])
     (ticket,) = running(admission)

@@ -276,13 +276,23 @@ class Budget:
         if admission.limit != before:
             self.history.append(Change(clock.now(), before, admission.limit, why or "outage"))
 
-    def take_over(self, scope: Scope) -> Seat | None:
-        """The slot and charge of the call around this one, if they are spare; once."""
+    def take_over(
+        self, scope: Scope, costs: Sequence[float] | None, wake: Callable[[], None], owner: object
+    ) -> Seat | None:
+        """The slot and charge of the call around this one, if they are spare; once.
+
+        Granted, it may run now; else it waits for what it costs more than the call around it was charged.
+        """
+        awake: list[Ticket] = []
         with self._lock:
-            if scope.passing != OPEN:
+            seat = scope.ticket
+            if scope.passing != OPEN or seat is None:
                 return None
-            scope.passing = TAKEN
-            seat, scope.ticket = scope.ticket, None
+            scope.passing, scope.ticket = TAKEN, None
+            seat.wake, seat.owner = wake, owner
+            if costs is not None and self.admission.charge_anew(seat, costs):
+                awake = self._poll(refund=True)
+        self._wake(awake, seat)
         return seat
 
     def keep(self, scope: Scope) -> bool:

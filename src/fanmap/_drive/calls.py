@@ -267,20 +267,21 @@ class Caller:
         plan = self.plan
         budget = plan.budget
         around = None if self._outer is None else enclosing(self._outer, budget)
-        if around is not None and around.spare and (taken := budget.take_over(around)) is not None:
-            self._seat, self._phase = taken, NEW
-            return self._begin(taken, clock.now())
         try:
             costs = self._costs() if budget.rates else None
         except Exception as error:
             # Through the driver's loop, not by a call from here: a thousand such items would recurse.
             self._phase, self._doom = DOOMED, error
             return AGAIN
-        seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
-        self._seat = seat
+        seat: Seat | None = None
+        if around is not None and around.spare:
+            seat = self._seat = budget.take_over(around, costs, self.wake, self.owner)
         self._phase = IN_LINE
         self._asked = clock.now()
-        if budget.join(seat, around):
+        if seat is None:
+            seat = self._seat = Seat(self.wake, costs, None if around is None else around.ticket, self.owner)
+            budget.join(seat, around)
+        if seat.granted:
             return self._begin(seat, clock.now())
         self.delay = budget.patience(seat)
         return WAIT

@@ -150,6 +150,21 @@ class Admission:
         ticket.children = None
         self._set_quiet()
 
+    def charge_anew(self, ticket: Ticket, costs: Sequence[float]) -> bool:
+        """Another call goes on with this one's slot, at its own costs; False: at what was charged already.
+
+        What was charged is taken back, as if it had never started, and with the slot in hand it waits in the second
+        line for its own: to add the difference to the charge would start as many calls as there are slots within one
+        window, whatever they cost.
+        """
+        if all(grant.cost == cost for grant, cost in zip(ticket.grants, costs, strict=True)):
+            return False
+        ticket.granted = ticket.started = False
+        self.settle(ticket, None)
+        ticket.costs = costs
+        self._rate_line[ticket] = None
+        return True
+
     def settle(self, ticket: Ticket, actual: Sequence[float | None] | None) -> None:
         """What the call took in fact, one number a rate; None: as charged, or nothing if it never started."""
         for place, (bucket, grant) in enumerate(zip(self._buckets, ticket.grants, strict=True)):
