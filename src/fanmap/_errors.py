@@ -27,6 +27,7 @@ class DeadlineExceeded(TimeoutError):
 class NotRun(Exception):
     """Stands for an item that never started because its run was stopped; `__cause__` is the reason.
 
+    One that had been run ends with its own last failure instead, or with `DeadlineExceeded` where a deadline cut it.
     Raised where the server has asked for a longer wait than `max_wait`: by a call, and by a `with limits:` block.
     """
 

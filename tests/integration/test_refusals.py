@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import anyio
 import openai
 import pytest
+import tenacity
 
-from fanmap import Adaptive, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
+from fanmap import Adaptive, DeadlineExceeded, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.budget import Seat
 from fanmap._drive.limits import budget_of
@@ -242,7 +243,7 @@ def test_from_the_second_round_the_gate_closes_unless_fewer_at_once_is_the_answe
     budget = budget_of(Limits(8))
     with VirtualTime() as virtual:
         seats = [Seat(lambda: None) for _ in range(8)]
-        assert all(budget.join(seat) for seat in seats)
+        assert all(budget.join(seat, None) for seat in seats)
         for seat in seats[:2]:
             assert budget.refused(Verdict(kind), seat, virtual.now()).gate is None
             budget.leave(seat)
@@ -378,6 +379,18 @@ def test_a_wait_that_is_too_long_stops_the_other_runs_and_calls_under_the_same_l
     assert sum(isinstance(one, NotRun) for one in found["run"]) == 10 - len([s for s in other.starts if s < 60])
 
 
+def test_a_run_that_begins_while_the_gate_is_closed_for_too_long_ends_at_once(run_by):
+    limits = Limits(2, max_wait=60)
+    provider = Provider(lambda number, item: (0.1, refusal(wait=3600)))
+    with VirtualTime() as virtual:
+        with pytest.raises(SimulatedAPIError):
+            parallel_map(limits=limits)(provider.__call__)(0)
+        found = run_by(virtual, provider, range(5), {"limits": limits}, return_exceptions=True)
+        assert virtual.now() == pytest.approx(0.1)
+    assert [type(one) for one in found] == [NotRun] * 5
+    assert len(provider.starts) == 1
+
+
 def test_a_run_long_after_one_that_was_stopped_begins_anew():
     limits = Limits(4, max_wait=60)
     broken = Provider(lambda number, item: (0.01, refusal()))
@@ -386,6 +399,151 @@ def test_a_run_long_after_one_that_was_stopped_begins_anew():
         by_threads(virtual, broken, range(8), {"limits": limits}, return_exceptions=True)
         virtual.sleep(200)
         assert by_threads(virtual, provider, range(8), {"limits": limits}) == list(range(8))
+
+
+# What an item that has been run ends with
+
+
+def broken():
+    return SimulatedAPIError("broken", 500, {}, {})
+
+
+def ask_by(way, decide, **options):
+    provider = Provider(decide)
+    return provider, parallel_map(**options)(provider.__call__ if way == "threads" else provider.acall)
+
+
+@pytest.mark.parametrize("way", ["threads", "asyncio"])
+def test_an_item_that_has_been_run_is_never_not_run(way):
+    """Neither where another item's refusal stops its run, nor where it meets the gate in another run."""
+    limits = Limits(3, max_wait=60)
+    decisions = {
+        "fails": (0.1, broken()),
+        "is refused": (0.1, refusal(wait=20)),
+        "stops": (0.3, refusal(wait=3600)),
+        "late": (0.1, None),
+    }
+    provider, ask = ask_by(way, lambda number, item: decisions[item], limits=limits, retry=Retry(3, wait=5.0))
+    with VirtualTime():
+        found = list(ask.as_completed(["fails", "is refused", "stops", "late"]))
+        outcomes = {outcome.index: outcome for outcome in found}
+    assert [type(outcomes[index].error) for index in range(4)] == [SimulatedAPIError] * 3 + [NotRun]
+    assert [outcomes[index].error.message for index in range(3)] == ["broken", "slow down", "slow down"]
+    assert [outcomes[index].attempts for index in range(4)] == [1, 0, 0, 0]
+    assert outcomes[0].started < outcomes[0].ended
+    assert len(provider.starts) == 3
+    assert limits.stats.in_flight == limits.stats.waiting == 0
+
+
+def test_an_item_in_flight_at_a_deadline_is_deadline_exceeded_also_where_the_run_had_stopped_before():
+    decisions = {"stops": (0.1, spent()), "quick": (0.5, None), "slow": (60.0, None), "late": (0.1, None)}
+    _, ask = ask_by("asyncio", lambda number, item: decisions[item], max_concurrency=3)
+
+    async def main():
+        items = ["stops", "quick", "slow", "late"]
+        async with ask.as_completed(items, deadline=10.0, return_exceptions=True) as results:
+            return {outcome.index: outcome async for outcome in results}
+
+    with VirtualTime() as virtual:
+        found = virtual.run(main())
+    assert [type(found[index].error) for index in range(4)] == [
+        SimulatedAPIError, type(None), DeadlineExceeded, NotRun,
+    ]  # fmt: skip
+    assert (found[2].attempts, found[2].started, found[2].ended) == (1, 0.0, 10.0)
+    assert isinstance(found[2].error.__cause__, DeadlineExceeded)
+    assert isinstance(found[3].error.__cause__, SimulatedAPIError)
+    assert found[3].attempts == 0
+
+
+def test_an_item_in_flight_at_a_deadline_says_how_far_it_had_come():
+    _, ask = ask_by("threads", lambda number, item: (1.0, broken()), max_concurrency=1, retry=Retry(9, wait=1.0))
+    with VirtualTime():
+        (found,) = ask.as_completed(["fails"], deadline=4.5, return_exceptions=True)
+    assert isinstance(found.error, DeadlineExceeded)
+    assert (found.attempts, found.queued, found.started, found.ended) == (3, 0.0, 4.0, 4.5)
+
+
+def test_an_item_that_has_been_run_and_meets_a_gate_that_is_too_long_ends_with_its_own_failure(run_by):
+    limits = Limits(4, max_wait=60)
+    closes = Provider(lambda number, item: (1.0, refusal(wait=3600)))
+    fails = Provider(lambda number, item: (0.1, broken()))
+    failures = []
+    with VirtualTime() as virtual:
+
+        def closing():
+            with pytest.raises(SimulatedAPIError, match="slow down"):
+                parallel_map(limits=limits)(closes.__call__)(0)
+
+        def failing():
+            with pytest.raises(SimulatedAPIError, match="broken") as raised:
+                parallel_map(limits=limits, retry=Retry(3, wait=5.0))(fails.__call__)(0)
+            failures.append(raised.value)
+
+        threads = [virtual.start(closing), virtual.start(failing)]
+        options = {"limits": limits, "retry": Retry(3, wait=5.0)}
+        with pytest.raises(SimulatedAPIError, match="broken") as raised:
+            run_by(virtual, fails, [1], options)
+        failures.append(raised.value)
+        for thread in threads:
+            virtual.join(thread)
+        assert virtual.now() == pytest.approx(5.1)
+    assert len(fails.starts) == 2
+    for failure in failures:
+        assert "fanmap: not sent again: the server has asked for 3595.9 s more, longer than max_wait=60" in (
+            failure.__notes__
+        )
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_concurrency": 1}, {"max_concurrency": 2, "rate": Rate(1, 30, burst=1)}], ids=["slot", "rate"]
+)
+def test_no_attempt_starts_after_total_however_long_it_waits_in_line(run_by, settings):
+    """One call fails and waits for its repeat; another one, or the rate, keeps it in line past its total."""
+    limits = Limits(**settings)
+    provider = Provider(lambda number, item: (0.1, broken()) if item == "fails" else (60.0, None))
+    retry = Retry(5, wait=1.0, total=10.0)
+    with VirtualTime() as virtual:
+
+        def long():
+            virtual.sleep(0.5)
+            assert parallel_map(limits=limits)(provider.__call__)("long") == "long"
+
+        def direct():
+            virtual.sleep(0.05)
+            with pytest.raises(SimulatedAPIError):
+                parallel_map(limits=limits, retry=retry)(provider.__call__)("fails")
+
+        threads = [virtual.start(long)]
+        if "rate" not in settings:
+            threads.append(virtual.start(direct))
+        options = {"limits": limits, "retry": retry}
+        (found,) = run_by(virtual, provider, ["fails"], options, return_exceptions=True)
+        assert isinstance(found, SimulatedAPIError)
+        assert virtual.now() == pytest.approx(10.0)  # not at its turn: when there was no time left for one
+        for thread in threads:
+            virtual.join(thread)
+    assert len(provider.starts) == len(threads) + 1
+    assert limits.stats.in_flight == limits.stats.waiting == 0
+
+
+def test_an_answer_that_is_not_wanted_is_no_result_where_the_deadline_leaves_no_time_to_ask_again(run_by):
+    provider = Provider(lambda number, item: (1.0, None))
+    options = {"retry": Retry(4, on=tenacity.retry_if_result(lambda answer: answer == "bad"), wait=30.0)}
+    with VirtualTime() as virtual:
+        found = run_by(virtual, provider, ["good", "bad"], options, deadline=20.0, return_exceptions=True)
+        assert virtual.now() == pytest.approx(1.0)  # as a failure whose next attempt would come too late
+    assert found[0] == "good"
+    assert isinstance(found[1], tenacity.RetryError)
+    assert found[1].last_attempt.result() == "bad"
+
+
+def test_tokens_of_an_answer_that_is_given_up_are_settled_too():
+    limits = Limits(1, tpm=6000)
+    retry = Retry(1, on=tenacity.retry_if_result(lambda answer: True))
+    with VirtualTime() as virtual:
+        ask = parallel_map(limits=limits, retry=retry)(lambda text: reply_of(10))
+        assert len(ask.map(["x" * 400] * 92, return_exceptions=True)) == 92
+        assert virtual.now() == pytest.approx(9, rel=0.05)
 
 
 # The server's own trouble

@@ -47,8 +47,10 @@ def test_unasked_no_failure_is_repeated(tries):
 
 @given(st.floats(0.1, 1000), st.floats(0, 2000), st.floats(0, 2000))
 def test_a_refused_call_comes_back_within_its_total_or_not_at_all(total, now, wait):
-    assert Attempts(Retry(total=total), 0.0).refused(now, now + wait) == (now + (now + wait - now) <= total)
-    assert Attempts(None, 0.0).refused(now, now + wait)
+    assert Attempts(Retry(total=total), 0.0).refused(ValueError(), now, now + wait) == (
+        now + (now + wait - now) <= total
+    )
+    assert Attempts(None, 0.0).refused(ValueError(), now, now + wait)
 
 
 @given(st.lists(st.sampled_from([float("nan"), math.inf, -math.inf, -1.0, 0.0, 3.5]), min_size=5, max_size=5), chances)

@@ -146,7 +146,7 @@ def test_repeats_that_the_client_made_by_itself_count():
 def test_refusals_do_not_count():
     tries = attempts(Retry(2))
     for number in range(50):
-        assert tries.refused(100.0 + number, 101.0 + number)
+        assert tries.refused(ERROR, 100.0 + number, 101.0 + number)
     assert tries.count == 0
     assert tries.failed(ERROR, TRANSIENT, 150.0, 0.0) == 0.0
 
@@ -163,8 +163,26 @@ def test_a_named_wait_must_fit_into_total_as_well():
 
 @pytest.mark.parametrize(("rejoin", "again"), [(160.0, True), (160.001, False)])
 def test_total_bounds_refusals_too_where_it_was_set(rejoin, again):
-    assert attempts(Retry(total=60)).refused(150.0, rejoin) is again
-    assert Attempts(None, 100.0).refused(150.0, 1e9) is True
+    assert attempts(Retry(total=60)).refused(ERROR, 150.0, rejoin) is again
+    assert Attempts(None, 100.0).refused(ERROR, 150.0, 1e9) is True
+
+
+def test_no_attempt_may_start_after_total_wherever_it_waited():
+    tries = attempts(Retry(total=60), at=100.0)
+    assert [tries.time_left(now) for now in (100.0, 159.0, 160.0, 161.0)] == [60.0, 1.0, 0.0, -1.0]
+    assert Attempts(None, 100.0).time_left(1e9) == math.inf
+
+
+def test_what_an_item_ends_with_is_its_last_failure():
+    tries, refusal = attempts(Retry(on=tenacity.retry_if_result(lambda text: not text))), RuntimeError("refused")
+    assert tries.last is None
+    tries.refused(refusal, 100.0, 101.0)
+    assert tries.last is refusal
+    tries.failed(ERROR, TRANSIENT, 102.0, 0.5)
+    assert tries.last is ERROR
+    assert tries.returned("", 103.0, 0.5) == 0.5
+    assert isinstance(tries.last, tenacity.RetryError)
+    assert tries.last.last_attempt.result() == ""
 
 
 def test_stop_is_asked_besides_and_sees_our_clock():

@@ -112,7 +112,7 @@ class Caller:
         self._attempts: Attempts | None = None
         self._calls = 0
         self._refusals = 0
-        self._doom: Exception | None = None
+        self._doom: Exception | None = None  # instead of a first call
         self._until = 0.0
         self._asked = 0.0
 
@@ -125,22 +125,27 @@ class Caller:
             seat = self._seat
             assert seat is not None
             budget = self.plan.budget
-            if seat.granted or budget.look(seat):
+            granted = seat.granted or budget.look(seat)
+            if self._attempts is not None and self._attempts.time_left(clock.now()) < 0:
+                return self._give_up()
+            if granted:
                 return self._begin(seat, clock.now())
             if budget.hopeless() is not None:
                 return self._despair()
-            self.delay = budget.patience(seat)
-            return WAIT
+            return self._wait_in_line(seat)
         if phase == BACK_OFF:
-            remaining = self._until - clock.now()
-            if remaining > 0:
-                self.delay = remaining
+            now = clock.now()
+            if self._until > now:
+                self.delay = self._until - now
                 return WAIT
             self.tally.backing_off -= 1
+            self._phase = NEW
+            if self._attempts is not None and self._attempts.time_left(now) < 0:
+                return self._give_up()
             return self._ask()
         if phase == DOOMED:
             doom, self._doom = self._doom, None
-            return self._settle_and_deliver(None, doom, stop=isinstance(doom, NotRun))
+            return self._settle_and_deliver(None, doom)
         return END
 
     def returned(self, value: Any) -> Todo:
@@ -159,10 +164,10 @@ class Caller:
         if retry and retry.on is not None and self._repeatable():
             now = clock.now()
             verdict = self._count().returned(value, now, budget.random.random())
-            if isinstance(verdict, Exception):
-                return self._settle_and_deliver(None, verdict)
-            if verdict is not None and not self._too_late(now + verdict):
-                return self._back_off(now + verdict, value)
+            if verdict is not None:
+                if not isinstance(verdict, Exception) and not self._too_late(now + verdict):
+                    return self._back_off(now + verdict, value)
+                return self._give_up(value)
         return self._settle_and_deliver(value, None)
 
     def raised(self, error: BaseException) -> Todo:
@@ -185,7 +190,7 @@ class Caller:
             if plan.retry is not False and self._repeatable():
                 attempts = self._attempts or Attempts(plan.retry or None, started)
                 self._attempts = attempts
-                if attempts.refused(now, braked.rejoin) and not self._too_late(braked.rejoin):
+                if attempts.refused(error, now, braked.rejoin) and not self._too_late(braked.rejoin):
                     return self._back_off(braked.rejoin)
             return self._settle_and_deliver(None, error)
         if verdict.kind == "wrong" and verdict.wait is not None:
@@ -227,6 +232,7 @@ class Caller:
         if self._phase == BACK_OFF:
             self.tally.backing_off -= 1
         self._phase = DONE
+        self._attempts = None
         try:
             self._release()
         finally:
@@ -283,21 +289,41 @@ class Caller:
             budget.join(seat, around)
         if seat.granted:
             return self._begin(seat, clock.now())
-        self.delay = budget.patience(seat)
+        # The first in line would wait for the gate, however far away that is.
+        return self._wait_in_line(seat) if budget.hopeless() is None else AGAIN
+
+    def _wait_in_line(self, seat: Seat) -> Todo:
+        self.delay = self.plan.budget.patience(seat)
+        if self._attempts is not None:
+            left = self._attempts.time_left(clock.now())
+            if left < math.inf:
+                self.delay = left if self.delay is None else min(self.delay, left)
         return WAIT
+
+    def _give_up(self, value: Any = None) -> Todo:
+        """There will be no further attempt: the item ends with what its last one came to."""
+        self._release(value)
+        assert self._attempts is not None
+        return self._settle_and_deliver(None, self._attempts.last)
 
     def _despair(self) -> Todo:
         """The server has told somebody to wait for longer than anybody here wants to."""
         budget = self.plan.budget
         self._release()
-        self._phase = DOOMED
         reason = (
             f"the server has asked for {budget.hopeless() or 0.0:.1f} s more, longer than max_wait={budget.max_wait!r}"
         )
-        self._doom = NotRun(reason)
-        # Not the refusal itself: its traceback would keep another run alive for as long as the gate is closed.
-        self._doom.__cause__ = TimeoutError(reason)
-        return AGAIN
+        failure = None if self._attempts is None else self._attempts.last
+        if failure is None:
+            failure = NotRun(reason)
+            # Not the refusal itself: its traceback would keep another run alive for as long as the gate is closed.
+            failure.__cause__ = TimeoutError(reason)
+        else:  # it has been run
+            note_item(failure, f"fanmap: not sent again: {reason}")
+        try:
+            return self._settle_and_deliver(None, failure, stop=True)
+        finally:
+            del failure
 
     def _begin(self, seat: Seat, now: float) -> Todo:
         plan, tally = self.plan, self.tally
@@ -335,6 +361,7 @@ class Caller:
         tally.done += 1
         if error is not None:
             tally.failed += 1
+        self._attempts = None
         seat, scope = self._seat, self._scope
         if seat is not None and (
             seat.grants or not self.plan.budget.admission.quiet or (scope is not None and not self._keeps(scope))
@@ -461,10 +488,6 @@ class Block(Caller):
 
     @override
     def step(self) -> Todo:
-        if self._phase == DOOMED:
-            doom, self._doom = self._doom, None
-            assert doom is not None
-            raise doom  # its body does not run
         return self._ask() if self._phase == NEW else super().step()
 
     @override
@@ -479,7 +502,10 @@ class Block(Caller):
 
     @override
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
+        begun = self._inside is not None
         self.quit()
+        if error is not None and not begun:
+            raise error  # its body does not run
         return END
 
     @override

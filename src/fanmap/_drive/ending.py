@@ -6,11 +6,14 @@ Nothing here keeps an exception that it raises: its traceback leads back to the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
 from fanmap._policy.order import Order
+
+Begun = tuple[int, float, float]
+"""attempts, queued, started: of an item that has no outcome yet, as an Outcome has them."""
 
 
 class Ending:
@@ -50,12 +53,17 @@ class Ending:
         self._total = total
         self._seconds = seconds
         self._reason: BaseException | None = None
-        self._begun: frozenset[int] = frozenset()
+        self._begun: Mapping[int, Begun] = {}
+        self._cut: BaseException | None = None
         self._remembered = False
 
-    def because(self, reason: BaseException | None, begun: frozenset[int]) -> None:
+    def because(self, reason: BaseException | None, begun: Mapping[int, Begun]) -> None:
         """The run stops; items of these indices had begun and have not ended."""
         self._reason, self._begun = reason, begun
+
+    def cut_short(self, reason: BaseException | None) -> None:
+        """A run that had stopped and waited for what had begun no longer does."""
+        self._cut = reason
 
     def deadline(self) -> DeadlineExceeded:
         """The reason that a run has which took too long."""
@@ -67,6 +75,7 @@ class Ending:
         failure, order.failure = order.failure, None
         interrupt, self.interrupt = self.interrupt, None
         reason, self._reason = self._reason, None
+        cut, self._cut = self._cut or reason, None
         input_error, self.input_error = self.input_error, None
         try:
             if interrupt is not None:
@@ -76,11 +85,11 @@ class Ending:
             if reason is not None:
                 if isinstance(reason, DeadlineExceeded) and not self.keep_failures:
                     self._raise(reason)
-                self._fill(reason, now)
+                self._fill(reason, cut or reason, now)
             if input_error is not None:
                 self._raise(input_error)
         finally:
-            del failure, interrupt, reason, input_error
+            del failure, interrupt, reason, cut, input_error
 
     def blame(self, index: int, error: BaseException) -> NoReturn:
         """Raise an item's failure, with a note that names the item."""
@@ -108,17 +117,21 @@ class Ending:
         finally:
             del error
 
-    def _fill(self, reason: BaseException, now: float) -> None:
-        """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken."""
+    def _fill(self, reason: BaseException, cut: BaseException, now: float) -> None:
+        """Every item that has no outcome gets one: a sized input to its end, of an iterator what was taken.
+
+        One that had begun was not stopped by `reason`, but cut short: only a deadline does that, and goes on.
+        """
         order = self._order
         for _ in range(order.taken, self._total or 0):
             order.take()
-        late = isinstance(reason, DeadlineExceeded)
         for index in order.missing():
-            if late and index in self._begun:
-                error: Exception = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
+            begun = self._begun.get(index)
+            if begun is None:
+                error: Exception = NotRun(f"the run was stopped by {type(reason).__name__} before this item started")
+                error.__cause__ = reason
+                order.end((index, None, error, 0, now, now, now))
             else:
-                when = "before this item's end" if index in self._begun else "before this item started"
-                error = NotRun(f"the run was stopped by {type(reason).__name__} {when}")
-            error.__cause__ = reason
-            order.end((index, None, error, 0, now, now, now))
+                error = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
+                error.__cause__ = cut
+                order.end((index, None, error, *begun, now))

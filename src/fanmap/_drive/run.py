@@ -192,6 +192,10 @@ class Run:
         """Has the run been told to stop?"""
         return self._stopping
 
+    def draining(self) -> bool:
+        """Has it been told to stop, and does it wait for what had begun?"""
+        return self._draining
+
     # For the consumer
 
     def poll(self) -> Todo:
@@ -452,10 +456,12 @@ class Run:
 
     def _stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
         if self._stopping:
-            self._draining = self._draining and drain  # even the last calls are no longer waited for
+            if self._draining and not drain:  # even the last calls are no longer waited for
+                self._draining = False
+                self.ending.cut_short(reason)
             return
         self._stopping, self._draining = True, drain
-        self.ending.because(reason, frozenset(worker.index for worker in self._workers if worker.begun()))
+        self.ending.because(reason, {worker.index: worker.so_far() for worker in self._workers if worker.begun()})
 
 
 def _most(waits: Iterable[Wait | None]) -> Wait | None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE, NEW, Caller, Todo
+from fanmap._drive.ending import Begun
 from fanmap._policy.order import Record
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ class Worker(Caller):
             self.queued = clock.now()
             return self._next(self.run.take(self))
         if (phase in (IN_LINE, BACK_OFF)) and not self.run.may_start(self.index):
+            failed = self._attempts is not None and self.run.draining()
             self._drop()
-            return self._next(self.run.take(self))
+            return self._give_up() if failed else self._next(self.run.take(self))
         return super().step()
 
     @override
@@ -61,6 +63,7 @@ class Worker(Caller):
         tally.done += 1
         scope.ticket = None
         self._phase = NEW
+        self._attempts = None
         record = (self.index, value, None, self._calls - self._refusals, self.queued, self.started, ended)
         self.queued = ended  # the next item's
         todo = self.run.hand_in(self, record)
@@ -68,7 +71,6 @@ class Worker(Caller):
         if todo is not None or not admission.quiet or seat is None or seat.lent_to is not None:
             self._scope = None
             return self._next(todo)
-        self._attempts = None
         self._calls = self._refusals = 0
         queued = self.queued  # later than that, if the input was stepped meanwhile
         return self._begin(seat, queued if queued > ended else ended)
@@ -87,6 +89,7 @@ class Worker(Caller):
 
     @override
     def quit(self) -> None:
+        self._attempts = None
         self._drop()
         super().quit()
 
@@ -103,6 +106,10 @@ class Worker(Caller):
     def begun(self) -> bool:
         """Has its item been started, ever?"""
         return self._phase == CALLING or (self._calls > 0 and self._phase in (IN_LINE, BACK_OFF))
+
+    def so_far(self) -> Begun:
+        """How far its item has come."""
+        return self._calls - self._refusals, self.queued, self.started
 
     def calling(self) -> bool:
         """Is its call under way?"""

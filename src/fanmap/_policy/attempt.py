@@ -40,8 +40,8 @@ class Retry:
         wait: seconds before the next attempt: a number, or a tenacity wait strategy (combined with `+`).
             None: full jitter, uniform in 0 to min(60, 0.25 · 2^n) after the n-th attempt.
         stop: a tenacity stop strategy, asked besides `attempts` and `total`. None: only those.
-        total: seconds from an item's first start after which it is not repeated, nor sent again when it was
-            refused; > 0.
+        total: seconds from an item's first start after which no further attempt of it starts, whether it waited for
+            its delay, a refusal's wait, a slot or a rate: it ends with its last failure; > 0.
 
     Raises:
         ValueError, TypeError: a setting out of its bounds, when it is made.
@@ -92,15 +92,22 @@ class Retry:
 
 
 class Attempts:
-    """The tries of one item that did not succeed at once."""
+    """The tries of one item that did not succeed at once.
 
-    __slots__ = ("_first_start", "_retry", "_state", "count")
+    Attributes:
+        count: calls that were not refused.
+        last: what the item ends with where its next attempt cannot be made: its last failure, or tenacity's RetryError
+            after a result that was not wanted. Leads back to whoever keeps it: let go of this object when it ends.
+    """
+
+    __slots__ = ("_first_start", "_retry", "_state", "count", "last")
 
     def __init__(self, retry: Retry | None, first_start: float) -> None:
         self._retry = retry
         self._first_start = first_start
         self._state: tenacity.RetryCallState | None = None
-        self.count = 0  # calls that were not refused
+        self.count = 0
+        self.last: Exception | None = None
 
     def failed(
         self, error: BaseException, verdict: Verdict, now: float, chance: float, *, hidden: int = 0
@@ -113,6 +120,7 @@ class Attempts:
         retry = self._retry
         if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
             return None
+        self.last = error
         if retry.on is not None or retry.wait is not None or retry.stop is not None:
             self._tell(now).set_exception((type(error), error, error.__traceback__))
         wanted = verdict.kind in _MENDABLE if retry.on is None else bool(retry.on(self._tell(now)))
@@ -132,14 +140,18 @@ class Attempts:
         if not retry.on(self._tell(now)):
             return None
         delay = self._delay(now, chance)
-        if delay is not None:
-            return delay
         assert state.outcome is not None
-        return tenacity.RetryError(state.outcome)
+        unwanted = self.last = tenacity.RetryError(state.outcome)
+        return unwanted if delay is None else delay
 
-    def refused(self, now: float, rejoin: float) -> bool:
+    def refused(self, error: Exception, now: float, rejoin: float) -> bool:
         """May a call that the server refused to start be sent again at `rejoin`? Bounded by `total`."""
+        self.last = error
         return self._retry is None or self._within_total(rejoin - now, now) is not None
+
+    def time_left(self, now: float) -> float:
+        """Seconds in which another attempt may still start: no longer than `total` from the first; < 0: none may."""
+        return math.inf if self._retry is None else self._first_start + self._retry.total - now
 
     def _delay(self, now: float, chance: float) -> float | None:
         retry = self._retry
