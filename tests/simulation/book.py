@@ -177,8 +177,7 @@ class Book:
             self.blame("G6", f"{item.value} was sent again unasked after {previous.kind}")
         elif isinstance(retry, Retry) and counted >= retry.attempts:
             self.blame("G6", f"{item.value}: attempt {counted + 1} of {retry.attempts}")
-        elif isinstance(retry, Retry) and not previous.late and previous.ended > item.calls[0].started + retry.total:
-            # Decided when it failed: it may then still wait in line.
+        elif isinstance(retry, Retry) and clock.now() > item.calls[0].started + retry.total + EPSILON:
             self.blame("G6", f"{item.value} was sent again although its total was over")
 
     # Inputs
@@ -251,6 +250,9 @@ class Book:
     def failure(self, run: RunLog, index: int, error):
         """Was this item to fail so?"""
         if isinstance(error, (NotRun, DeadlineExceeded)):
+            called = [call for item in run.items if item.index == index for call in item.calls]
+            if isinstance(error, NotRun) and called and not any(call.error is error for call in called):
+                self.blame("G1", f"{run.name}[{index}] is NotRun and had been run")
             if error.__cause__ is None and not self.hopeless(error):
                 self.blame("G1", f"{run.name}[{index}]: {type(error).__name__} without a cause")
             return
@@ -261,8 +263,11 @@ class Book:
             self.blame("G1", f"{run.name}[{index}] has somebody else's failure: {error!r}")
         elif self._deterministic(run):
             kind, _ = expected(self.mix, item, run.retry)
-            if item.calls[-1].kind != kind:
-                self.blame("G1", f"{run.name}[{index}] failed with {item.calls[-1].kind}, not {kind}")
+            found = item.calls[-1].kind
+            # A spent account stops the run: who waits to be sent again ends with what the last attempt came to.
+            stopped = found == REFUSAL and any(call.kind == SPENT for one in run.items for call in one.calls)
+            if found != kind and not (stopped and item.calls[-1].error is error):
+                self.blame("G1", f"{run.name}[{index}] failed with {found}, not {kind}")
 
     def hopeless(self, error: BaseException) -> bool:
         """Was it told that somebody else's refusal keeps the gate closed for longer than max_wait?"""
@@ -363,6 +368,12 @@ class Queue:
                 super()._lend(lender, borrower)
                 self.order.pop(borrower, None)  # on its parent's slot it may overtake
                 self.lent.add(borrower)
+
+            def charge_anew(_, ticket, costs):
+                waits = super().charge_anew(ticket, costs)
+                if waits:
+                    self.lent.add(ticket)  # as well: it goes on with a slot that it has
+                return waits
 
             def poll(_, now):
                 started = super().poll(now)

@@ -41,7 +41,6 @@ class World:
             amount, per = dice.randint(3, 40), pick((1.0, 7.0, 20.0))
             cost = (lambda *args: 1.0 + args[0].index % 3) if dice.random() < 0.3 else None
             rates.append(Rate(amount, per, burst=pick((None, None, 2)), cost=cost))
-        self.costly = any(rate.cost for rate in rates)
         self.max_wait = pick((1e6, 1e6, 1e6, 30.0))
         at_once = Adaptive(min(2, limit), 1, limit) if dice.random() < 0.3 else limit
         self.limits = Limits(at_once, rate=rates, max_wait=self.max_wait)
@@ -276,7 +275,7 @@ class Program:
                 await self.acomplete(kind)
             elif act < 8:
                 await self.adirect()
-            elif act < 9 and not self.world.costly:
+            elif act < 9:
                 await self.gather()
             else:
                 await self.ablock()
