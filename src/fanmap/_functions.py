@@ -37,7 +37,10 @@ class ParallelFunction(Parallel[P, R_co]):
     _is_async = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function once, within its limits; blocks until a call may start."""
+        """Call the function once, within its limits; blocks until a call may start.
+
+        Raises what the function raises; StopIteration becomes RuntimeError, as in a generator.
+        """
         single = Single(self._plan("threads", direct=True), args, kwargs, None)
         threads.call_here(single)
         return cast("R_co", single.result())

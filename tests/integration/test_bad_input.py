@@ -657,6 +657,21 @@ def test_stop_iteration_out_of_an_item_becomes_a_runtime_error(way):
         assert type(raised.value.__cause__) is StopIteration
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"timeout": 5.0}, {"retry": Retry(2, wait=0.0)}], ids=["plain", "timeout", "retry"]
+)
+def test_stop_iteration_out_of_a_direct_call_does_not_end_the_callers_loop(options):
+    @parallel_map(**options)
+    def ask(x):
+        if x == 1:
+            raise StopIteration("early")
+        return x
+
+    with pytest.raises(RuntimeError, match="raised StopIteration") as raised:
+        list(map(ask, range(3)))  # as a plain function it would leave [0], and nobody would know
+    assert type(raised.value.__cause__) is StopIteration
+
+
 def test_stop_async_iteration_out_of_an_item_does_not_pass_for_the_end(way):
     async def ask(x):
         if x == 1:

@@ -449,6 +449,8 @@ class Single(Caller):
 
     @override
     def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
+        if isinstance(error, StopIteration):
+            error = as_in_generator(self.plan.name, error)
         self.value, self.error = value, error
         self.quit()
         return END
@@ -527,6 +529,13 @@ class Block(Caller):
 
 def _nobody() -> None:
     """Until a driver waits, there is nobody to wake."""
+
+
+def as_in_generator(name: str, error: BaseException) -> RuntimeError:
+    """What stands for an exception that would pass for the end of somebody's iteration (PEP 479)."""
+    stopped = RuntimeError(f"{name} raised {type(error).__name__}")
+    stopped.__cause__ = error
+    return stopped
 
 
 def direct_arguments(item: Any) -> Arguments:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE, NEW, Caller, Todo
+from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE, NEW, Caller, Todo, as_in_generator
 from fanmap._drive.ending import Begun
 from fanmap._policy.order import Record
 
@@ -128,9 +128,7 @@ class Worker(Caller):
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             run.interrupt(error)
         elif isinstance(error, (StopIteration, StopAsyncIteration)):  # would pass for the end of `imap`
-            stopped = RuntimeError(f"{self.plan.name} raised {type(error).__name__}")
-            stopped.__cause__ = error
-            error = stopped
+            error = as_in_generator(self.plan.name, error)
         try:
             return self._next(run.hand_in(self, self._record(None, error), stop=stop))
         finally:
