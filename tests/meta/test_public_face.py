@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import aiolimiter
 
 import fanmap
 import fanmap.testing
@@ -44,3 +52,43 @@ def test_parameters_with_a_default_are_keyword_only() -> None:
             if parameter.default is not parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
                 positional.append(f"{name}({parameter.name})")
     assert not positional
+
+
+def public_callables() -> Iterator[tuple[str, Any]]:
+    """Every public name, and every method of the public classes, those with two underscores included."""
+    for module in (fanmap, fanmap.testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            yield name, value
+            for owner in value.__mro__ if inspect.isclass(value) else ():
+                for member, inner in vars(owner).items() if owner.__module__.startswith("fanmap") else ():
+                    function = inner.fget if isinstance(inner, property) else getattr(inner, "__func__", inner)
+                    if inspect.isfunction(function) and (not member.startswith("_") or member.endswith("__")):
+                        yield f"{name}.{member}", function
+
+
+def test_type_hints_of_everything_public_can_be_asked_for() -> None:
+    found = {name: typing.get_type_hints(function) for name, function in public_callables()}
+    assert len(found) > 100
+    for name in ("parallel_map", "gather_bounded", "Limits.__init__"):
+        assert aiolimiter.AsyncLimiter in typing.get_args(found[name]["rate"])
+
+
+def test_type_hints_of_a_decorated_function_are_the_functions_own() -> None:
+    def ask(prompt: str) -> int:
+        return len(prompt)
+
+    @functools.wraps(ask)
+    async def aask(prompt: str) -> int:
+        return len(prompt)
+
+    for function in (ask, aask):
+        decorated: Any = fanmap.parallel_map(function)
+        assert typing.get_type_hints(decorated) == {"prompt": str, "return": int}
+
+
+def test_importing_fanmap_does_not_import_what_only_some_need() -> None:
+    script = (
+        "import sys, fanmap; print([name for name in ('aiolimiter', 'trio', 'tqdm', 'httpx') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
