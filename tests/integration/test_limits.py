@@ -16,6 +16,7 @@ import tenacity
 import trio
 
 from fanmap import (
+    Adaptive,
     BridgeError,
     Limits,
     NotRun,
@@ -59,6 +60,47 @@ def in_threads(*jobs):
 
 async def pause(seconds=0.001):
     await (trio.sleep(seconds) if trio.lowlevel.in_trio_run() else asyncio.sleep(seconds))
+
+
+# What it says of itself
+
+
+class Counts:
+    def __init__(self, secret):
+        self.secret = secret
+
+    def __call__(self, *args):
+        return 1.0
+
+
+def counted(*args):
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, "Limits(max_concurrency=8)"),
+        ({"tpm": 200_000}, "Limits(max_concurrency=8, tpm=200000)"),
+        ({"max_concurrency": "auto", "rpm": 500}, "Limits(max_concurrency='auto', rpm=500)"),
+        ({"rate": Rate(20)}, "Limits(max_concurrency=8, rate=Rate(20))"),
+        (
+            {"rate": iter([Rate(20, 1.0, burst=5), Rate(9, cost=counted, usage=Counts("secret"))])},
+            "Limits(max_concurrency=8, rate=[Rate(20, 1.0, burst=5), Rate(9, cost=counted, usage=Counts)])",
+        ),
+        ({"rate": aiolimiter.AsyncLimiter(10, 1)}, "Limits(max_concurrency=8, rate=AsyncLimiter(10, 1))"),
+        (
+            {"max_wait": 60, "classify": functools.partial(counted, "secret")},
+            "Limits(max_concurrency=8, max_wait=60, classify=partial)",
+        ),
+        ({"max_concurrency": Adaptive(4)}, "Limits(max_concurrency=Adaptive(start=4, minimum=1, maximum=256))"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_repr_shows_the_settings_that_were_given_and_no_address(settings, shown):
+    assert repr(Limits(**settings)) == shown
+    ask = parallel_map(limits=Limits(max_concurrency=2, tpm=10))(counted)
+    assert repr(ask) == "<parallel counted under Limits(max_concurrency=2, tpm=10)>"
 
 
 # One budget

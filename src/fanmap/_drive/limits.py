@@ -15,7 +15,7 @@ from fanmap._drive import aio, loops, threads
 from fanmap._drive.budget import Budget
 from fanmap._drive.calls import Block, Plan
 from fanmap._policy.adaptive import Adaptive, Change
-from fanmap._policy.rate import Rate, check_positive
+from fanmap._policy.rate import Rate, check_positive, name_of_setting
 from fanmap._policy.signals import Verdict
 from fanmap._policy.tokens import estimate_tokens, read_usage
 from fanmap._types import Stats
@@ -57,10 +57,7 @@ def _check_concurrency(value: object) -> Adaptive:
     return Adaptive(start=most, minimum=1, maximum=most)
 
 
-def _check_rates(
-    rpm: float | None, tpm: float | None, rate: RateLike | Sequence[RateLike]
-) -> tuple[list[Rate], list[AsyncLimiter]]:
-    given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
+def _check_rates(rpm: float | None, tpm: float | None, given: list[Any]) -> tuple[list[Rate], list[AsyncLimiter]]:
     rates: list[Rate] = []
     limiters: list[AsyncLimiter] = []
     if rpm is not None:
@@ -78,6 +75,29 @@ def _check_rates(
         else:
             raise TypeError(f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}")
     return rates, limiters
+
+
+def _shown(
+    max_concurrency: object,
+    rpm: float | None,
+    tpm: float | None,
+    rates: list[RateLike],
+    max_wait: float,
+    classify: Callable[..., Any] | None,
+) -> str:
+    """The settings that are not what they are without being given."""
+    given = [f"max_concurrency={max_concurrency!r}"]
+    given += [f"{name}={number!r}" for name, number in (("rpm", rpm), ("tpm", tpm)) if number is not None]
+    shown = [
+        repr(one) if isinstance(one, Rate) else f"AsyncLimiter({one.max_rate:g}, {one.time_period:g})" for one in rates
+    ]
+    if shown:
+        given.append(f"rate={shown[0]}" if len(shown) == 1 else f"rate=[{', '.join(shown)}]")
+    if max_wait != 300.0:  # the default
+        given.append(f"max_wait={max_wait!r}")
+    if classify is not None:
+        given.append(f"classify={name_of_setting(classify)}")
+    return f"Limits({', '.join(given)})"
 
 
 class Limits:
@@ -120,10 +140,11 @@ class Limits:
     ) -> None:
         concurrency = _check_concurrency(max_concurrency)
         check_positive("max_wait", max_wait)
-        rates, limiters = _check_rates(rpm, tpm, rate)
+        given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
+        rates, limiters = _check_rates(rpm, tpm, given)
         if classify is not None and not callable(classify):
             raise TypeError(f"classify must be callable or None, got {classify!r}")
-        self._max_wait = max_wait
+        self._shown = _shown(max_concurrency, rpm, tpm, given, max_wait, classify)
         self._budget = Budget(concurrency, rates, limiters, max_wait, classify)
         self._blocks: ContextVar[tuple[Block, ...]] = ContextVar("fanmap_blocks", default=())
         self._open: dict[Block, None] = {}  # all of every context, in the order of their admission
@@ -145,9 +166,7 @@ class Limits:
 
     @override
     def __repr__(self) -> str:
-        rates = [*self._budget.rates, *self._budget.limiters]
-        shown = f", rate={rates!r}" if rates else ""
-        return f"Limits(max_concurrency={self.max_concurrency}{shown}, max_wait={self._max_wait})"
+        return self._shown
 
     @override
     def __reduce__(self) -> Any:

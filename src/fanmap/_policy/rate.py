@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 _MAX_OPEN = 4096  # grants that wait for their settlement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rate:
     """At most `amount` units start in any window of `per` seconds.
 
@@ -74,6 +76,18 @@ class Rate:
         ):
             object.__setattr__(self, name, value)
 
+    @override
+    def __repr__(self) -> str:
+        shown = [f"{self.amount!r}"] if self.per == 60.0 else [f"{self.amount!r}, {self.per!r}"]
+        if self.burst is not None:
+            shown.append(f"burst={self.burst!r}")
+        shown += [
+            f"{name}={name_of_setting(function)}"
+            for name, function in (("cost", self.cost), ("usage", self.usage))
+            if function is not None
+        ]
+        return f"Rate({', '.join(shown)})"
+
     def check_cost(self, cost: object) -> float:
         """The cost of one call, or a ValueError: a cost above `amount` could never start."""
         if isinstance(cost, bool) or not isinstance(cost, (int, float)):
@@ -83,6 +97,11 @@ class Rate:
         if cost > self.amount:
             raise ValueError(f"cost must be <= the rate's amount ({self.amount!r}), got {cost!r}: it could never start")
         return cost
+
+
+def name_of_setting(function: Callable[..., Any]) -> str:
+    """How a function given as a setting is shown: by name, neither with its address nor with what it holds."""
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def check_positive(name: str, value: object) -> None:
