@@ -23,8 +23,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     """The results of a run, as an iterator, an async iterator, and a context manager of both kinds.
 
     The run begins with the first result asked for (or when entered), and the input advances only while a
-    result is being waited for. Leaving the `with` block, or dropping this object, stops the run. On trio it
-    must be entered with `async with`, because nothing else there can own its tasks.
+    result is being waited for. Leaving the `with` block, or dropping this object, stops the run; what the input
+    raises on being closed leaves the block, unless another exception does. On trio it must be entered with
+    `async with`, because nothing else there can own its tasks.
     """
 
     def __init__(
@@ -94,7 +95,10 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop the run and wait for what can be waited for; idempotent."""
+        """Stop the run and wait for what can be waited for; idempotent.
+
+        Raises what the input raises on being closed.
+        """
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over:
@@ -103,8 +107,10 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
                 launched.drop()
                 self._cut(launched.run)
                 return
+            launched.run.ending.leave()
             launched.consumer.finish(launched.cancel)
             self._end(launched.run)
+            launched.run.ending.closed()
 
     def __enter__(self) -> Self:
         self._start(blocking=True)
@@ -113,7 +119,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else what left the block goes on
+                raise
 
     # From async code
 
@@ -153,12 +163,14 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop the run and wait for its tasks; idempotent."""
+        """Stop the run and wait for its tasks; idempotent. Raises what the input raises on being closed."""
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over:
+            launched.run.ending.leave()
             await launched.consumer.finish(launched.cancel)
             self._end(launched.run)
+            launched.run.ending.closed()
 
     async def __aenter__(self) -> Self:
         self._entered = True
@@ -168,7 +180,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        try:
+            await self.aclose()
+        except Exception:
+            if error is None:  # else what left the block goes on
+                raise
 
     # Inside
 

@@ -632,6 +632,65 @@ def test_an_input_that_fails_when_it_is_closed_does_not_hide_the_items_failure(s
         assert partial_results(raised.value) == {0: 0, 1: 1, 2: 2}
 
 
+@pytest.mark.parametrize("leaving", ["close", "block", "error in the block"])
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+def test_what_an_input_raises_when_it_is_closed_does_not_vanish(lazy_way, leaving, kind):
+    def inputs():
+        try:
+            yield from itertools.count()
+        finally:
+            raise ZeroDivisionError("on being closed")
+
+    async def ainputs():
+        try:
+            for x in itertools.count():
+                yield x
+        finally:
+            raise ZeroDivisionError("on being closed")
+
+    if kind == "async generator" and lazy_way.blocks:
+        pytest.skip("an async input needs an awaiting caller")
+
+    async def ask(x):
+        return x
+
+    async def main():
+        results = lazy_way.start(
+            lazy_way.decorate(ask, max_concurrency=2), inputs() if kind == "generator" else ainputs()
+        )
+        if leaving == "close" and lazy_way.place != "trio":
+            await lazy_way.next(results)
+            with pytest.raises(ZeroDivisionError, match="on being closed"):
+                await lazy_way.close(results)
+            await lazy_way.close(results)  # again is nothing
+        elif leaving == "error in the block":
+            with pytest.raises(Broke):
+                async with lazy_way.opened(results):
+                    await lazy_way.next(results)
+                    raise Broke
+        else:
+            with pytest.raises(ZeroDivisionError, match="on being closed"):
+                async with lazy_way.opened(results):
+                    await lazy_way.next(results)
+
+    lazy_way.go(main)
+
+
+def test_what_an_input_raised_where_nobody_came_to_it_is_not_raised_on_leaving(lazy_way):
+    def inputs():
+        yield 0
+        raise ZeroDivisionError
+
+    async def ask(x):
+        return x
+
+    async def main():
+        async with lazy_way.opened(lazy_way.start(lazy_way.decorate(ask, max_concurrency=2), inputs())) as results:
+            await lazy_way.next(results)
+
+    lazy_way.go(main)
+
+
 def test_a_deadline_closes_the_input(way):
     closed = []
 

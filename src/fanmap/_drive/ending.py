@@ -69,6 +69,19 @@ class Ending:
         """The reason that a run has which took too long."""
         return DeadlineExceeded(f"the run of {self._name} took longer than {self._seconds} s")
 
+    def leave(self) -> None:
+        """The consumer leaves early: it never came to what the input had raised by itself."""
+        self.input_error = None
+
+    def closed(self) -> None:
+        """Everything has ended after that: raise what the input raised on being closed."""
+        error, self.input_error = self.input_error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+
     def conclude(self, now: float) -> None:
         """Raise what the run ends with, or stand it in the place of every item without an outcome."""
         order = self._order
