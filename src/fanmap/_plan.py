@@ -60,7 +60,7 @@ def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: fl
 
 def name_of(function: Any) -> str:
     """The function's name, for notes and messages."""
-    function = _innermost(function)
+    function = innermost(function)
     return getattr(function, "__name__", None) or type(function).__name__
 
 
@@ -75,11 +75,11 @@ def is_generator_function(function: Any) -> bool:
 
 
 def _both(function: Any) -> tuple[Any, Any]:
-    function = _innermost(function)
+    function = innermost(function)
     return function, getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
 
 
-def _innermost(function: Any) -> Any:
+def innermost(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = cast("functools.partial[Any]", function).func
     return function

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
+from fanmap._errors import DeadlineExceeded, NotRun, Stopped, attach_partial, note_item
 from fanmap._policy.order import Order
 
 
@@ -28,6 +28,7 @@ class Ending:
         positions: what an item's index is to the user; None: the same.
         input_error: the input's own exception.
         interrupt: KeyboardInterrupt or SystemExit that came out of an item.
+        broken: why results could no longer be kept.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Ending:
         self.positions: Sequence[int] | None = None
         self.input_error: BaseException | None = None
         self.interrupt: BaseException | None = None
+        self.broken: Exception | None = None
         self._name = name
         self._lock = lock
         self._order = order
@@ -68,19 +70,22 @@ class Ending:
         interrupt, self.interrupt = self.interrupt, None
         reason, self._reason = self._reason, None
         input_error, self.input_error = self.input_error, None
+        broken, self.broken = self.broken, None
         try:
             if interrupt is not None:
                 self._raise(interrupt)
             if failure is not None:
                 self.blame(*failure)
             if reason is not None:
-                if isinstance(reason, DeadlineExceeded) and not self.keep_failures:
+                late = isinstance(reason, DeadlineExceeded)
+                if not self.keep_failures and (late or (broken is not None and reason is broken)):
                     self._raise(reason)
-                self._fill(reason, now)
+                if self.keep_failures or not isinstance(reason, Stopped):
+                    self._fill(reason, now)
             if input_error is not None:
                 self._raise(input_error)
         finally:
-            del failure, interrupt, reason, input_error
+            del failure, interrupt, reason, input_error, broken
 
     def blame(self, index: int, error: BaseException) -> NoReturn:
         """Raise an item's failure, with a note that names the item."""
@@ -119,6 +124,8 @@ class Ending:
                 error: Exception = DeadlineExceeded(f"{self._seconds} s were over before the item's end")
             else:
                 when = "before this item's end" if index in self._begun else "before this item started"
-                error = NotRun(f"the run was stopped by {type(reason).__name__} {when}")
-            error.__cause__ = reason
+                by = "stop()" if isinstance(reason, Stopped) else type(reason).__name__
+                error = NotRun(f"the run was stopped by {by} {when}")
+            if not isinstance(reason, Stopped):
+                error.__cause__ = reason
             order.end((index, None, error, 0, now, now, now))
