@@ -91,7 +91,7 @@ def _rarer(value: Any, kind: type[Any]) -> Any:
         return {"path": str(value)}
     if isinstance(value, numbers.Integral):  # numpy's too
         return int(value)
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real) and float(value) == value:  # numpy.float32, not a third
         return float(value)
     if is_model(value):
         return {"model": [_name(kind), canonical(value.model_dump(mode="json"))]}
