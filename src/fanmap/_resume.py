@@ -80,7 +80,8 @@ def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     """The options beside `resume=`, or an error that names the parameter."""
     unknown = options.keys() - JournalOptions.__annotations__.keys()
     if unknown:
-        raise TypeError(f"a run has no option {', '.join(sorted(unknown))}")
+        names = ", ".join(sorted(unknown))
+        raise TypeError(f"a run has no option {names}; an argument that is the same for all: .partial({names}=...)")
     if resume is None:
         if options:
             raise TypeError(f"{', '.join(sorted(options))} needs resume=, the path of a file")

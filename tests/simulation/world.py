@@ -11,7 +11,7 @@ import trio
 from fanmap import Adaptive, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
-from fanmap.testing import sleep
+from fanmap.testing import SimulatedAPIError, sleep
 
 from .book import Book, Queue, RunLog, left_over
 from .model import REFUSAL, Mix, Server
@@ -426,8 +426,12 @@ class Program:
 
     def left(self, log, handed, stop_at):
         """The consumer has what it wanted: everything, or as much as it came for."""
-        stopped = any(call.kind in ("spent", REFUSAL) for item in log.items for call in item.calls) or any(
-            self.book.hopeless(getattr(result, "error", result)) for result in handed.values()
+        calls = [call for item in log.items for call in item.calls]
+        stopped = (
+            any(call.kind in ("spent", REFUSAL) for call in calls)
+            # of a run inside the item: what it was refused with came through
+            or any(call.kind == "cancelled" and isinstance(call.error, SimulatedAPIError) for call in calls)
+            or any(self.book.hopeless(getattr(result, "error", result)) for result in handed.values())
         )
         if stop_at < 0 and len(handed) != log.size and log.deadline is None and not stopped:
             self.book.blame("G1", f"{log.name} handed out {len(handed)} of {log.size}")
