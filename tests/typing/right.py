@@ -143,6 +143,49 @@ def methods(client: Client, prompts: list[str]) -> None:
     print(bound, unbound)
 
 
+# Class methods and static methods: every run, whatever stands on which side (a direct call: see wrong.py)
+
+
+class Service:
+    @parallel_map
+    @classmethod
+    def ask(cls, prompt: str, *, model: str = "small") -> int:
+        return len(prompt + model)
+
+    @parallel_map(max_concurrency=4)
+    @classmethod
+    async def aask(cls, prompt: str) -> int:
+        return len(prompt)
+
+    @parallel_map
+    @staticmethod
+    def count(prompt: str) -> int:
+        return len(prompt)
+
+    @parallel_map(max_concurrency=4)
+    @staticmethod
+    async def acount(prompt: str) -> int:
+        return len(prompt)
+
+
+async def class_and_static_methods(service: Service, prompts: list[str]) -> None:
+    assert_type(Service.ask.map(prompts), list[int])
+    assert_type(Service.ask.map(prompts, return_exceptions=True), list[int | BaseException])
+    assert_type(service.ask.imap(prompts), Results[int])
+    assert_type(await service.ask.amap(prompts), list[int])
+    assert_type(Service.aask.map(prompts), list[int])
+    assert_type(await service.aask.amap(prompts), list[int])
+    assert_type(service.aask.as_completed(prompts), Results[Outcome[int]])
+    assert_type(Service.count("a"), int)
+    assert_type(Service.count.map(prompts), list[int])
+    assert_type(service.count.map(prompts), list[int])
+    assert_type(await Service.acount("a"), int)
+    assert_type(await service.acount.amap(prompts), list[int])
+    assert_type(Service.ask.partial(model="large").map(prompts), list[int])
+    as_before: Callable[[str], int] = Service.count
+    print(as_before)
+
+
 # Everything else that can be decorated
 
 
