@@ -190,7 +190,7 @@ def test_options_nobody_knows_are_named():
         lambda: ask.map([1], workers=3),
         lambda: ask.imap([1], workers=3),
         lambda: ask.as_completed([1], workers=3),
-        lambda: ask.amap([1], workers=3),
+        lambda: asyncio.run(ask.amap([1], workers=3)),
         lambda: gather_bounded(workers=3),
     ):
         with pytest.raises(TypeError, match="unexpected keyword argument 'workers'"):

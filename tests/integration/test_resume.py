@@ -323,8 +323,9 @@ def test_a_result_that_cannot_be_decoded_any_more_is_an_error_and_not_paid_again
         ({"resume": "x", "key": "name"}, "key must be a function, got str"),
         ({"resume": "x", "encode": str}, "encode and decode must be given together"),
         ({"resume": "x", "version": 1.5}, "version must be a str, an int or None, got float"),
-        ({"resume": "x", "colour": "red"}, "a run has no option colour"),
-        ({"concurrency": 8}, "a run has no option concurrency"),
+        ({"resume": "x", "colour": "red"}, r"unexpected keyword argument 'colour': .* \.partial\(colour=\.\.\.\)"),
+        ({"concurrency": 8}, "'concurrency': calls at once are max_concurrency"),
+        ({"timeout": 8}, r"'timeout': write it in the decorator, parallel_map\(timeout=\.\.\.\)"),
     ],
 )
 @pytest.mark.parametrize("method", ["map", "imap", "as_completed", "amap"])
