@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, assert_type
 
 import tenacity
@@ -15,6 +16,7 @@ from aiolimiter import AsyncLimiter
 from fanmap import (
     Adaptive,
     AsyncParallelFunction,
+    JournalOptions,
     Limits,
     Outcome,
     ParallelFunction,
@@ -22,6 +24,7 @@ from fanmap import (
     Results,
     Retry,
     RunStats,
+    Summary,
     Verdict,
     gather_bounded,
     parallel_map,
@@ -325,3 +328,26 @@ def shown(stats: RunStats) -> None:
 
 ask.map(["a"], progress=shown)
 ask.map(["a"], progress=print)
+
+
+# A journal, a stop, a summary
+
+
+def key_of(prompt: str) -> tuple[str, int]:
+    return prompt, len(prompt)
+
+
+async def kept(path: Path) -> None:
+    assert_type(ask.map(["a"], resume="answers.jsonl"), list[int])
+    assert_type(ask.map(["a"], resume=path, version=2, durable=True, key=key_of), list[int])
+    assert_type(
+        await aask.amap(["a"], resume=path, encode=str, decode=int, return_exceptions=True), list[int | BaseException]
+    )
+    results = ask.imap(["a"], resume=path, version="b")
+    assert_type(results, Results[int])
+    assert_type(results.stop(), None)
+    assert_type(results.summary, Summary)
+    assert_type(results.summary.slowest, tuple[tuple[int, float], ...])
+    assert_type(ask.as_completed(["a"], resume=path), Results[Outcome[int]])
+    options: JournalOptions = {"version": 3, "durable": False}
+    assert_type(ask.map(["a"], resume=path, **options), list[int])

@@ -115,6 +115,13 @@ ask.with_options(max_concurrency=3.5)  # error: arg-type, reportArgumentType
 Limits(8, max_concurrency=8)  # error: misc, reportCallIssue
 Retry(on="429")  # error: arg-type, reportArgumentType
 
+# A journal
+
+ask.map(["a"], resume=3)  # error: call-overload, reportArgumentType
+ask.map(["a"], resume="a", version=1.5)  # error: call-overload, reportArgumentType
+ask.map(["a"], model="large")  # error: call-overload, reportCallIssue
+ask.as_completed(["a"], model="large")  # error: call-arg, reportCallIssue
+
 # gather_bounded
 
 
