@@ -65,6 +65,12 @@ class RunLog:
     recorded: frozenset[int] = frozenset()  # what the journal had of it at the beginning
 
 
+def run_out(call: Call) -> bool:
+    """Did it end when its timeout did?"""
+    timeout = call.item.run.timeout
+    return bool(timeout) and abs(call.ended - call.started - timeout) < EPSILON
+
+
 class Book:
     """Everything that happened under one Limits; `wrong` is what was not allowed."""
 
@@ -177,6 +183,8 @@ class Book:
                 self.blame("G6", f"{item.value} was sent again while it ran")
             elif retry is None:
                 self.blame("G6", f"{item.value} was sent again unasked after its timeout")
+        elif run_out(previous):
+            pass  # it ended at the very moment of its timeout: either may have been first
         elif previous.kind in (None, FINAL, SPENT) and not previous.late:
             self.blame("G6", f"{item.value} was sent again after {previous.kind or 'an answer'}")
         elif previous.kind != REFUSAL and retry is None:
