@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, growth, journal, latency, plot, rates, real_clients, small
+from benchmarks import calls, growth, journal, latency, lazy, plot, rates, real_clients, small
 from benchmarks.measure import Table
 
 _PEERS = ("aiometer", "streamable", "tqdm", "joblib", "langchain-core", "pocketflow", "pyarallel", "async-batch-llm",
@@ -41,6 +41,7 @@ def _sections(quick: bool, rounds: int) -> dict[str, Iterable[Callable[[], Table
             lambda: small.first_result(1 if quick else 3),
             lambda: small.memory(million),
             lambda: small.imports(rounds),
+            lambda: lazy.table(2_000 if quick else 50_000),
         ],
         "growth": [
             lambda: growth.items(million),
