@@ -292,7 +292,7 @@ def test_after_a_failure_nothing_starts(strict_way, gates):
 
     with pytest.raises(Broke):
         strict_way.run(strict_way.decorate(ask, max_concurrency=4), range(100))
-    time.sleep(0.01)  # a thread that was told to start may reach the function's first line a moment later
+    time.sleep(0.1)  # a thread that was told to start may reach the function's first line a moment later
     now = len(started)
     assert sorted(started) == list(range(now))
     assert now <= (4 if strict_way.method != "imap" else 7)
