@@ -2,7 +2,7 @@
 
 from fanmap._bridge import to_async, to_sync
 from fanmap._drive.limits import Limits
-from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, NotRun, partial_results
+from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, JournalError, NotRun, partial_results
 from fanmap._functions import AsyncParallelFunction, ParallelFunction
 from fanmap._gather import gather_bounded
 from fanmap._map import parallel_map
@@ -12,7 +12,8 @@ from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
 from fanmap._results import Results
-from fanmap._types import RunStats, Stats
+from fanmap._resume import JournalOptions
+from fanmap._types import RunStats, Stats, Summary
 
 __all__ = [
     "Adaptive",
@@ -21,6 +22,8 @@ __all__ = [
     "CallTimeout",
     "Change",
     "DeadlineExceeded",
+    "JournalError",
+    "JournalOptions",
     "Limits",
     "NotRun",
     "Outcome",
@@ -30,6 +33,7 @@ __all__ = [
     "Retry",
     "RunStats",
     "Stats",
+    "Summary",
     "Verdict",
     "gather_bounded",
     "parallel_map",

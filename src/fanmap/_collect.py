@@ -9,7 +9,10 @@ from fanmap._drive import clock, launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
 from fanmap._policy.order import NOTHING_YET, Collected
+from fanmap._policy.tokens import read_usage
 from fanmap._progress import Watcher
+
+_ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple})  # none of these has a usage
 
 
 def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
@@ -69,6 +72,8 @@ def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
         return NOTHING_YET
     index, value, error = record[:3]
     if error is None:
+        if type(value) not in _ONLY_VALUES:
+            _count_tokens(run, record)
         return value
     if run.ending.keep_failures:
         return error
@@ -80,5 +85,16 @@ def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
 
 def hand_out_outcome(run: Run, record: tuple[Any, ...] | None) -> Any:
     """A result as `as_completed` gives it; NOTHING_YET of no record."""
-    del run
-    return NOTHING_YET if record is None else Outcome(*record)
+    if record is None:
+        return NOTHING_YET
+    if type(record[1]) not in _ONLY_VALUES:
+        _count_tokens(run, record)
+    return Outcome(*record)
+
+
+def _count_tokens(run: Run, record: tuple[Any, ...]) -> None:
+    """What a reply says that it took, for the summary; a resumed one took nothing now."""
+    if record[3]:
+        tokens = read_usage(record[1])
+        if tokens is not None:
+            run.tokens = (run.tokens or 0.0) + tokens

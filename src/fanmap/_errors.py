@@ -25,15 +25,28 @@ class DeadlineExceeded(TimeoutError):
 
 
 class NotRun(Exception):
-    """Stands for an item that never started because its run was stopped; `__cause__` is the reason.
+    """Stands for an item that never started because its run was stopped; `__cause__` is the reason, none where
+    `stop()` was called.
 
     One that had been run ends with its own last failure instead, or with `DeadlineExceeded` where a deadline cut it.
     Raised where the server has asked for a longer wait than `max_wait`: by a call, and by a `with limits:` block.
     """
 
 
+class Stopped(Exception):
+    """Never raised: why a run stops that was told to by `stop()`."""
+
+
 class BridgeError(RuntimeError):
     """Raised instead of a deadlock: a blocking call would wait for the very loop that it blocks."""
+
+
+class JournalError(OSError):
+    """Raised when the file given as `resume=` cannot be used, or can no longer be written.
+
+    Nothing has been called yet, or: nothing more was started, calls under way ended, `partial_results` has what
+    finished and every result that was written is still in the file. `__cause__` is the system's own error.
+    """
 
 
 def partial_results(exception: BaseException) -> dict[int, Any]:

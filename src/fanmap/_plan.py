@@ -60,7 +60,7 @@ def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: fl
 
 def name_of(function: Any) -> str:
     """The function's name, for notes and messages."""
-    function = _innermost(function)
+    function = innermost(function)
     return getattr(function, "__name__", None) or type(function).__name__
 
 
@@ -75,11 +75,11 @@ def is_generator_function(function: Any) -> bool:
 
 
 def _both(function: Any) -> tuple[Any, Any]:
-    function = _innermost(function)
+    function = innermost(function)
     return function, getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
 
 
-def _innermost(function: Any) -> Any:
+def innermost(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = cast("functools.partial[Any]", function).func
     return function
@@ -97,7 +97,7 @@ def check_limits(limits: object) -> None:
 def check_calls(retry: object, timeout: float | None) -> None:
     """The settings of single calls, or an error that names the parameter."""
     if not (retry is None or retry is False or isinstance(retry, Retry)):
-        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}")
+        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}: write retry=Retry(attempts=4)")
     if timeout is not None:
         check_positive("timeout", timeout)
 

@@ -112,8 +112,10 @@ class _Bar(Watcher):
         if bar is None:
             bar = self._bar = self._make(total=stats.total, desc=self._name, unit="call")
             bar.start_t -= stats.seconds  # it is made at the first look, and the run began before
+        bar.initial = stats.resumed  # or the rate, and the time left, would be those of reading a file
         bar.n = stats.done
-        said = [f"{name} {count}" for name, count in (("failed", stats.failed), ("refused", stats.refused)) if count]
+        counts = (("resumed", stats.resumed), ("failed", stats.failed), ("refused", stats.refused))
+        said = [f"{name} {count}" for name, count in counts if count]
         if stats.waiting_for is not None and not self._over:
             said.append(_WAITS[stats.waiting_for])
         bar.set_postfix_str(", ".join(said), refresh=True)

@@ -13,7 +13,7 @@ from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
 from fanmap._policy.order import NOTHING_YET
 from fanmap._progress import Watcher
-from fanmap._types import NOT_BEGUN, RunStats
+from fanmap._types import NOT_BEGUN, NOTHING_DONE, RunStats, Summary
 
 T = TypeVar("T", covariant=True)
 Record = tuple[Any, ...]
@@ -51,6 +51,25 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._launched is None:
             return NOT_BEGUN
         return self._launched.run.stats()
+
+    @property
+    def summary(self) -> Summary:
+        """What the run has come to; at any time, from any thread; `print` it."""
+        if self._launched is None:
+            return NOTHING_DONE
+        return self._launched.run.summary()
+
+    def stop(self) -> None:
+        """Stop on purpose: calls under way end, nothing else starts, and what finished is still handed out.
+
+        `imap` then ends before the first item without a result, so that results still pair with inputs;
+        `as_completed` hands out all that finished. With `return_exceptions=True` a `NotRun` stands for each
+        item that never started. From any thread; in a signal handler set a flag, and call this elsewhere.
+        """
+        if self._launched is None:
+            self._over = True
+        else:
+            self._launched.run.stop_on_purpose()
 
     @override
     def __repr__(self) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from typing_extensions import override
 
 Wait: TypeAlias = Literal["slot", "rate", "gate", "repeat"]
 
@@ -51,6 +54,7 @@ class RunStats(Stats):
         total: inputs, where the input has a length; None: it has none.
         taken: inputs taken so far.
         seconds: since the run began.
+        resumed: items whose result was in the journal (`resume=`) and that were not called.
         waiting_for: what most of the waiting calls wait for: "slot", "rate", "gate" (the server told somebody to
             wait) or "repeat" (their next attempt); None: no call waits.
     """
@@ -59,21 +63,75 @@ class RunStats(Stats):
     taken: int
     seconds: float
     waiting_for: Wait | None
+    resumed: int
 
 
-NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, None, 0, 0.0, None)
+NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, None, 0, 0.0, None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run came to; `str()` of it is a few lines for people.
+
+    Attributes:
+        done: items that ended, the failed and the resumed ones included.
+        failed: how many of them failed, by the name of the exception's type.
+        attempts: calls that the server did not refuse to start.
+        refused: calls that it did.
+        resumed: items whose result was in the journal (`resume=`) and that were not called.
+        seconds: from the run's beginning to its end, or to now.
+        speedup: how many times as long the same calls would have taken one after the other; 0.0 where none ended.
+        slowest: index and seconds of the five calls that took longest, the longest first.
+        tokens: that the replies told of which were handed out; None: none did, or each is only text.
+    """
+
+    done: int
+    failed: Mapping[str, int]
+    attempts: int
+    refused: int
+    resumed: int
+    seconds: float
+    speedup: float
+    slowest: tuple[tuple[int, float], ...]
+    tokens: float | None
+
+    @override
+    def __str__(self) -> str:
+        kinds = dict(self.failed)
+        not_run = kinds.pop("NotRun", 0)
+        failed = sum(kinds.values())
+        counts = f"{self.done - failed - not_run - self.resumed} answered, {self.resumed} resumed, {failed} failed"
+        if kinds:
+            by_kind = sorted(kinds.items(), key=lambda kind: -kind[1])
+            counts += f" ({', '.join(f'{count} {kind}' for kind, count in by_kind)})"
+        if not_run:
+            counts += f", {not_run} not run"
+        pace = f"in {self.seconds:.1f} s, {self.speedup:.1f} times as fast as one after the other"
+        said = [counts, f"{self.attempts} attempts, {self.refused} refused, {pace}"]
+        if self.slowest:
+            said.append("slowest: " + ", ".join(f"item {index} {seconds:.1f} s" for index, seconds in self.slowest))
+        if self.tokens is not None:
+            said.append(f"{self.tokens:.0f} tokens")
+        return "\n".join(said)
+
+
+NOTHING_DONE = Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), None)
+_SLOWEST = 5
 
 
 class Tally:
     """Counts that one thread writes and any thread may read; several are added up."""
 
     __slots__ = (
-        "abandoned", "at_gate", "backing_off", "done", "failed", "for_rate", "for_slot", "refused", "started",
-        "to_repeat",
+        "abandoned", "at_gate", "backing_off", "bar", "busy", "done", "failed", "for_rate", "for_slot", "refused",
+        "resumed", "slowest", "started", "to_repeat",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.started = self.done = self.failed = self.refused = self.backing_off = self.abandoned = 0
+        self.resumed = 0
+        self.busy = self.bar = 0.0
+        self.slowest: list[tuple[float, int]] = []
         self.for_slot = self.for_rate = self.at_gate = self.to_repeat = 0.0
 
     def add(self, other: Tally) -> None:
@@ -84,7 +142,19 @@ class Tally:
         self.refused += other.refused
         self.backing_off += other.backing_off
         self.abandoned += other.abandoned
+        self.resumed += other.resumed
+        self.busy += other.busy
+        self._keep([*self.slowest, *other.slowest])
         self.for_slot += other.for_slot
         self.for_rate += other.for_rate
         self.at_gate += other.at_gate
         self.to_repeat += other.to_repeat
+
+    def note(self, index: int, seconds: float) -> None:
+        """An item's call took longer than `bar`: one of the slowest so far."""
+        self._keep([*self.slowest, (seconds, index)])
+
+    def _keep(self, calls: list[tuple[float, int]]) -> None:
+        self.slowest = sorted(calls, reverse=True)[:_SLOWEST]
+        if len(self.slowest) == _SLOWEST:
+            self.bar = self.slowest[-1][0]

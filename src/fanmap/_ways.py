@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from fanmap._collect import collect_awaiting, collect_blocking, hand_out_outcome, hand_out_value
 from fanmap._drive import launch
@@ -33,6 +34,7 @@ from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
 from fanmap._progress import TICK, Progress, watcher
 from fanmap._results import Results
+from fanmap._resume import JournalOptions, Resume, check_resume
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -50,6 +52,7 @@ class _Options:
     max_concurrency: int | None
     deadline: float | None
     progress: Progress
+    resume: Resume | None
 
     def __post_init__(self) -> None:
         if self.max_concurrency is not None:
@@ -85,6 +88,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co]: ...
     @overload
     def map(
@@ -96,6 +101,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co | BaseException]: ...
     @overload
     def map(
@@ -107,6 +114,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co | BaseException]: ...
     def map(
         self,
@@ -117,6 +126,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[Any]:
         """Call the function for every input, many at once, and return the results in input order.
 
@@ -129,6 +140,9 @@ class Parallel(Generic[P, R_co]):
             max_concurrency: calls at once in this run; never above the limits; None: as many as they allow.
             deadline: seconds for the whole run; None: no bound.
             progress: True for a bar (needs the extra `progress`), or a callable that is given the stats.
+            resume: path of a journal: every outcome is written to it before it counts, and a result that it
+                has already is not asked for again. None: nothing is kept.
+            journal: `key`, `encode`, `decode`, `version` and `durable`, beside `resume`: see `JournalOptions`.
 
         Returns:
             One result an input, in input order.
@@ -138,11 +152,14 @@ class Parallel(Generic[P, R_co]):
                 starts after it; `partial_results(error)` has what had finished.
             DeadlineExceeded: the run took longer than `deadline`.
             TypeError, ValueError: a setting out of its bounds, or a string as inputs; nothing was called.
+            JournalError: the file of `resume` cannot be used (nothing was called), or failed under way.
             BridgeError: it would wait for the very loop that it blocks.
 
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+        options = _Options(
+            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
+        )
         watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         items = sync_inputs(inputs, f"{self._name}.map")
@@ -159,6 +176,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co]: ...
     @overload
     async def amap(
@@ -170,6 +189,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co | BaseException]: ...
     @overload
     async def amap(
@@ -181,6 +202,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[R_co | BaseException]: ...
     async def amap(
         self,
@@ -191,6 +214,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> list[Any]:
         """`map`, awaited: from asyncio and from trio.
 
@@ -198,7 +223,7 @@ class Parallel(Generic[P, R_co]):
 
         Args:
             inputs: any iterable, or an async one.
-            unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
+            unpack, return_exceptions, max_concurrency, deadline, progress, resume, journal: as for `map`.
 
         Returns:
             One result an input, in input order.
@@ -209,7 +234,9 @@ class Parallel(Generic[P, R_co]):
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+        options = _Options(
+            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
+        )
         watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -227,6 +254,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> Results[R_co]: ...
     @overload
     def imap(
@@ -238,6 +267,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> Results[R_co | BaseException]: ...
     @overload
     def imap(
@@ -249,6 +280,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> Results[R_co | BaseException]: ...
     def imap(
         self,
@@ -259,6 +292,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> Results[Any]:
         """Results one at a time, in input order, lazily; for endless inputs too.
 
@@ -267,13 +302,15 @@ class Parallel(Generic[P, R_co]):
         Args:
             inputs: any iterable, or (with `async for`) an async one; it advances only while a result is
                 being asked for, and no further than 8 times the concurrency ahead.
-            unpack, return_exceptions, max_concurrency, deadline, progress: as for `map`.
+            unpack, return_exceptions, max_concurrency, deadline, progress, resume, journal: as for `map`.
 
         Returns:
             An iterator, async iterator and context manager of both kinds. When an item fails, no item after
             it starts, everything before it is handed out, and then its exception is raised.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+        options = _Options(
+            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
+        )
 
         def new_order(window: int) -> Order:
             return Ordered(window, stop_on_failure=not return_exceptions)
@@ -289,6 +326,8 @@ class Parallel(Generic[P, R_co]):
         max_concurrency: int | None = None,
         deadline: float | None = None,
         progress: Progress = None,
+        resume: str | os.PathLike[str] | None = None,
+        **journal: Unpack[JournalOptions],
     ) -> Results[Outcome[R_co]]:
         """Outcomes as they finish; never raises for an item.
 
@@ -296,12 +335,14 @@ class Parallel(Generic[P, R_co]):
             inputs: as for `imap`.
             return_exceptions: hand out a `DeadlineExceeded` or `NotRun` for what a deadline left, instead of
                 raising; items' own failures are outcomes either way.
-            unpack, max_concurrency, deadline, progress: as for `map`.
+            unpack, max_concurrency, deadline, progress, resume, journal: as for `map`.
 
         Returns:
             An iterator, async iterator and context manager of both kinds, of `Outcome`.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress)
+        options = _Options(
+            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
+        )
         return self._results(inputs, f"{self._name}.as_completed", AsFinished, hand_out_outcome, options)
 
     # Copies
@@ -385,8 +426,9 @@ class Parallel(Generic[P, R_co]):
         blocking: bool,
     ) -> tuple[Run, launch.Place]:
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
+        plan = self._plan(where, unpack=options.unpack)
         run = Run(
-            self._plan(where, unpack=options.unpack),
+            plan,
             order,
             source,
             total=total,
@@ -395,6 +437,7 @@ class Parallel(Generic[P, R_co]):
             keep_failures=options.return_exceptions,
             outer=current_scope.get(),
             owner=launch.owner(where),
+            recording=None if options.resume is None else options.resume.open(self._function, plan),
         )
         if options.progress:
             run.tick = TICK

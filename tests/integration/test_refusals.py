@@ -455,6 +455,27 @@ def test_an_item_in_flight_at_a_deadline_is_deadline_exceeded_also_where_the_run
     assert found[3].attempts == 0
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+def test_stop_drops_what_waits_to_be_sent_again_where_its_failure_would_be_raised(method, in_place):
+    decisions = {"good": (0.2, None), "fails": (0.1, broken()), "never": (0.1, None)}
+    provider, ask = ask_by(
+        "threads", lambda number, item: decisions[item], max_concurrency=2, retry=Retry(3, wait=30.0)
+    )
+    with VirtualTime() as virtual:
+        results = getattr(ask, method)(["good", "fails"] + ["never"] * 40, return_exceptions=in_place)
+        first = next(results)
+        results.stop()
+        rest = list(results)
+        assert virtual.now() < 10.0
+    assert (first if method == "imap" else first.value) == "good"
+    failures = [one if method == "imap" else one.error for one in rest]
+    own = [one for one in failures if isinstance(one, SimulatedAPIError)]
+    assert len(own) == (0 if method == "imap" and not in_place else 1)
+    left = sum(isinstance(one, NotRun) for one in failures)
+    assert left == (42 - len(provider.starts) if in_place else 0)
+
+
 def test_an_item_in_flight_at_a_deadline_says_how_far_it_had_come():
     _, ask = ask_by("threads", lambda number, item: (1.0, broken()), max_concurrency=1, retry=Retry(9, wait=1.0))
     with VirtualTime():

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from fanmap._errors import DeadlineExceeded, NotRun, attach_partial, note_item
+from fanmap._errors import DeadlineExceeded, NotRun, Stopped, attach_partial, note_item
 from fanmap._policy.order import Order
 
 Begun = tuple[int, float, float]
@@ -31,6 +31,7 @@ class Ending:
         positions: what an item's index is to the user; None: the same.
         input_error: the input's own exception.
         interrupt: KeyboardInterrupt or SystemExit that came out of an item.
+        broken: why results could no longer be kept.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Ending:
         self.positions: Sequence[int] | None = None
         self.input_error: BaseException | None = None
         self.interrupt: BaseException | None = None
+        self.broken: Exception | None = None
         self._name = name
         self._lock = lock
         self._order = order
@@ -90,26 +92,33 @@ class Ending:
         reason, self._reason = self._reason, None
         cut, self._cut = self._cut or reason, None
         input_error, self.input_error = self.input_error, None
+        broken, self.broken = self.broken, None
         try:
             if interrupt is not None:
                 self._raise(interrupt)
             if failure is not None:
+                self.remember(failure[1])
                 self.blame(*failure)
             if reason is not None:
-                if isinstance(reason, DeadlineExceeded) and not self.keep_failures:
+                late = isinstance(reason, DeadlineExceeded)
+                if not self.keep_failures and (late or (broken is not None and reason is broken)):
                     self._raise(reason)
-                self._fill(reason, cut or reason, now)
+                if self.keep_failures or not isinstance(reason, Stopped):
+                    self._fill(reason, cut or reason, now)
             if input_error is not None:
                 self._raise(input_error)
         finally:
-            del failure, interrupt, reason, cut, input_error
+            del failure, interrupt, reason, cut, input_error, broken
 
     def blame(self, index: int, error: BaseException) -> NoReturn:
-        """Raise an item's failure, with a note that names the item."""
+        """Raise an item's failure, with a note that names the item.
+
+        What had finished is remembered when the run has ended: others may finish on the way there.
+        """
         position = index if self.positions is None else self.positions[index]
         note_item(error, f"fanmap: item {position} of {self._name}")
         try:
-            self._raise(error)
+            raise error
         finally:
             del error
 
@@ -141,8 +150,10 @@ class Ending:
         for index in order.missing():
             begun = self._begun.get(index)
             if begun is None:
-                error: Exception = NotRun(f"the run was stopped by {type(reason).__name__} before this item started")
-                error.__cause__ = reason
+                by = "stop()" if isinstance(reason, Stopped) else type(reason).__name__
+                error: Exception = NotRun(f"the run was stopped by {by} before this item started")
+                if not isinstance(reason, Stopped):
+                    error.__cause__ = reason
                 order.end((index, None, error, 0, now, now, now))
             else:
                 error = DeadlineExceeded(f"{self._seconds} s were over before the item's end")

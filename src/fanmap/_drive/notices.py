@@ -40,6 +40,11 @@ def tell_of_blocking(name: str) -> None:
     )
 
 
+def tell_of_damage(path: str, lines: int) -> None:
+    """Records of a journal that cannot be believed."""
+    _advise(f"resume={path!r}: {lines} damaged record(s) skipped, their items run again")
+
+
 def _in_ipython() -> bool:
     # IPython puts this name where every module finds it, and is not imported to be asked.
     return hasattr(builtins, "get_ipython")

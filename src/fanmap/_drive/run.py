@@ -18,8 +18,9 @@ from fanmap._drive.calls import END, WAIT, Plan, Todo
 from fanmap._drive.ending import Ending
 from fanmap._drive.intake import Intake
 from fanmap._drive.worker import Worker
+from fanmap._errors import Stopped
 from fanmap._policy.order import Order, Record
-from fanmap._types import RunStats, Tally, Wait
+from fanmap._types import RunStats, Summary, Tally, Wait
 
 FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
 READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
@@ -47,6 +48,14 @@ class Crew(Protocol):
     def cancel(self) -> None: ...
 
 
+class Recording(Protocol):
+    """A journal beside the run."""
+
+    def new_worker(self, run: Run) -> Worker: ...
+    def dress(self, item: Any) -> Any: ...
+    def close(self) -> None: ...
+
+
 class Run:
     """One run over one input.
 
@@ -60,6 +69,7 @@ class Run:
         keep_failures: stand failures in their item's place (`return_exceptions=True`).
         outer: the call around this run, whose slot its calls may borrow.
         owner: the thread whose event loop makes the calls; None: worker threads do.
+        recording: keeps outcomes, and gives back those that are kept already; None: nobody does.
     """
 
     def __init__(
@@ -74,8 +84,10 @@ class Run:
         keep_failures: bool,
         outer: Scope | None,
         owner: int | None,
+        recording: Recording | None = None,
     ) -> None:
         self.plan = plan
+        self._recording = recording
         self.order = order
         self.outer = outer
         self.owner = owner
@@ -84,10 +96,11 @@ class Run:
         self.deadline = None if deadline is None else self.began + deadline
         self.max_workers = workers
         self.delay: float | None = None  # for the consumer, after WAIT
+        self.tokens: float | None = None  # that the results told of which were handed out
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
         self._lock = threading.Lock()
         self.ending = Ending(plan.name, self._lock, order, total=total, seconds=deadline, keep_failures=keep_failures)
-        self._intake = Intake(source, order, workers)
+        self._intake = Intake(source, order, workers, None if recording is None else recording.dress)
         self._async_input = source is None
         self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
@@ -97,6 +110,7 @@ class Run:
         self._stopping = False
         self._draining = False
         self._closed = False
+        self._ended: float | None = None
         self._tally = Tally()  # of workers that are no more
         self._crew: Crew
         self._consumer: Waiter
@@ -188,13 +202,32 @@ class Run:
             self._stop(error)
         self.wake_all()
 
+    def break_off(self, error: Exception) -> None:
+        """Results can no longer be kept: calls under way end, nothing else starts, and the run ends with this."""
+        with self._lock:
+            if self.ending.broken is None:
+                self.ending.broken = error
+            self._stop(error, drain=True)
+        self.wake_all()
+
+    def stop_on_purpose(self) -> None:
+        """Calls under way end and their results still leave; nothing else starts. From any thread."""
+        with self._lock:
+            if not self._stopping:
+                self._stop(Stopped(), drain=True)
+        self.wake_all()
+        self._wake_consumer()
+
     def stopping(self) -> bool:
         """Has the run been told to stop?"""
         return self._stopping
 
     def draining(self) -> bool:
-        """Has it been told to stop, and does it wait for what had begun?"""
-        return self._draining
+        """Has it been told to stop, and does it wait for what had begun, where a failure is an outcome like any other?
+
+        Else what waits to be sent again is dropped: its failure would be raised in the place of the reason.
+        """
+        return self._draining and not self.order.stop_on_failure
 
     # For the consumer
 
@@ -252,6 +285,10 @@ class Run:
         else:
             self._grow()
 
+    def dressed(self, item: Any) -> Any:
+        """An async input's item as workers take it."""
+        return item if self._recording is None else self._recording.dress(item)
+
     def end_input(self, error: BaseException | None) -> None:
         """No more input; with the input's own exception, what was taken still runs to its end."""
         with self._lock:
@@ -295,7 +332,10 @@ class Run:
         """The consumer is gone: what still comes in is dropped, and the input is closed."""
         with self._lock:
             self._closed = self._stopping = True
+            self._ended = self._ended or clock.now()
             unused, generator = self._intake.close()
+        if self._recording is not None:
+            self._recording.close()
         if self.plan.discard is not None:
             for item in unused:
                 self.plan.discard(item)
@@ -320,12 +360,9 @@ class Run:
 
     def stats(self) -> RunStats:
         """Where it stands; from any thread."""
-        total = Tally()
         with self._lock:
             order, workers = self.order, list(self._workers)
-            total.add(self._tally)
-            for worker in workers:
-                total.add(worker.tally)
+            total = self._total()
             total.done, total.failed = order.ended, order.failed
             return RunStats(
                 in_flight=sum(worker.calling() for worker in workers),
@@ -335,10 +372,34 @@ class Run:
                 taken=order.taken,
                 seconds=clock.now() - self.began,
                 waiting_for=_most(worker.waiting_for() for worker in workers),
+                resumed=total.resumed,
                 **counts(total),
             )
 
+    def summary(self) -> Summary:
+        """What it has come to; from any thread."""
+        with self._lock:
+            total, seconds = self._total(), (self._ended or clock.now()) - self.began
+            return Summary(
+                done=self.order.ended,
+                failed=dict(self.order.kinds),
+                attempts=total.started - total.refused,
+                refused=total.refused,
+                resumed=total.resumed,
+                seconds=seconds,
+                speedup=total.busy / seconds if seconds > 0 else 0.0,
+                slowest=tuple((index, longest) for longest, index in total.slowest),
+                tokens=self.tokens,
+            )
+
     # Inside; those without "grow" and "pull" in their name want the lock held
+
+    def _total(self) -> Tally:
+        total = Tally()
+        total.add(self._tally)
+        for worker in self._workers:
+            total.add(worker.tally)
+        return total
 
     def _take(self, worker: Worker) -> Todo | None:
         order = self.order
@@ -436,7 +497,7 @@ class Run:
             self._spawn()
 
     def _spawn(self) -> None:
-        worker = Worker(self)
+        worker = Worker(self) if self._recording is None else self._recording.new_worker(self)
         worker.queued = clock.now()
         try:
             with self._lock:

@@ -80,15 +80,16 @@ async def pull(
             else:
                 todo = worker.raised(failure)
                 failure = None
-            turns += 1
-            if turns == _TURNS:
-                turns = 0
-                await breathe()
         elif todo is AGAIN:
             todo = worker.step()
         else:
+            turns = 0
             await waiter.wait(worker.delay)
             todo = worker.step()
+        turns += 1
+        if turns == _TURNS:
+            turns = 0
+            await breathe()
     return False
 
 
@@ -159,7 +160,7 @@ async def feed(run: Run, source: AsyncIterable[Any], waiter: Waiter) -> None:
                     item = await anext(iterator)
                 except StopAsyncIteration:
                     break
-                run.push(item)
+                run.push(run.dressed(item))
                 del item
             else:
                 await waiter.wait(None)

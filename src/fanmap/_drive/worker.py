@@ -59,12 +59,16 @@ class Worker(Caller):
             or (plan.plain and type(value) is CoroutineType)
         ):
             return super().returned(value)
-        tally, ended = self.tally, clock.now()
+        tally, started, ended = self.tally, self.started, clock.now()
         tally.done += 1
+        seconds = ended - started
+        tally.busy += seconds
+        if seconds > tally.bar:
+            tally.note(self.index, seconds)
         scope.ticket = None
         self._phase = NEW
         self._attempts = None
-        record = (self.index, value, None, self._calls - self._refusals, self.queued, self.started, ended)
+        record = (self.index, value, None, self._calls - self._refusals, self.queued, started, ended)
         self.queued = ended  # the next item's
         todo = self.run.hand_in(self, record)
         seat = self._seat
@@ -137,6 +141,10 @@ class Worker(Caller):
     def _record(self, value: Any, error: BaseException | None) -> Record:
         ended, queued = clock.now(), self.queued
         self.queued = ended  # the next item's
+        if self._calls:
+            self.tally.busy += ended - self.started
+            if ended - self.started > self.tally.bar:
+                self.tally.note(self.index, ended - self.started)
         return self.index, value, error, self._calls - self._refusals, queued, self.started, ended
 
     @override

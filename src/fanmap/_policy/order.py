@@ -41,13 +41,14 @@ class Order:
         bound: no input from this index on may be taken: the window's end; 0 after a failure that stops the run.
         ended: how many of them have their outcome.
         failed: how many of those are failures.
+        kinds: how many of each type, by name.
         cut: no item from this index on may start; None: none failed.
         failure: index and error of the failure that stops the run.
     """
 
     fails_at_once: ClassVar[bool] = False  # a failure ends the run before what came earlier has ended
 
-    __slots__ = ("_window", "bound", "cut", "ended", "failed", "failure", "handed", "stop_on_failure", "taken")
+    __slots__ = ("_window", "bound", "cut", "ended", "failed", "failure", "handed", "kinds", "stop_on_failure", "taken")
 
     def __init__(self, window: int | None, *, stop_on_failure: bool) -> None:
         self._window = window
@@ -57,6 +58,7 @@ class Order:
         self.ended = 0
         self.handed: int = 0
         self.failed = 0
+        self.kinds: dict[str, int] = {}
         self.cut: int | None = None
         self.failure: tuple[int, BaseException] | None = None
 
@@ -91,6 +93,8 @@ class Order:
 
     def _count_failure(self, index: int, error: BaseException) -> None:
         self.failed += 1
+        kind = type(error).__name__
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if self.stop_on_failure:
             self._fail(index, error)
             self.bound = 0
