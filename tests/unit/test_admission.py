@@ -268,6 +268,29 @@ def test_a_call_that_takes_over_and_costs_the_same_goes_on():
     assert (waits, ticket.granted, admission.waiting()) == (False, True, 0)
 
 
+def test_a_call_that_takes_over_and_costs_more_of_one_rate_only_waits():
+    _, ticket, waits = taken_over([1.0, 2.0])
+    assert (waits, ticket.granted) == (True, False)
+
+
+def test_to_take_over_from_a_call_that_was_not_charged_is_a_mistake():
+    with pytest.raises(ValueError, match="longer"):
+        Admission(1, [Rate(8, 8)]).charge_anew(Ticket(), [1.0])
+
+
+def test_a_nested_call_that_got_its_lenders_slot_is_in_one_line_only():
+    admission = Admission(1)
+    (lender,) = running(admission)
+    first, second = Ticket(parent=lender), Ticket(parent=lender)
+    for nested in (first, second):
+        admission.ask(nested)
+    assert admission.poll(0.0) == [first]
+    admission.leave(first)
+    assert (admission.in_flight(), admission.waiting()) == (1, 1)
+    assert admission.poll(0.0) == [second]
+    assert (admission.in_flight(), admission.waiting()) == (1, 0)
+
+
 def test_a_call_that_takes_over_gets_the_charge_back_and_pays_its_own():
     admission, ticket, waits = taken_over([4.0, 2.0])
     assert (waits, ticket.granted, ticket.started, ticket.costs) == (True, False, False, [4.0, 2.0])
