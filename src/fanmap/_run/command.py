@@ -85,7 +85,7 @@ def _table(given: Given, found: Any, source: str) -> Table:
 
 def _output(file: str | None, stdout: IO[bytes], beside: bool, journal: str | None) -> output.Output:
     if file is None:
-        return output.Stream(stdout, "standard output")
+        return output.Stream(stdout)
     if beside:
         return output.File(file, kept=journal is not None)
     try:

@@ -32,11 +32,12 @@ class Output(Protocol):
 
 
 class Stream:
-    """Standard output, or what is no regular file."""
+    """Standard output, or what is no regular file and is ours to close."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str | None = None) -> None:
         self._file = file
-        self._name = name
+        self._name = name or "standard output"
+        self._ours = name is not None
 
     def open(self) -> None:
         pass
@@ -54,6 +55,9 @@ class Stream:
         pass
 
     def leave(self) -> str | None:
+        if self._ours:
+            with suppress(OSError):
+                self._file.close()
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from fanmap import DeadlineExceeded, JournalError, NotRun, Summary
@@ -68,9 +69,9 @@ def plainly(error: Exception) -> str:
     """What the library says of a journal, in the words of the command line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
-        text.replace("resume= cannot", "a journal cannot")
+        re.sub("^resume='(.*?)' ", r"\1 ", text)
+        .replace("resume= cannot", "a journal cannot")
         .replace("give resume= a path", "give --resume a path")
-        .replace("resume=", "")
         .replace(", or give encode= and decode=", ", or say --no-resume")
         .replace("give encode= and decode=", "say --no-resume")
         .replace("change version=", "give another --function-version")
