@@ -247,6 +247,44 @@ def test_an_answer_that_has_no_json_ends_the_run_and_says_its_type(run):
     assert len(calls()) < 100
 
 
+def test_an_answer_that_cannot_be_kept_says_what_to_do(run):
+    put("job.py", JOB.replace("-> Answer", ""))
+    put("in.txt", "a\n" * 50)
+    status, _, said = run("job:dressed", "in.txt", "-o", "out.jsonl")
+    assert (status, Path("out.jsonl").exists()) == (1, False)
+    assert "fanmap: a journal cannot keep the Answer that dressed returned for item " in said
+    assert (
+        "annotate what the function returns with a dataclass, a pydantic model or types of JSON, or say --no-resume"
+        in said
+    )
+    Path("out.jsonl.partial").unlink()
+    assert run("job:dressed", "in.txt", "-o", "out.jsonl", "--no-resume")[0] == 0
+    assert rows(got("out.jsonl"))[49]["answer"] == {"text": "a", "size": 1}
+
+
+def test_an_annotation_that_cannot_be_kept_is_refused_before_any_call(run):
+    put(
+        "job.py",
+        JOB
+        + "\n@dataclasses.dataclass\nclass Tree:\n    twigs: 'list[Tree]'\n\ndef grow(prompt) -> Tree:\n    CALLS.append(1)\n",
+    )
+    put("in.txt", "a\n")
+    status, _, said = run("job:grow", "in.txt", "-o", "out.jsonl")
+    assert (status, is_one_line(said), calls()) == (2, True, [])
+    assert "fanmap: a journal cannot keep what grow returns (a type that contains itself): say --no-resume" in said
+
+
+def test_an_answer_that_was_kept_in_another_shape_is_told(run):
+    put("in.txt", "abc\n")
+    run("job:dressed", "in.txt", "-o", "out.jsonl")
+    put("job.py", JOB.replace("size: int", "size: int\n    colour: str"))
+    del sys.modules["job"]
+    status, _, said = run("job:dressed", "in.txt", "-o", "out.jsonl")
+    assert status == 1
+    assert "fanmap: out.jsonl.journal has a result for item 0 of dressed that cannot be decoded (TypeError)" in said
+    assert "give another --function-version\n" in said
+
+
 def test_an_answer_may_be_none(run):
     assert rows(run("job:nothing", put("in.txt", "a\n"))[1]) == [{"input": "a", "answer": None, "error": None}]
 
