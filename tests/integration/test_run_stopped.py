@@ -151,14 +151,14 @@ def test_ctrl_c_that_comes_when_all_is_done_but_the_last_calls_is_not_in_the_way
 
 @posix
 def test_a_shell_that_ignores_ctrl_c_is_obeyed():
-    line = "trap '' INT; exec " + " ".join(command("job:ask", "in.txt", "--limit", "3"))
+    line = "trap '' INT; exec " + " ".join(command("job:ask", "in.txt", "--limit", "4", "--max-concurrency", "1"))
     process = subprocess.Popen(
         ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     until(lambda: "2" in called())
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out.count("\n")) == (0, 3)
+    assert (process.returncode, out.count("\n")) == (0, 4)
 
 
 @posix
