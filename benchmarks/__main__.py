@@ -1,7 +1,7 @@
 """Everything, side by side: prints tables, writes results.json and the docs' picture.
 
     pip install -e ".[bench]"
-    python -m benchmarks [--quick] [--only async threads latency rates small growth real] [--out FILE]
+    python -m benchmarks [--quick] [--only async threads latency rates small growth journal real] [--out FILE]
 
 A library that is not installed is named as such and left out. `--quick` does a fiftieth: is every way still alive?
 """
@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, growth, latency, plot, rates, real_clients, small
+from benchmarks import calls, growth, journal, latency, lazy, plot, rates, real_clients, small
 from benchmarks.measure import Table
 
 _PEERS = ("aiometer", "streamable", "tqdm", "joblib", "langchain-core", "pocketflow", "pyarallel", "async-batch-llm",
@@ -41,12 +41,14 @@ def _sections(quick: bool, rounds: int) -> dict[str, Iterable[Callable[[], Table
             lambda: small.first_result(1 if quick else 3),
             lambda: small.memory(million),
             lambda: small.imports(rounds),
+            lambda: lazy.table(2_000 if quick else 50_000),
         ],
         "growth": [
             lambda: growth.items(million),
             lambda: growth.workers(10_000 if quick else 100_000),
             lambda: growth.waiting(1_000 if quick else 50_000),
         ],
+        "journal": [lambda: journal.table(200 if quick else 5_000, rounds)],
         "real": [
             lambda: real_clients.table(latencies, 1 if quick else 3, 64),
             lambda: real_clients.table(latencies, 1 if quick else 3, 256),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -42,6 +43,9 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
     Context: the function sees the caller's context variables; what it sets stays with it.
     """
     if not is_coroutine_function(async_function):
+        if inspect.iscoroutine(async_function):
+            async_function.close()
+            raise TypeError("to_sync must be given an `async def`, got its coroutine: write to_sync(function)(...)")
         raise TypeError(f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is")
     name, budget = name_of(async_function), budget_behind(async_function)
 

@@ -326,7 +326,8 @@ def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
             )
     elif not callable(entry):
         raise TypeError(
-            f"gather_bounded must be given awaitables or functions that return one, got {type(entry).__name__}"
+            f"gather_bounded must be given awaitables or functions that return one, got {type(entry).__name__}: "
+            "a `def` has run by then, for it write `await function.amap(inputs)`"
         )
 
 

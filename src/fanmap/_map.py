@@ -134,7 +134,10 @@ class _Decorator:
         if isinstance(function, Parallel):
             raise TypeError("parallel_map must be given the plain function, got one that is decorated already")
         if not callable(function):
-            raise TypeError(f"parallel_map must be given a function, got {type(function).__name__}")
+            raise TypeError(
+                f"parallel_map must be given a function, got {type(function).__name__}: settings have names, for "
+                "instance parallel_map(max_concurrency=8), and inputs go to .map(inputs)"
+            )
         if is_generator_function(function):
             raise TypeError(
                 f"parallel_map cannot run a generator function ({name_of(function)}): "

@@ -97,7 +97,7 @@ def check_limits(limits: object) -> None:
 def check_calls(retry: object, timeout: float | None) -> None:
     """The settings of single calls, or an error that names the parameter."""
     if not (retry is None or retry is False or isinstance(retry, Retry)):
-        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}")
+        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}: write retry=Retry(attempts=4)")
     if timeout is not None:
         check_positive("timeout", timeout)
 

@@ -78,9 +78,8 @@ class Resume:
 
 def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     """The options beside `resume=`, or an error that names the parameter."""
-    unknown = options.keys() - JournalOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"a run has no option {', '.join(sorted(unknown))}")
+    for name in options.keys() - JournalOptions.__annotations__.keys():
+        raise TypeError(f"a run got an unexpected keyword argument {name!r}: {_where(name)}")
     if resume is None:
         if options:
             raise TypeError(f"{', '.join(sorted(options))} needs resume=, the path of a file")
@@ -101,6 +100,15 @@ def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     if not (version is None or isinstance(version, (str, int))):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"version must be a str, an int or None, got {type(version).__name__}")
     return Resume(path, options.get("key"), encode, decode, version, bool(options.get("durable", False)))
+
+
+def _where(name: str) -> str:
+    """Where an option belongs that a run does not have."""
+    if name in ("rpm", "tpm", "rate", "retry", "timeout", "limits"):
+        return f"write it in the decorator, parallel_map({name}=...)"
+    if name in ("max_workers", "workers", "concurrency", "n_jobs", "limit"):
+        return "calls at once are max_concurrency"
+    return f"an argument that is the same for every item goes to .partial({name}=...)"
 
 
 def identity_of(function: Callable[..., Any]) -> str:

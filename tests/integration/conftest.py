@@ -241,6 +241,15 @@ def whole_way(request):
     return request.param
 
 
+@pytest.fixture(
+    params=[*_chosen(kind="def", method="map", place="sync"), *_chosen(kind="async", method="amap", place="asyncio")],
+    ids=repr,
+)
+def threads_or_loop(request):
+    """One way of each kind, where what stands around makes no difference."""
+    return request.param
+
+
 @pytest.fixture(params=_chosen(fails_fast=True), ids=repr)
 def strict_way(request):
     """The ways that raise the first failure."""

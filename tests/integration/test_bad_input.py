@@ -152,7 +152,9 @@ def test_retry_is_a_retry_false_or_none(retry):
         lambda: ask.with_options(retry=retry),
         lambda: asyncio.run(gather_bounded(retry=retry)),
     ):
-        with pytest.raises(TypeError, match="retry must be a Retry, False or None, got"):
+        with pytest.raises(
+            TypeError, match=r"retry must be a Retry, False or None, got .*: write retry=Retry\(attempts=4\)"
+        ):
             misuse()
 
 
@@ -188,7 +190,7 @@ def test_options_nobody_knows_are_named():
         lambda: ask.map([1], workers=3),
         lambda: ask.imap([1], workers=3),
         lambda: ask.as_completed([1], workers=3),
-        lambda: ask.amap([1], workers=3),
+        lambda: asyncio.run(ask.amap([1], workers=3)),
         lambda: gather_bounded(workers=3),
     ):
         with pytest.raises(TypeError, match="unexpected keyword argument 'workers'"):
@@ -220,6 +222,11 @@ def test_only_something_callable_is_decorated(thing):
         parallel_map(thing)
     with pytest.raises(TypeError, match=f"parallel_map must be given a function, got {type(thing).__name__}"):
         parallel_map(max_concurrency=2)(thing)
+
+
+def test_a_setting_without_its_name_is_shown_with_it():
+    with pytest.raises(TypeError, match=says("parallel_map(max_concurrency=8), and inputs go to .map(inputs)")):
+        parallel_map(8)
 
 
 def tokens(prompt):
@@ -280,6 +287,11 @@ def test_the_bridge_says_which_kind_it_wants():
     for bridge in (to_sync, to_async):
         with pytest.raises(TypeError, match="must be given .* got int"):
             bridge(3)
+
+
+def test_a_coroutine_given_to_the_bridge_is_told_apart_from_its_function():
+    with pytest.raises(TypeError, match=says("got its coroutine: write to_sync(function)(...)")):
+        to_sync(aecho("a"))
 
 
 # What it is mapped over
@@ -797,6 +809,14 @@ def test_what_cannot_be_awaited_is_refused_and_nothing_is_left_unawaited(run, th
         gathered(run, (False, thing))
     with pytest.raises(TypeError, match=message):
         gathered(run, (False, iter([thing])))
+
+
+def test_what_a_def_returned_is_refused_with_what_to_write():
+    async def main():
+        await gather_bounded(*[echo(prompt) for prompt in "ab"])
+
+    with pytest.raises(TypeError, match=says("a `def` has run by then, for it write `await function.amap(inputs)`")):
+        asyncio.run(main())
 
 
 @both_loops

@@ -25,6 +25,7 @@ from fanmap import (
     to_async,
     to_sync,
 )
+from fanmap.testing import SimulatedAPIError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 both_loops = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
@@ -455,6 +456,29 @@ def test_gathered_functions_are_repeated_as_the_retry_says(run):
         return await gather_bounded(flaky, retry=Retry(3, wait=0))
 
     assert run_on(run, main) == ["at last"]
+
+
+@both_loops
+def test_a_refused_awaitable_fails_with_what_to_write_and_a_refused_function_is_sent_again(run):
+    calls = []
+
+    async def refused_once():
+        calls.append(1)
+        if len(calls) == 1:
+            raise SimulatedAPIError("slow down", 429, {"retry-after-ms": "1"}, {})
+        return "at last"
+
+    async def main(*entries):
+        return await gather_bounded(*entries)
+
+    with pytest.raises(SimulatedAPIError) as refusal:
+        run_on(run, functools.partial(main, refused_once()))
+    first, second = refusal.value.__notes__
+    assert "an awaitable cannot be sent again" in first
+    assert "give gather_bounded functions" in first
+    assert second == "fanmap: item 0 of gather_bounded"
+    calls.clear()
+    assert run_on(run, functools.partial(main, refused_once)) == ["at last"]
 
 
 def test_a_task_among_the_gathered_has_ended_before_the_failure_leaves():

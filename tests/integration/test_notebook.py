@@ -35,6 +35,7 @@ class Notebook:
 
     def __init__(self):
         self._manager, self._client = manager.start_new_kernel(kernel_name="python3")
+        self.widgets = {}  # the state of each, as its page would have it
         self.run(SETUP)
 
     def run(self, cell, interrupt_when=None):
@@ -52,6 +53,8 @@ class Notebook:
                 value = content["data"]["text/plain"]
             elif message["msg_type"] == "error":
                 errors.append(content)
+            elif message["msg_type"] in ("comm_open", "comm_msg"):
+                self.widgets.setdefault(content["comm_id"], {}).update(content["data"].get("state", {}))
 
         self._client.execute_interactive(cell, timeout=30, output_hook=hear, allow_stdin=False)
         assert not errors, "\n".join(errors[0]["traceback"])
@@ -92,6 +95,28 @@ def test_a_bar_in_a_cell(notebook):
         if printed:  # text, where there are no widgets
             assert "8/8" in printed
             assert "Warning" not in printed
+
+
+def test_with_ipywidgets_a_bar_is_the_notebooks_own_and_ends_where_the_run_does(notebook):
+    pytest.importorskip("tqdm")
+    pytest.importorskip("ipywidgets")
+
+    def bar_of(cell):
+        notebook.widgets.clear()
+        assert notebook.run(cell)[0] == ""
+        (bar,) = [state for state in notebook.widgets.values() if state.get("_model_name") == "FloatProgressModel"]
+        return bar["value"], bar["max"], bar["bar_style"]
+
+    for cell in (
+        "ask.map(range(8), progress=True)",
+        "await ask.amap(range(8), progress=True)",
+        "list(blocking.imap(range(8), progress=True))",
+        "[outcome async for outcome in ask.as_completed(range(8), progress=True)]",
+    ):
+        assert bar_of(cell) == (8, 8, "success"), cell
+    value, most, style = bar_of("try: ask.map([1, 'a', None, *range(5)], progress=True)\nexcept TypeError: pass")
+    assert value < most
+    assert style == "danger"  # red: the run ended before its end
 
 
 INTERRUPTED = """

@@ -302,7 +302,7 @@ def test_after_a_failure_nothing_starts(strict_way, gates):
 
     with pytest.raises(Broke):
         strict_way.run(strict_way.decorate(ask, max_concurrency=4), range(100))
-    time.sleep(0.01)  # a thread that was told to start may reach the function's first line a moment later
+    time.sleep(0.1)  # a thread that was told to start may reach the function's first line a moment later
     now = len(started)
     assert sorted(started) == list(range(now))
     assert now <= (4 if strict_way.method != "imap" else 7)
@@ -339,6 +339,27 @@ def test_async_siblings_are_cancelled_and_have_ended_before_the_failure_leaves(s
         strict_way.run(strict_way.decorate(ask, max_concurrency=4), range(100))
     assert time.monotonic() - before < 1
     assert sorted(ended) == ([2, 3, 4] if strict_way.method == "imap" else [0, 2, 3])
+
+
+def test_what_finishes_while_its_siblings_are_being_cancelled_is_kept(async_way):
+    """Between an item's failure and the moment in which the exception leaves."""
+    if not async_way.fails_fast:
+        pytest.skip("as_completed raises for no item")
+
+    async def answer(item):
+        if item == 0:
+            await async_way.pause(0.01)
+            raise KeyError
+        try:
+            await async_way.pause(60)
+        except BaseException:
+            if item == 1:
+                return "in time"
+            raise
+
+    with pytest.raises(KeyError) as raised:
+        async_way.run(async_way.decorate(answer, max_concurrency=3), range(3))
+    assert partial_results(raised.value) == {1: "in time"}
 
 
 def test_imap_hands_out_what_came_before_the_failure_and_then_raises_it(strict_way, gates):

@@ -8,9 +8,11 @@ import hashlib
 import math
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fanmap import DeadlineExceeded, NotRun, Retry, partial_results
 from fanmap._drive import clock
+from fanmap._policy.journal import read_line
 
 from .model import FINAL, REFUSAL, SPENT, Item, expected
 
@@ -59,6 +61,14 @@ class RunLog:
     inputs_open: bool = False
     stepping: bool = False
     final: dict[int, Call] = field(default_factory=dict)  # the last call of each item that has ended
+    journal: Path | None = None
+    recorded: frozenset[int] = frozenset()  # what the journal had of it at the beginning
+
+
+def run_out(call: Call) -> bool:
+    """Did it end when its timeout did?"""
+    timeout = call.item.run.timeout
+    return bool(timeout) and abs(call.ended - call.started - timeout) < EPSILON
 
 
 class Book:
@@ -90,6 +100,8 @@ class Book:
         now, run = clock.now(), item.run
         self.note("start", *item.value)
         call = Call(item, now, run.parent)
+        if item.index in run.recorded:
+            self.blame("G8", f"{item.value} was in the journal and is called again")
         previous = item.calls[-1] if item.calls else None
         item.calls.append(call)
         self.calls.append(call)
@@ -171,6 +183,8 @@ class Book:
                 self.blame("G6", f"{item.value} was sent again while it ran")
             elif retry is None:
                 self.blame("G6", f"{item.value} was sent again unasked after its timeout")
+        elif run_out(previous):
+            pass  # it ended at the very moment of its timeout: either may have been first
         elif previous.kind in (None, FINAL, SPENT) and not previous.late:
             self.blame("G6", f"{item.value} was sent again after {previous.kind or 'an answer'}")
         elif previous.kind != REFUSAL and retry is None:
@@ -218,7 +232,8 @@ class Book:
         run.stepping = True
         if threading.get_ident() != run.thread:
             self.blame("G14", f"the input of {run.name} is stepped in another thread")
-        base = run.handed if run.ordered else run.started
+        resumed = sum(item.index in run.recorded for item in run.items)
+        base = run.handed if run.ordered else run.started + resumed
         ahead = len(run.items) + 1 - base
         if ahead > run.workers + 8 * run.workers:
             self.blame("G10", f"{run.name}: {ahead} inputs ahead with {run.workers} workers")
@@ -238,8 +253,26 @@ class Book:
         """G1: the answer of this input, at its index."""
         if value != (run.name, index):
             self.blame("G1", f"{run.name}[{index}] is {value!r}")
-        elif index not in run.final or run.final[index].error is not None:
+        elif index not in run.recorded and (index not in run.final or run.final[index].error is not None):
             self.blame("G1", f"{run.name}[{index}] never succeeded")
+        if run.journal is not None and index not in self.kept(run):
+            self.blame("G8", f"{run.name}[{index}] was handed out and is not in the journal")
+
+    def kept(self, run: RunLog) -> set[int]:
+        """G8: what the journal has of this run, each an answer of its own, and once."""
+        found: set[int] = set()
+        for line in run.journal.read_bytes().splitlines(keepends=True):
+            said = read_line(line)
+            if said is None:
+                self.blame("G8", f"{run.name}: a line of its journal is damaged")
+            elif "value" in said:
+                index = said["index"]
+                if index in found or said["value"] != [run.name, index]:
+                    self.blame("G8", f"{run.name}[{index}] is {said['value']} in the journal, or there twice")
+                if index not in run.recorded and (index not in run.final or run.final[index].error is not None):
+                    self.blame("G8", f"{run.name}[{index}] is in the journal and never succeeded")
+                found.add(index)
+        return found
 
     def outcome(self, run: RunLog, index: int, result):
         """G1: an answer, or the failure that stands in its place."""

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import trio
@@ -32,8 +34,11 @@ def play(driver: str, seed: int):
             VirtualTime(seed=seed, start=start, horizon=1e6) as virtual,
             interleaved(virtual, dice) as share,
             replayable_trio(seed),
+            ExitStack() as stack,
         ):
-            world = World(name, virtual, kinds=DRIVERS[driver][1])
+            keeps = Random(f"{name} journals").random() < 0.25
+            directory = Path(stack.enter_context(TemporaryDirectory())) if keeps else None
+            world = World(name, virtual, kinds=DRIVERS[driver][1], directory=directory)
             world.book.threads_overtake = share > 0
             with unraisable(complaints):
                 DRIVERS[driver][0](world, virtual, complaints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from random import Random
 
 import anyio
@@ -11,7 +12,10 @@ import trio
 from fanmap import Adaptive, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
-from fanmap.testing import sleep
+from fanmap._policy.journal import Keys, value_line
+from fanmap._policy.plain import plain_text
+from fanmap._resume import identity_of
+from fanmap.testing import SimulatedAPIError, sleep
 
 from .book import Book, Queue, RunLog, left_over
 from .model import REFUSAL, Mix, Server
@@ -22,8 +26,9 @@ LATENESS = 400.0  # virtual seconds after which every call that was left behind 
 class World:
     """The functions under test, and what they are checked against."""
 
-    def __init__(self, seed: str, virtual, *, kinds: tuple[str, ...]) -> None:
+    def __init__(self, seed: str, virtual, *, kinds: tuple[str, ...], directory: Path | None = None) -> None:
         dice = self.dice = Random(seed)
+        self.directory = directory  # where runs keep journals; None: they keep none
         self.virtual, self.kinds = virtual, kinds
         pick = dice.choice
         mix = Mix(
@@ -150,7 +155,7 @@ class Program:
         self.pause = dice.choice((0.0, dice.uniform(0, 5)))
         self.acts = [dice.randrange(10) for _ in range(dice.randint(1, 3))]
 
-    def settings(self, kind, ordered=False):
+    def settings(self, kind, *, ordered=False, keeps=True):
         dice = self.dice
         pick = dice.choice
         retry = pick((None, None, False, Retry(3), Retry(5, wait=1.0), Retry(4, total=20.0)))
@@ -166,7 +171,26 @@ class Program:
             kind, dice.choice((0, 1, dice.randint(2, 12), dice.randint(5, 40), 30 * dice.randint(1, 4))), retry=retry, ordered=ordered,
             workers=options.get("max_concurrency"), timeout=timeout, deadline=options.get("deadline"),
         )  # fmt: skip
-        return log, self.world.function(kind, retry, timeout), options
+        function = self.world.function(kind, retry, timeout)
+        if keeps and self.world.directory is not None:
+            options |= self.journal(log, function)
+        return log, function, options
+
+    def journal(self, log, function):
+        """The options of a run that keeps results, some of which are there already."""
+        chance = Random(log.name)
+        keys = Keys(identity_of(function._function), None)
+        log.journal = self.world.directory / log.name
+        log.recorded = frozenset(index for index in range(log.size) if chance.random() < 0.2)
+        lines = [(keys.key(index), index) for index in range(log.size)]
+        log.journal.write_bytes(
+            b"".join(
+                value_line(key, index, 0.0, plain_text([log.name, index]))
+                for key, index in lines
+                if index in log.recorded
+            )
+        )
+        return {"resume": log.journal, "key": lambda item: item.index, "encode": list, "decode": tuple}
 
     def source(self, log):
         """A list or a generator."""
@@ -240,7 +264,7 @@ class Program:
             self.left(log, handed, stop_at - 1)
 
     def direct(self):
-        log, function, _ = self.settings("def")
+        log, function, _ = self.settings("def", keeps=False)
         log.direct = True
         for index in range(log.size):
             item = self.book.item(log, index)
@@ -372,7 +396,7 @@ class Program:
             self.left(log, handed, stop_at - 1)
 
     async def adirect(self):
-        log, function, _ = self.settings("async")
+        log, function, _ = self.settings("async", keeps=False)
         log.direct = True
         for index in range(log.size):
             item = self.book.item(log, index)
@@ -383,7 +407,7 @@ class Program:
         self.book.finish(log)
 
     async def gather(self):
-        log, function, options = self.settings("async")
+        log, function, options = self.settings("async", keeps=False)
         options.pop("deadline", None)
         log.deadline = None
         items = [self.book.item(log, index) for index in range(log.size)]
@@ -426,8 +450,12 @@ class Program:
 
     def left(self, log, handed, stop_at):
         """The consumer has what it wanted: everything, or as much as it came for."""
-        stopped = any(call.kind in ("spent", REFUSAL) for item in log.items for call in item.calls) or any(
-            self.book.hopeless(getattr(result, "error", result)) for result in handed.values()
+        calls = [call for item in log.items for call in item.calls]
+        stopped = (
+            any(call.kind in ("spent", REFUSAL) for call in calls)
+            # of a run inside the item: what it was refused with came through
+            or any(call.kind == "cancelled" and isinstance(call.error, SimulatedAPIError) for call in calls)
+            or any(self.book.hopeless(getattr(result, "error", result)) for result in handed.values())
         )
         if stop_at < 0 and len(handed) != log.size and log.deadline is None and not stopped:
             self.book.blame("G1", f"{log.name} handed out {len(handed)} of {log.size}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, assert_type
 
 import tenacity
@@ -15,6 +16,7 @@ from aiolimiter import AsyncLimiter
 from fanmap import (
     Adaptive,
     AsyncParallelFunction,
+    JournalOptions,
     Limits,
     Outcome,
     ParallelFunction,
@@ -22,6 +24,7 @@ from fanmap import (
     Results,
     Retry,
     RunStats,
+    Summary,
     Verdict,
     gather_bounded,
     parallel_map,
@@ -141,6 +144,49 @@ def methods(client: Client, prompts: list[str]) -> None:
     bound: Callable[[str], int] = client.ask
     unbound: Callable[[Client, str], int] = Client.ask
     print(bound, unbound)
+
+
+# Class methods and static methods: every run, whatever stands on which side (a direct call: see wrong.py)
+
+
+class Service:
+    @parallel_map
+    @classmethod
+    def ask(cls, prompt: str, *, model: str = "small") -> int:
+        return len(prompt + model)
+
+    @parallel_map(max_concurrency=4)
+    @classmethod
+    async def aask(cls, prompt: str) -> int:
+        return len(prompt)
+
+    @parallel_map
+    @staticmethod
+    def count(prompt: str) -> int:
+        return len(prompt)
+
+    @parallel_map(max_concurrency=4)
+    @staticmethod
+    async def acount(prompt: str) -> int:
+        return len(prompt)
+
+
+async def class_and_static_methods(service: Service, prompts: list[str]) -> None:
+    assert_type(Service.ask.map(prompts), list[int])
+    assert_type(Service.ask.map(prompts, return_exceptions=True), list[int | BaseException])
+    assert_type(service.ask.imap(prompts), Results[int])
+    assert_type(await service.ask.amap(prompts), list[int])
+    assert_type(Service.aask.map(prompts), list[int])
+    assert_type(await service.aask.amap(prompts), list[int])
+    assert_type(service.aask.as_completed(prompts), Results[Outcome[int]])
+    assert_type(Service.count("a"), int)
+    assert_type(Service.count.map(prompts), list[int])
+    assert_type(service.count.map(prompts), list[int])
+    assert_type(await Service.acount("a"), int)
+    assert_type(await service.acount.amap(prompts), list[int])
+    assert_type(Service.ask.partial(model="large").map(prompts), list[int])
+    as_before: Callable[[str], int] = Service.count
+    print(as_before)
 
 
 # Everything else that can be decorated
@@ -282,3 +328,26 @@ def shown(stats: RunStats) -> None:
 
 ask.map(["a"], progress=shown)
 ask.map(["a"], progress=print)
+
+
+# A journal, a stop, a summary
+
+
+def key_of(prompt: str) -> tuple[str, int]:
+    return prompt, len(prompt)
+
+
+async def kept(path: Path) -> None:
+    assert_type(ask.map(["a"], resume="answers.jsonl"), list[int])
+    assert_type(ask.map(["a"], resume=path, version=2, durable=True, key=key_of), list[int])
+    assert_type(
+        await aask.amap(["a"], resume=path, encode=str, decode=int, return_exceptions=True), list[int | BaseException]
+    )
+    results = ask.imap(["a"], resume=path, version="b")
+    assert_type(results, Results[int])
+    assert_type(results.stop(), None)
+    assert_type(results.summary, Summary)
+    assert_type(results.summary.slowest, tuple[tuple[int, float], ...])
+    assert_type(ask.as_completed(["a"], resume=path), Results[Outcome[int]])
+    options: JournalOptions = {"version": 3, "durable": False}
+    assert_type(ask.map(["a"], resume=path, **options), list[int])

@@ -53,6 +53,29 @@ Client().ask()  # error: call-arg, reportCallIssue
 Client().ask("a", "b")  # error: call-arg, reportCallIssue
 Client.ask(Client())  # error: call-arg, reportCallIssue
 
+
+class Service:
+    @parallel_map
+    @classmethod
+    def ask(cls, prompt: str) -> int:
+        return len(prompt)
+
+    @parallel_map
+    @staticmethod
+    def count(prompt: str) -> int:
+        return len(prompt)
+
+
+Service.count()  # error: call-arg, reportCallIssue
+Service.count(3)  # error: arg-type, reportArgumentType
+Service.count("a", "b")  # error: call-arg, reportCallIssue
+length: str = Service.count("a")  # error: assignment, reportAssignmentType
+lengths: list[str] = Service.ask.map(["a"])  # error: assignment, reportAssignmentType
+# Right, and called wrong all the same: a checker takes the two decorators off before it asks what is below them,
+# and then no type can tell a class method or a static one from a method.
+Service.ask(prompt="a")  # error: call-arg, reportCallIssue
+Service().count("a")  # error: call-arg, reportCallIssue
+
 # Runs
 
 texts: list[str] = ask.map(["a"])  # error: assignment, reportAssignmentType
@@ -91,6 +114,13 @@ ask.with_options(rpm=3)  # error: call-arg, reportCallIssue
 ask.with_options(max_concurrency=3.5)  # error: arg-type, reportArgumentType
 Limits(8, max_concurrency=8)  # error: misc, reportCallIssue
 Retry(on="429")  # error: arg-type, reportArgumentType
+
+# A journal
+
+ask.map(["a"], resume=3)  # error: call-overload, reportArgumentType
+ask.map(["a"], resume="a", version=1.5)  # error: call-overload, reportArgumentType
+ask.map(["a"], model="large")  # error: call-overload, reportCallIssue
+ask.as_completed(["a"], model="large")  # error: call-arg, reportCallIssue
 
 # gather_bounded
 

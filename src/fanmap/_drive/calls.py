@@ -77,6 +77,10 @@ _OTHER_LOOP = (
     "fanmap: an async client belongs to the event loop it first ran on, and `.map` of an async function has a loop "
     "of its own: use `.map` everywhere or `await .amap` everywhere"
 )
+_ONLY_ONCE = (
+    "fanmap: the server refused to start this, and an awaitable cannot be sent again: decorate the `async def` with "
+    "`parallel_map`, or give gather_bounded functions, for instance functools.partial(ask, prompt)"
+)
 NEW, IN_LINE, CALLING, BACK_OFF, DOOMED, DONE = range(6)  # phases of an item
 
 
@@ -187,6 +191,8 @@ class Caller:
                 self._attempts = attempts
                 if attempts.refused(now, braked.rejoin) and not self._too_late(braked.rejoin):
                     return self._back_off(braked.rejoin)
+            elif plan.retry is not False:
+                note_item(error, _ONLY_ONCE)
             return self._settle_and_deliver(None, error)
         if verdict.kind == "wrong" and verdict.wait is not None:
             # x-should-retry: false. This item is not sent again, and the wait is everybody's.

@@ -75,6 +75,7 @@ class Ending:
             if interrupt is not None:
                 self._raise(interrupt)
             if failure is not None:
+                self.remember(failure[1])
                 self.blame(*failure)
             if reason is not None:
                 late = isinstance(reason, DeadlineExceeded)
@@ -88,11 +89,14 @@ class Ending:
             del failure, interrupt, reason, input_error, broken
 
     def blame(self, index: int, error: BaseException) -> NoReturn:
-        """Raise an item's failure, with a note that names the item."""
+        """Raise an item's failure, with a note that names the item.
+
+        What had finished is remembered when the run has ended: others may finish on the way there.
+        """
         position = index if self.positions is None else self.positions[index]
         note_item(error, f"fanmap: item {position} of {self._name}")
         try:
-            self._raise(error)
+            raise error
         finally:
             del error
 

@@ -7,7 +7,7 @@ the caller stands; an async one by a feeder task. The run's lock is held around 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, cast
 
 from fanmap._policy.order import Order
@@ -23,6 +23,7 @@ class Intake:
         source: a list, tuple or range; an iterator; None: an async input, which a feeder pushes.
         order: the books of the run.
         workers: of the run, at most; the read-ahead keeps them busy while the input is stepped again.
+        dress: what becomes of each input where it is stepped, in input order; None: workers take it as it is.
 
     Attributes:
         items: what workers may index; None: they may not.
@@ -30,15 +31,22 @@ class Intake:
         over: there is no more to step.
     """
 
-    __slots__ = ("_capacity", "_order", "_read_ahead", "items", "iterator", "over")
+    __slots__ = ("_capacity", "_order", "_read_ahead", "_source", "items", "iterator", "over")
 
-    def __init__(self, source: Sequence[Any] | Iterator[Any] | None, order: Order, workers: int) -> None:
+    def __init__(
+        self,
+        source: Sequence[Any] | Iterator[Any] | None,
+        order: Order,
+        workers: int,
+        dress: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.items: Sequence[Any] | None = None
         self.iterator: Iterator[Any] | None = None
-        if isinstance(source, (list, tuple, range)):
+        self._source = source
+        if isinstance(source, (list, tuple, range)) and dress is None:
             self.items = source
         elif source is not None:
-            self.iterator = source  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+            self.iterator = iter(source) if dress is None else map(dress, source)
         self.over = self.items is not None
         self._order = order
         self._read_ahead: deque[Entry] = deque()
@@ -74,6 +82,6 @@ class Intake:
         """Nothing more is taken: the items never started, and the generator to close, if it is one."""
         unused = [item for _, item, _ in self._read_ahead]
         self._read_ahead.clear()
-        iterator, self.iterator = self.iterator, None
+        source, self._source, self.iterator = self._source, None, None
         # Not a file, which is its owner's to close.
-        return unused, cast("Generator[Any, Any, Any]", iterator) if isinstance(iterator, Generator) else None
+        return unused, cast("Generator[Any, Any, Any]", source) if isinstance(source, Generator) else None

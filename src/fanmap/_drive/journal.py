@@ -121,9 +121,6 @@ class Journal:
             try:
                 self._write(line)
             except OSError as error:
-                self._broken = True
-                with suppress(OSError):  # half a line is mended by whoever opens the file next
-                    os.ftruncate(self._fd, self._end)
                 raise self._error(f"cannot be written: {error.strerror}", error) from error
             end = self._end
         if self._durable:
@@ -143,10 +140,17 @@ class Journal:
     # Inside
 
     def _write(self, line: bytes) -> None:
-        left = memoryview(line)
-        while left:
-            left = left[os.write(self._fd, left) :]
-        self._end += len(line)
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+        except BaseException:  # Ctrl-C too
+            self._broken = True
+            if written:
+                with suppress(OSError):  # half a line is mended by whoever opens the file next
+                    os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise
+        self._end += written
 
     def _wait_for_disk(self, end: int) -> None:
         with self._disk:

@@ -86,8 +86,6 @@ class Run:
         owner: int | None,
         recording: Recording | None = None,
     ) -> None:
-        if recording is not None and source is not None:
-            source = iter(source)  # inputs are dressed in their order, in one place
         self.plan = plan
         self._recording = recording
         self.order = order
@@ -102,7 +100,7 @@ class Run:
         self.tick: float | None = None  # seconds between looks of a consumer that shows progress
         self._lock = threading.Lock()
         self.ending = Ending(plan.name, self._lock, order, total=total, seconds=deadline, keep_failures=keep_failures)
-        self._intake = Intake(source, order, workers)
+        self._intake = Intake(source, order, workers, None if recording is None else recording.dress)
         self._async_input = source is None
         self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
         self._idle: list[Worker] = []
@@ -255,8 +253,9 @@ class Run:
 
     def feed(self) -> None:
         """Step the input once, here and now, in the caller's thread or task."""
+        assert self._intake.iterator is not None
         try:
-            item = self._step()
+            item = next(self._intake.iterator)
         except StopIteration:
             self.end_input(None)
         except (KeyboardInterrupt, SystemExit):
@@ -280,7 +279,7 @@ class Run:
             self._grow()
 
     def dressed(self, item: Any) -> Any:
-        """An input as workers take it, in the place where it is stepped."""
+        """An async input's item as workers take it."""
         return item if self._recording is None else self._recording.dress(item)
 
     def end_input(self, error: BaseException | None) -> None:
@@ -450,14 +449,11 @@ class Run:
     def _may_feed(self) -> bool:
         return not self._stopping and self._intake.has_room()
 
-    def _step(self) -> Any:
-        assert self._intake.iterator is not None
-        return self.dressed(next(self._intake.iterator))
-
     def _pull(self, worker: Worker) -> Todo | None:
         """A worker in the caller's own loop steps the input itself."""
+        assert self._intake.iterator is not None
         try:
-            item = self._step()
+            item = next(self._intake.iterator)
         except StopIteration:
             self.end_input(None)
             return END

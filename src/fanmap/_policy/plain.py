@@ -77,6 +77,8 @@ def canonical(value: Any) -> Any:
 
 
 def _rarer(value: Any, kind: type[Any]) -> Any:
+    if is_model(value):
+        return {"model": [_name(kind), canonical(value.model_dump(mode="json"))]}
     if isinstance(value, list):
         return [canonical(member) for member in cast("list[Any]", value)]
     if isinstance(value, (set, frozenset)):
@@ -91,10 +93,8 @@ def _rarer(value: Any, kind: type[Any]) -> Any:
         return {"path": str(value)}
     if isinstance(value, numbers.Integral):  # numpy's too
         return int(value)
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real) and float(value) == value:  # numpy.float32, not a third
         return float(value)
-    if is_model(value):
-        return {"model": [_name(kind), canonical(value.model_dump(mode="json"))]}
     raise TypeError(kind.__name__)
 
 

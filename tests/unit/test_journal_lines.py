@@ -1,0 +1,163 @@
+"""The lines of a journal: exact bytes, what is believed, and what a torn or foreign file reads as."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fanmap._policy.journal import Keys, Reading, error_line, read_line, value_line
+
+ONE = value_line("ab", 3, 1.25, '"four"')
+TWO = value_line("cd", 4, 0.0, "5")
+FAILED = error_line("ab", 3, 0.5, ValueError("no"))
+
+
+def read(data):
+    reading = Reading()
+    for line in data.splitlines(keepends=True):
+        reading.add(line)
+    return reading
+
+
+def test_a_result_is_one_line_of_json_with_its_checksum_last():
+    assert ONE == b'{"v":1,"key":"ab","index":3,"seconds":1.250,"value":"four","crc":"9366de5b"}\n'
+    assert json.loads(ONE)["value"] == "four"
+
+
+def test_a_failure_is_a_line_for_people():
+    said = json.loads(FAILED)
+    assert (said["error"], said["message"]) == ("ValueError", "no")
+    assert "value" not in said
+
+
+def test_a_failure_names_its_type_with_its_module():
+    assert json.loads(error_line("ab", 0, 0.0, json.JSONDecodeError("bad", "x", 0)))["error"] == (
+        "json.decoder.JSONDecodeError"
+    )
+
+
+def test_a_failure_whose_text_fails_is_written_without_it():
+    class Broken(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    assert json.loads(error_line("ab", 0, 0.0, Broken()))["message"] == ""
+
+
+def test_a_long_message_is_cut():
+    assert len(json.loads(error_line("ab", 0, 0.0, ValueError("x" * 5000)))["message"]) == 2000
+
+
+@pytest.mark.parametrize("text", ["ü漢🎈", "half \ud800 of a pair", '"quotes" and \\', "a\nline\r\n", "\u2028\x00\x7f"])
+def test_every_text_comes_back(text):
+    line = value_line("ab", 0, 0.0, json.dumps(text, ensure_ascii=False))
+    assert line.count(b"\n") == 1
+    said = read_line(line)
+    assert said is not None
+    assert said["value"] == text
+
+
+def test_seconds_are_never_below_0():
+    assert json.loads(value_line("ab", 0, -1.0, "1"))["seconds"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        ONE[:-1],  # no newline
+        ONE.replace(b"9366de5b", b"9366DE5B"),
+        ONE.replace(b'"crc":"93', b'"crc":"92'),
+        ONE.replace(b"four", b"five"),
+        ONE.replace(b'"v":1', b'"v":2'),
+        b" " + ONE,
+        b'{"v":1,"key":"ab","value":1}\n',
+    ],
+)
+def test_what_is_not_exactly_a_line_is_not_believed(line):
+    assert read_line(line) is None
+
+
+def test_a_file_is_read_to_its_end():
+    reading = read(ONE + TWO)
+    assert reading.places == {"ab": 0, "cd": len(ONE)}
+    assert (reading.skipped, reading.end, reading.finish, reading.foreign) == (0, len(ONE + TWO), b"", False)
+
+
+def test_the_first_good_line_of_a_key_counts():
+    assert read(TWO + ONE + value_line("ab", 3, 2.0, '"other"')).places["ab"] == len(TWO)
+
+
+def test_a_failure_is_never_a_result():
+    reading = read(FAILED + ONE)
+    assert reading.places == {"ab": len(FAILED)}
+    assert read(FAILED).places == {}
+
+
+def test_a_torn_end_is_not_counted_and_not_kept():
+    reading = read(ONE + TWO[:-5])
+    assert (reading.places, reading.skipped, reading.end) == ({"ab": 0}, 0, len(ONE))
+
+
+def test_a_whole_line_that_lacks_only_its_newline_is_kept():
+    reading = read(ONE + TWO[:-1])
+    assert set(reading.places) == {"ab", "cd"}
+    assert (reading.end, reading.finish) == (len(ONE + TWO) - 1, b"\n")
+
+
+def test_a_bad_line_in_the_middle_is_counted_and_skipped():
+    reading = read(ONE + b"garbage\n" + TWO)
+    assert set(reading.places) == {"ab", "cd"}
+    assert (reading.skipped, reading.end) == (1, len(ONE) + 8 + len(TWO))
+
+
+@pytest.mark.parametrize("data", [b"garbage\n", b"garbage", b'{"v":1}\n', b'{"v":2,"key":"', b"\x00" * 100, b"\n"])
+def test_a_file_with_no_line_of_ours_is_foreign(data):
+    assert read(data).foreign
+
+
+@pytest.mark.parametrize("data", [b"", ONE, ONE[:1], ONE[:14], ONE[:30], b"garbage\n" + ONE, ONE + b"garbage"])
+def test_a_file_with_a_line_of_ours_or_the_beginning_of_one_is_not(data):
+    assert not read(data).foreign
+
+
+# Keys
+
+
+def keys(*items, identity="module.ask", version=None):
+    made = Keys(identity, version)
+    return [made.key(*item) for item in items]
+
+
+def test_equal_calls_have_the_same_keys_in_every_run_and_keys_of_their_own_within_one():
+    calls = [((1,), {}), ((2,), {}), ((1,), {}), ((1,), {})]
+    first = keys(*calls)
+    assert first == keys(*calls)
+    assert len(set(first)) == 4
+    assert first[2:] == [first[0] + ".1", first[0] + ".2"]
+
+
+def test_the_order_of_other_calls_does_not_matter():
+    one, two = keys(((1,), {}), ((2,), {}))
+    assert keys(((2,), {}), ((1,), {})) == [two, one]
+
+
+def test_another_function_version_or_argument_is_another_key():
+    one = ((1,), {"model": "small"})
+    made = {
+        *keys(one),
+        *keys(one, identity="module.tell"),
+        *keys(one, version=1),
+        *keys(one, version="1"),
+        *keys(((1,), {"model": "large"})),
+        *keys(((1, "small"), {})),
+        *keys((("1",), {"model": "small"})),
+    }
+    assert len(made) == 7
+
+
+def test_the_order_of_keywords_does_not_matter():
+    assert keys(((), {"a": 1, "b": 2})) == keys(((), {"b": 2, "a": 1}))
