@@ -19,7 +19,8 @@ from typing import NoReturn
 from typing_extensions import override
 
 import fanmap
-from fanmap._demo.failure import Failure
+from fanmap._failure import Failure
+from fanmap._run.arguments import add_run, positive
 
 _DEMO = """Translate this project's README into eight languages, five ways: one after the other, .map with a
 sync client, .amap with an async client, gather_bounded with another provider's client, and against a server
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", default="translations", metavar="DIR", help="where the translations go (default: translations)"
     )
     demo.add_argument(
-        "--scale", type=_positive, default=1.0, metavar="FACTOR", help="times the simulated latencies (default: 1)"
+        "--scale", type=positive, default=1.0, metavar="FACTOR", help="times the simulated latencies (default: 1)"
     )
     real = demo.add_argument_group("against a real endpoint (OpenAI-compatible: Ollama, vLLM, OpenAI, ...)")
     real.add_argument("--base-url", metavar="URL", help="for instance http://localhost:11434/v1")
@@ -52,17 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     real.add_argument(
         "--api-key-env", metavar="VARIABLE", help="the environment variable that holds the key (default: send none)"
     )
+    add_run(commands)
     return parser
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        return _demo(options)
+        return _run(options) if options.command == "run" else _demo(options)
     except Failure as failure:
         print(f"fanmap: {failure}", file=sys.stderr)
         return failure.status
@@ -108,6 +100,15 @@ def _demo(options: argparse.Namespace) -> int:
         model=options.model,
         key_variable=options.api_key_env,
     )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fanmap._run.command import run
+    from fanmap._run.given import Given
+
+    given = vars(options)
+    del given["command"]
+    return run(Given(**given))
 
 
 if __name__ == "__main__":

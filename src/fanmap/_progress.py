@@ -16,7 +16,7 @@ from fanmap._types import RunStats
 Progress = bool | Callable[[RunStats], object] | None
 TICK = 0.1  # seconds between looks
 
-_WAITS = {
+WAITS = {
     "slot": "waiting for a slot",
     "rate": "waiting for the rate",
     "gate": "the server asked to wait",
@@ -117,7 +117,7 @@ class _Bar(Watcher):
         counts = (("resumed", stats.resumed), ("failed", stats.failed), ("refused", stats.refused))
         said = [f"{name} {count}" for name, count in counts if count]
         if stats.waiting_for is not None and not self._over:
-            said.append(_WAITS[stats.waiting_for])
+            said.append(WAITS[stats.waiting_for])
         bar.set_postfix_str(", ".join(said), refresh=True)
 
     @override

@@ -14,11 +14,11 @@ import pytest
 
 import fanmap
 from fanmap.__main__ import main
-from fanmap._demo.failure import Failure
 from fanmap._demo.files import LANGUAGES
 from fanmap._demo.job import Request
 from fanmap._demo.readme import find_readme
 from fanmap._demo.table import Row, measured, packed, table
+from fanmap._failure import Failure
 from fanmap.testing import Reply, Server, serve
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fanmap.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}

@@ -26,6 +26,7 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("[!_]*.py"))
 NEEDS = {
     "local_model_httpx": ["httpx"],
     "local_model_requests": ["requests"],
+    "newcomers_hour": ["openai"],
     "random_numbers_openai": ["openai"],
     "subflow_per_file_pocketflow": ["pocketflow", "openai"],
     "summaries_pocketflow": ["pocketflow", "openai"],
@@ -39,7 +40,7 @@ CALLS = {
     "summaries_pocketflow": 24,
     "translate_readme_pocketflow": 8,
 }
-WITH_ENDPOINT = [name for name in NAMES if name != "breakfast"]
+WITH_ENDPOINT = [name for name in NAMES if name not in ("breakfast", "newcomers_hour")]
 SETTINGS = {"FANMAP_BASE_URL", "FANMAP_MODEL", "FANMAP_API_KEY_ENV"}
 TIMES = re.compile(r"^([\d.]+) s for (\d+) calls of ([\d.]+) s in all: [\d.]+ times$", re.M)
 
@@ -125,7 +126,7 @@ def test_runs_without_a_key_and_without_a_warning(name, without_a_key):
     skip_without_its_packages(name)
     done = without_a_key[name]
     assert (done.returncode, done.stderr) == (0, "")
-    assert TIMES.search(done.stdout)
+    assert TIMES.search(done.stdout) or name == "newcomers_hour"
 
 
 @pytest.mark.parametrize("name", WITH_ENDPOINT)
@@ -181,6 +182,21 @@ def test_a_server_that_allows_two_at_once_and_refuses_the_rest_loses_none(name, 
 def test_the_index_names_every_example():
     index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert sorted(set(re.findall(r"\]\((\w+)\.py\)", index)) - {"_endpoint"}) == NAMES
+
+
+# The command
+
+
+def test_the_newcomers_hour_ends_with_every_row_answered_and_is_in_the_docs(without_a_key):
+    skip_without_its_packages("newcomers_hour")
+    out = without_a_key["newcomers_hour"].stdout
+    assert out.count("answers.csv: 40 rows in order, each with the answer to its own question") == 2
+    assert "The server's log: 40 questions answered, " in out
+    page = EXAMPLES.parent / "docs" / "how-to" / "run-over-a-file.md"
+    if page.exists():  # another run, with other numbers
+        shown = page.read_text(encoding="utf-8")
+        for line in out.splitlines():
+            assert not line.startswith(("$", "# ")) or line in shown
 
 
 # PocketFlow

@@ -106,6 +106,16 @@ def interrupt(script, *, times=1, code=0):
     return at - sent, over - at
 
 
+def interrupted_in_time(script, **options):
+    """What the best of three shows: a busy machine may be late once, and everything else holds each time."""
+    tries = []
+    for _ in range(3):
+        tries.append(interrupt(script, **options))
+        if tries[-1][0] < 0.2 and tries[-1][1] < 1.0:
+            break
+    return min(tries)
+
+
 WAYS = {
     "def.map": "ask.map(range(1000))",
     "def.map of a generator": "ask.map(x for x in range(1000))",
@@ -123,7 +133,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_ctrl_c_surfaces_starts_nothing_more_and_loses_nothing(way):
-    surfaced, over = interrupt(
+    surfaced, over = interrupted_in_time(
         f"""
         try:
             {way}
@@ -131,8 +141,8 @@ def test_ctrl_c_surfaces_starts_nothing_more_and_loses_nothing(way):
             surfaced(error, {"FINISHED" if "imap" not in way and "completed" not in way else "{}"})
         """
     )
-    assert surfaced < 0.5  # 0.2 s, and a busy machine
-    assert over < 1.5
+    assert surfaced < 0.2
+    assert over < 1.0
 
 
 def test_the_process_ends_with_ctrl_c_where_nobody_catches_it():
@@ -167,16 +177,16 @@ def test_an_async_items_clean_up_runs_to_its_end_and_a_second_ctrl_c_does_not_wa
             assert len(cleaned) == {cleaned}, cleaned
             tell("SURFACED", time.monotonic())
         """
-    surfaced, over = interrupt(script.format(seconds=0.05, cleaned=4))
-    assert 0.05 <= surfaced < 0.5
-    assert over < 1.5
-    surfaced, over = interrupt(script.format(seconds=1000, cleaned=0), times=2)
-    assert surfaced < 0.6
-    assert over < 1.5
+    surfaced, over = interrupted_in_time(script.format(seconds=0.05, cleaned=4))
+    assert 0.05 <= surfaced < 0.25  # the clean-up, and 0.2 s
+    assert over < 1.0
+    surfaced, over = interrupted_in_time(script.format(seconds=1000, cleaned=0), times=2)
+    assert surfaced < 0.3  # the second comes 0.1 s after the first
+    assert over < 1.0
 
 
 def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
-    surfaced, over = interrupt(
+    surfaced, over = interrupted_in_time(
         """
         account = Limits(1)
         direct = parallel_map(limits=account)(body)
@@ -197,9 +207,9 @@ def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
             assert account.stats.waiting == 0
         """
     )
-    assert surfaced < 0.5
-    assert over < 1.5
-    surfaced, _ = interrupt(
+    assert surfaced < 0.2
+    assert over < 1.0
+    surfaced, _ = interrupted_in_time(
         """
         try:
             to_sync(aask.__wrapped__)(104)
@@ -208,11 +218,11 @@ def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
         assert ended == [104]
         """
     )
-    assert surfaced < 0.5
+    assert surfaced < 0.2
 
 
 def test_ctrl_c_while_the_last_calls_of_a_spent_account_end():
-    surfaced, over = interrupt(
+    surfaced, over = interrupted_in_time(
         """
         class Spent(Exception):
             status_code = 402
@@ -230,8 +240,8 @@ def test_ctrl_c_while_the_last_calls_of_a_spent_account_end():
             surfaced(error, {})
         """
     )
-    assert surfaced < 0.5
-    assert over < 1.5
+    assert surfaced < 0.2
+    assert over < 1.0
 
 
 def test_after_ctrl_c_the_same_function_works_on():

@@ -613,10 +613,18 @@ def test_with_return_exceptions_a_failing_disk_leaves_not_run_in_the_places_of_t
         return item
 
     monkeypatch.setattr("fanmap._drive.journal.os", FailingSystem("write", 3, 28))
-    found = ask.map(range(5), resume=path, return_exceptions=True)
+    with pytest.warns(UserWarning, match="results were not kept: .*No space left"):
+        found = ask.map(range(5), resume=path, return_exceptions=True)
     assert found[:3] == [0, 1, 2]
     assert [type(one) for one in found[3:]] == [NotRun, NotRun]
     assert all(isinstance(one.__cause__, JournalError) for one in found[3:])
+
+
+def test_with_return_exceptions_a_disk_that_fails_at_the_last_item_is_said(path, monkeypatch):
+    monkeypatch.setattr("fanmap._drive.journal.os", FailingSystem("write", 1, 28))
+    with pytest.warns(UserWarning, match="results were not kept: .*No space left") as told:
+        assert parallel_map(str).map([1], resume=path, return_exceptions=True) == ["1"]
+    assert len(told) == 1
 
 
 def test_lazy_ways_hand_out_what_finished_and_then_raise(lazy_way, path, monkeypatch):

@@ -18,6 +18,7 @@ from fanmap import (
     DeadlineExceeded,
     NotRun,
     Outcome,
+    Retry,
     parallel_map,
     partial_results,
 )
@@ -123,6 +124,15 @@ def test_outcomes_say_how_it_went():
     with pytest.raises(AttributeError):
         fine.value = 3
     assert isinstance(fine, Outcome)
+
+
+@pytest.mark.parametrize("options", [{}, {"retry": Retry()}], ids=["", "retry"])
+def test_an_item_that_was_read_ahead_starts_when_the_one_before_it_has_ended(options):
+    ask = parallel_map(max_concurrency=1, **options)(lambda x: time.sleep(0.01))
+    with ask.as_completed(x for x in range(6)) as results:
+        outcomes = list(results)
+    assert all(one.ended <= two.started for one, two in itertools.pairwise(outcomes))
+    assert results.summary.speedup <= 1
 
 
 # Concurrency and laziness

@@ -15,7 +15,7 @@ LAYERS = {
     "_policy": 1,
     "_drive": 2,
     "_plan": 3, "_collect": 3, "_results": 3, "_progress": 3, "_resume": 3, "_ways": 3, "_functions": 3, "_map": 3, "_gather": 3, "_bridge": 3,
-    "testing": 4, "__main__": 4, "_demo": 4, "": 4,
+    "testing": 4, "__main__": 4, "_failure": 4, "_demo": 4, "_run": 4, "": 4,
 }  # fmt: skip
 EFFECTS = {"threading", "asyncio", "time", "trio", "anyio", "socket", "logging", "random", "contextvars", "os"}
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from fanmap._demo.failure import Failure
+from fanmap._failure import Failure
 
 
 @dataclass(frozen=True, slots=True)

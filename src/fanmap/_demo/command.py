@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fanmap._demo.address import Address, read_address
-from fanmap._demo.failure import Failure
 from fanmap._demo.files import LANGUAGES, Folder
 from fanmap._demo.readme import find_readme
+from fanmap._failure import Failure
 
 if TYPE_CHECKING:
     from fanmap._demo.endpoint import Real, Simulated

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import openai
 
 from fanmap._demo.address import Address
-from fanmap._demo.failure import Failure
 from fanmap._demo.job import Job, Request
+from fanmap._failure import Failure
 from fanmap.testing import Server, serve
 
 # Seconds of a simulated call, the median: what a tutorial measured on this task in minutes, about a

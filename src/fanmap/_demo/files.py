@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fanmap._demo.failure import Failure
+from fanmap._failure import Failure
 
 LANGUAGES = ("Chinese", "Spanish", "Japanese", "German", "Russian", "Portuguese", "French", "Korean")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from fanmap._demo.failure import Failure
+from fanmap._failure import Failure
 
 
 def find_readme() -> str:

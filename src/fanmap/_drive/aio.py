@@ -78,7 +78,11 @@ class Crew:
 
     def spawn(self, worker: Worker) -> None:
         """Start a worker in a task."""
-        self._tell([(worker, True)])
+        if self.in_callers_loop and self._loop.get_task_factory() is not None:
+            # An eager task would run at once, inside whoever hires it, and ask for a slot before that one has.
+            self._loop.call_soon(self._start, worker)
+        else:
+            self._tell([(worker, True)])
 
     def rouse(self, workers: Sequence[Worker]) -> None:
         """Wake these; across threads with one call for all of them."""

@@ -271,7 +271,7 @@ class Caller:
         seat = self._seat
         if seat is not None:
             if self.plan.budget.admission.quiet and seat.lent_to is None:
-                return self._begin(seat, self.queued)
+                return self._begin(seat, clock.now())  # `queued` may be long ago: read ahead
             self._release()
         return self._ask()
 

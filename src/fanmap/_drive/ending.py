@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from fanmap._drive.notices import tell_of_broken_journal
 from fanmap._errors import DeadlineExceeded, NotRun, Stopped, attach_partial, note_item
 from fanmap._policy.order import Order
 
@@ -103,6 +104,8 @@ class Ending:
                 late = isinstance(reason, DeadlineExceeded)
                 if not self.keep_failures and (late or (broken is not None and reason is broken)):
                     self._raise(reason)
+                if broken is not None:  # where failures stand in their places, nothing else says it
+                    tell_of_broken_journal(broken)
                 if self.keep_failures or not isinstance(reason, Stopped):
                     self._fill(reason, cut or reason, now)
             if input_error is not None:

@@ -45,6 +45,11 @@ def tell_of_damage(path: str, lines: int) -> None:
     _advise(f"resume={path!r}: {lines} damaged record(s) skipped, their items run again")
 
 
+def tell_of_broken_journal(error: Exception) -> None:
+    """What finished is in the caller's hands, and not all of it in the file."""
+    _advise(f"results were not kept: {error}")
+
+
 def _in_ipython() -> bool:
     # IPython puts this name where every module finds it, and is not imported to be asked.
     return hasattr(builtins, "get_ipython")

@@ -1,0 +1,1 @@
+"""`fanmap run`: a function over a file, without a program."""
