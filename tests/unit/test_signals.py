@@ -6,11 +6,12 @@ import asyncio
 import math
 import socket
 import urllib.error
-from typing import Any
+from http.client import IncompleteRead
+from typing import Any, get_args
 
 import pytest
 
-from fanmap._policy.signals import Verdict, client_retries, read_error
+from fanmap._policy.signals import Kind, Verdict, client_retries, read_error
 
 WALL = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -177,6 +178,21 @@ def test_botocores_headers_and_codes() -> None:
     assert said(other) == ("wrong", None)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "RequestThrottled",
+        "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "ProvisionedThroughputExceededException",
+    ],
+)  # fmt: skip
+def test_aws_throttles_with_a_400(code: str) -> None:
+    def answered(status: int) -> ApiError:
+        return ApiError(response={"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}})
+
+    assert said(answered(400)) == ("rate", None)
+    assert said(answered(404)) == ("wrong", None)
+
+
 def gemini(*quotas: str, delay: object = None, **error: object) -> dict[str, object]:
     details: list[dict[str, object]] = [
         {
@@ -294,7 +310,7 @@ def test_the_first_source_that_names_a_wait_is_taken() -> None:
 
 OPENAI_SPENT = [
     "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+    "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "billing_not_active",
 ]  # fmt: skip
 
 
@@ -303,6 +319,15 @@ def test_openais_codes_of_a_spent_account(code: str) -> None:
     assert said(http(429, {"retry-after": "3"}, code=code, type="requests")) == ("spent", None)
     assert said(http(429, code=None, type=code)) == ("spent", None)
     assert said(ApiError(response=Response(429, content=f'{{"error":{{"code":"{code}"}}}}'.encode())))[0] == "spent"
+
+
+def test_openais_images_are_spent_with_a_400() -> None:
+    assert said(http(400, code="billing_hard_limit_reached")) == ("spent", None)
+
+
+@pytest.mark.parametrize("kind", ["exceeded_current_quota_error", "budget", "budget_exceeded"])
+def test_moonshots_and_litellms_types_of_a_spent_account(kind: str) -> None:
+    assert said(http(429, {"retry-after": "3"}, type=kind)) == ("spent", None)
 
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
@@ -432,6 +457,17 @@ def foreign(package: str, *names: str) -> Exception:
         foreign("requests.exceptions", "Timeout", "ReadTimeout"),
         foreign("aiohttp.client_exceptions", "ClientError", "ClientConnectionError"),
         foreign("botocore.exceptions", "HTTPClientError", "ReadTimeoutError"),
+        foreign("anthropic", "RetryableError"),
+        foreign("httpcore", "NetworkError"), foreign("httpcore2", "NetworkError"),
+        foreign("httpcore", "TimeoutException"), foreign("httpcore2", "TimeoutException"),
+        foreign("httpcore", "RemoteProtocolError"), foreign("httpcore2", "RemoteProtocolError"),
+        foreign("requests.exceptions", "ChunkedEncodingError"),
+        foreign("urllib3.exceptions", "ProtocolError"), foreign("urllib3.exceptions", "TimeoutError"),
+        foreign("urllib3.exceptions", "MaxRetryError"),
+        foreign("aiohttp.client_exceptions", "ClientPayloadError"),
+        foreign("botocore.exceptions", "ConnectionError"),
+        foreign("google.auth.exceptions", "TransportError"),
+        IncompleteRead(b""),
         foreign("trio", "TooSlowError"),
         type("CallTimeout", (TimeoutError,), {})(),
         type("Mine", (type(foreign("httpx", "TransportError")),), {})(),
@@ -447,7 +483,7 @@ def test_a_connection_that_failed_is_transient(error: Exception) -> None:
     [
         ValueError("429 rate limit"), KeyError("status_code"), RuntimeError("Event loop is closed"),
         OSError(28, "No space left on device"), FileNotFoundError(), AssertionError(),
-        urllib.error.URLError("unknown url type: gopher"),
+        urllib.error.URLError("unknown url type: gopher"), ApiError(reason=ConnectionRefusedError()),
         foreign("mine", "APIConnectionError"), foreign("mine", "TransportError"),
         foreign("httpx", "InvalidURL"), foreign("openai", "OpenAIError", "LengthFinishReasonError"),
         foreign("openai", "APIError"),
@@ -481,12 +517,49 @@ def test_a_client_on_another_event_loop_is_misuse(text: str, link: str) -> None:
     answered = http(500, {"server": "x"})
     setattr(answered, link, between)
     assert said(answered) == ("transient", None)
+    refused = ApiError(status_code=429)
+    setattr(refused, link, between)
+    assert said(refused) == ("rate", None)
 
 
 def test_an_address_without_a_protocol_is_misuse() -> None:
     error = foreign("openai", "APIConnectionError")
     error.__cause__ = foreign("httpx", "TransportError", "UnsupportedProtocol")
     assert said(error) == ("wrong", None)
+
+
+def test_another_failure_below_a_connection_is_no_misuse() -> None:
+    error = foreign("openai", "APIConnectionError")
+    error.__cause__ = RuntimeError("the proxy said no")
+    assert said(error) == ("transient", None)
+
+
+def above(below: BaseException, links: int) -> Exception:
+    """A failed connection that came from a failure that came from ... `below`."""
+    for _ in range(links - 1):
+        between = foreign("httpx", "ConnectError")
+        between.__context__, below = below, between
+    error = foreign("openai", "APIConnectionError")
+    error.__cause__ = below
+    return error
+
+
+def test_sixteen_exceptions_of_a_chain_are_looked_at() -> None:
+    closed = RuntimeError("Event loop is closed")
+    assert said(above(closed, 15)) == ("wrong", None)
+    assert said(above(closed, 16)) == ("transient", None)
+    counted = ApiError(request=ApiError(headers={"x-stainless-retry-count": "2"}))
+    assert client_retries(above(counted, 15)) == 2
+    assert client_retries(above(counted, 16)) == 0
+
+
+def test_a_cause_goes_before_a_context() -> None:
+    said_two, said_three = (ApiError(request=ApiError(headers={"x-stainless-retry-count": n})) for n in "23")
+    error = ApiError()
+    error.__cause__, error.__context__ = said_two, said_three
+    assert client_retries(error) == 2
+    error.__cause__ = None
+    assert client_retries(error) == 3
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:
@@ -504,11 +577,20 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
         ({"type": "billing_error"}, "spent"), ({"type": "permission_error"}, "refused"),
         ({"code": "502"}, "transient"), ({"body": {"code": 529}}, "overloaded"),
         ({"code": "insufficient_quota"}, "spent"), ({"type": "invalid_request_error"}, "wrong"),
+        ({"type": "authentication_error"}, "refused"), ({"type": "server_overloaded"}, "overloaded"),
+        ({"code": "rate_limit_exceeded"}, "transient"), ({"code": "server_error"}, "transient"),
+        ({"code": "internal_error"}, "transient"), ({"type": "internal_server_error"}, "transient"),
+        ({"type": "timeout_error"}, "transient"), ({"code": "request_timeout"}, "transient"),
+        ({"code": "402"}, "spent"), ({"code": "401"}, "refused"), ({"code": "403"}, "refused"),
+        ({"code": "503"}, "overloaded"), ({"code": "408"}, "transient"), ({"code": "409"}, "transient"),
+        ({"code": "429"}, "transient"), ({"code": "500"}, "transient"), ({"code": "504"}, "transient"),
+        ({"code": "400"}, "wrong"),
     ],
 )  # fmt: skip
 def test_an_error_inside_a_stream_is_read_by_its_type(attributes: dict[str, Any], kind: str) -> None:
     # Anthropic raises APIStatusError with the stream's status, 200; OpenAI a plain APIError.
     assert said(http(200, {"retry-after": "7", "x-should-retry": "true"}, **attributes)) == (kind, None)
+    assert said(http(399, **attributes)) == (kind, None)
     assert said(ApiError(**attributes)) == (kind, None)
 
 
@@ -557,12 +639,25 @@ def test_base_exceptions_from_attributes_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     ("count", "retries"),
-    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("9" * 100, 0), ("9" * 5000, 0), (3, 3)],
+    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("999999", 999_999), ("1000000", 0), ("9" * 100, 0), ("9" * 5000, 0), (3, 3)],
 )
 def test_the_clients_own_retries_are_read_off_the_request(count: Any, retries: int) -> None:
     request = ApiError(headers={"X-Stainless-Retry-Count": count})
     assert client_retries(ApiError(response=Response(429, request=request))) == retries
     assert client_retries(ApiError(request=request)) == retries
+
+
+@pytest.mark.parametrize(
+    ("metadata", "retries"),
+    [
+        ({"RetryAttempts": 4}, 4), ({"RetryAttempts": 0}, 0), ({"RetryAttempts": -1}, 0), ({"RetryAttempts": "4"}, 0),
+        ({"RetryAttempts": True}, 0), ({}, 0), (None, 0),
+    ],
+)  # fmt: skip
+def test_botocores_own_retries_are_read_off_the_metadata(metadata: object, retries: int) -> None:
+    error = ApiError(response={"ResponseMetadata": metadata})
+    error.__context__ = ApiError(request=ApiError(headers={"x-stainless-retry-count": "9"}))
+    assert client_retries(error) == retries
 
 
 def test_the_clients_own_retries_are_found_below_litellm() -> None:
@@ -590,7 +685,15 @@ def test_a_verdict_takes_no_other_kind(kind: Any) -> None:
         Verdict(kind)
 
 
+@pytest.mark.parametrize("wait", [None, 0.0, 2.0])
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_the_server_refused_to_start(kind: Kind, wait: float | None) -> None:
+    refused = kind in ("rate", "concurrency", "steep") or (kind == "overloaded" and wait is not None)
+    assert Verdict(kind, wait).refused_to_start is refused
+
+
 def test_a_verdict_is_a_value() -> None:
+    assert not hasattr(Verdict("rate"), "__dict__")
     assert Verdict("rate", 1.0) == Verdict("rate", 1.0)
     assert len({Verdict("rate"), Verdict("rate"), Verdict("steep")}) == 2
     assert repr(Verdict("rate", 1.0)) == "Verdict(kind='rate', wait=1.0)"
