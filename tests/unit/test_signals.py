@@ -286,6 +286,8 @@ def test_a_body_that_was_not_read_stays_unread() -> None:
         ("Rate limit reached. Please try again in 8.71s. Visit https://…", 8.71),
         ("Please try again in 599ms.", 0.599), ("Please try again in 1m2.3s.", 62.3),
         ("Please try again in 6m0s", 360.0), ("Please try again in 1h2m3s", 3723.0),
+        ("Please try again in 1.5d", 129_600.0), ("try again in 2 days", 172_800.0),
+        ("PLEASE TRY AGAIN IN 7S", 7.0), ("please try again in ٣s", None),
         ("please try again after 1 seconds", 1.0), ("Please retry after 6 seconds.", 6.0),
         ("Please retry in 27.5s.", 27.5), ("Please try again in 1 minute 30 seconds.", 90.0),
         ("try again in 20 milliseconds", 0.02), ("Please try again in 20s 5 more", 20.0),
@@ -348,6 +350,8 @@ def test_anthropics_codes_of_a_spent_account(code: str) -> None:
 def test_anthropic_says_some_of_it_in_words_only(text: str) -> None:
     body = {"error": {"type": "invalid_request_error", "message": text}}
     assert said(http(400, body=body)) == ("spent", None)
+    assert said(http(403, body=body)) == ("spent", None)
+    assert said(http(429, body=body)) == ("spent", None)
     assert said(http(404, body=body)) == ("wrong", None)
 
 
@@ -639,7 +643,19 @@ def test_base_exceptions_from_attributes_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     ("count", "retries"),
-    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("999999", 999_999), ("1000000", 0), ("9" * 100, 0), ("9" * 5000, 0), (3, 3)],
+    [
+        ("2", 2),
+        ("0", 0),
+        ("-1", 0),
+        ("two", 0),
+        ("", 0),
+        ("٣", 0),
+        ("999999", 999_999),
+        ("1000000", 0),
+        ("9" * 100, 0),
+        ("9" * 5000, 0),
+        (3, 3),
+    ],
 )
 def test_the_clients_own_retries_are_read_off_the_request(count: Any, retries: int) -> None:
     request = ApiError(headers={"X-Stainless-Retry-Count": count})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -235,14 +236,13 @@ def _is_spent(status: int, reply: Reply) -> bool:
     return any(_per_day(record) for record in reply.records)
 
 
-def _per_day(record: object) -> bool:
+def _per_day(record: Mapping[object, object]) -> bool:
     """Whether it is Google's QuotaFailure of a day's quota: tomorrow, not in a minute."""
-    table = mapping(record)
-    violations = None if table is None else table.get("violations")
+    violations = record.get("violations")
     if not isinstance(violations, list):
         return False
     names = [
-        str(violation.get("quotaId") or violation.get("quotaMetric") or "").lower().replace("_", "")
+        str(violation.get("quotaId") or violation.get("quotaMetric")).lower().replace("_", "")
         for violation in map(mapping, cast("list[object]", violations))
         if violation is not None
     ]
