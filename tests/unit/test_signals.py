@@ -258,6 +258,7 @@ def test_a_quotas_metric_stands_in_for_its_id() -> None:
 )  # fmt: skip
 def test_a_gateways_body_names_the_wait(body: object, wait: float | None) -> None:
     assert said(http(503, body=body)) == ("overloaded", wait)
+    assert type(said(http(503, body=body))[1]) is type(wait)  # seconds are floats, whatever number was sent
 
 
 def test_the_body_of_a_response_is_read_where_the_exception_has_none() -> None:
