@@ -10,6 +10,9 @@ import pytest
 from fanmap import Limits, gather_bounded, parallel_map, partial_results
 
 
+pytestmark = pytest.mark.usefixtures("nothing_left")  # a hang is a failure
+
+
 class Broke(Exception):
     pass
 
