@@ -10,7 +10,6 @@ import pytest
 
 from fanmap import Limits, gather_bounded, parallel_map, partial_results
 
-
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 

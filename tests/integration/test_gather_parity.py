@@ -11,7 +11,6 @@ import pytest
 
 from fanmap import gather_bounded
 
-
 pytestmark = pytest.mark.usefixtures("nothing_left")  # what waits for an hour hangs, and that is a failure
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import math
 import socket
 import urllib.error
+from dataclasses import FrozenInstanceError
 from http.client import IncompleteRead
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
+from fanmap._policy.replies import read_reply
 from fanmap._policy.signals import Kind, Verdict, client_retries, read_error
 
 WALL = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -35,6 +39,12 @@ class ApiError(Exception):
     def __init__(self, text: str = "", /, **attributes: Any) -> None:
         super().__init__(text)
         self.__dict__.update(attributes)
+
+
+class Busy(int, enum.Enum):
+    """A number whose text is another."""
+
+    BUSY = 529
 
 
 def http(status: int, headers: Any = (), **attributes: Any) -> ApiError:
@@ -68,10 +78,11 @@ def test_a_bare_status_has_its_kind(status: int, kind: str) -> None:
         ApiError(response=Response(503)),
         ApiError(status=503),
         ApiError(code=503, status="UNAVAILABLE", response=None),
+        ApiError(response=SimpleNamespace(status=503)),
         ApiError(raw_response=Response(503)),
         ApiError(response={"ResponseMetadata": {"HTTPStatusCode": 503}}),
     ],
-    ids=["openai", "httpx", "aiohttp", "gemini", "mistral", "botocore"],
+    ids=["openai", "httpx", "aiohttp", "gemini", "of its response", "mistral", "botocore"],
 )
 def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None:
     assert said(error) == ("overloaded", None)
@@ -80,6 +91,22 @@ def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None
 @pytest.mark.parametrize("status", [True, "503", 0, 99, 600, 503.0, None, float("nan")])
 def test_what_is_no_status_is_not_taken_for_one(status: object) -> None:
     assert said(ApiError(status_code=status)) == ("wrong", None)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(99, None), (100, 100), (429, 429), (599, 599), (600, None), ("429", None), (None, None)]
+)
+def test_a_status_is_a_whole_number_from_100_to_599(number: object, status: int | None) -> None:
+    assert read_reply(ApiError(status_code=number)).status == status
+    assert read_reply(ApiError(response={"ResponseMetadata": {"HTTPStatusCode": number}})).status == status
+
+
+def test_a_reply_is_a_value() -> None:
+    reply = read_reply(ApiError(message="one", body={"message": "two", "error": "three"}))
+    assert reply.text == "one\ntwo\nthree"
+    assert not hasattr(reply, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        reply.status = 429  # type: ignore[misc]
 
 
 def test_a_deprecated_code_is_not_read_where_the_status_is_known() -> None:
@@ -159,6 +186,21 @@ def test_headers_of_any_make(headers: object) -> None:
     assert said(ApiError(status=429, headers=headers)) == ("rate", 4.0)
 
 
+def test_a_header_that_is_neither_text_nor_number_is_not_asked_for_its_text() -> None:
+    class Seven:
+        def __str__(self) -> str:
+            return "7"
+
+    assert said(ApiError(status=429, headers={"retry-after": Seven()})) == ("rate", None)
+    assert said(ApiError(status=429, headers={"retry-after": 7.5})) == ("rate", 7.5)
+
+
+def test_256_headers_are_looked_at() -> None:
+    others = [(f"x-{number}", "") for number in range(256)]
+    assert said(ApiError(status=429, headers=[*others[:255], ("retry-after", "4")])) == ("rate", 4.0)
+    assert said(ApiError(status=429, headers=[*others, ("retry-after", "4")])) == ("rate", None)
+
+
 @pytest.mark.parametrize("headers", [None, 7, "retry-after: 4", [("a", "b", "c")], [7], object()])
 def test_headers_that_are_none_are_none(headers: object) -> None:
     assert said(ApiError(status=429, headers=headers)) == ("rate", None)
@@ -191,6 +233,14 @@ def test_aws_throttles_with_a_400(code: str) -> None:
 
     assert said(answered(400)) == ("rate", None)
     assert said(answered(404)) == ("wrong", None)
+
+
+def test_the_message_of_a_botocore_error_is_read() -> None:
+    said_by_aws = {"Code": "ThrottlingException", "Message": "Too many concurrent requests"}
+    assert said(ApiError(response={"Error": said_by_aws, "ResponseMetadata": {"HTTPStatusCode": 400}})) == (
+        "concurrency",
+        None,
+    )
 
 
 def gemini(*quotas: str, delay: object = None, **error: object) -> dict[str, object]:
@@ -254,11 +304,28 @@ def test_a_quotas_metric_stands_in_for_its_id() -> None:
         ({"error": {"retry_after": 10**400}}, None), ({"error": {"retry_after": True}}, None),
         ({"error": {"retry_after": [10]}}, None), ('{"error": {"retry_after": 10}}', 10.0),
         (b'{"error": {"retry_after": 10}}', 10.0), ("<html>busy</html>", None),
+        ({"errors": [{"retry_after": 10}]}, 10.0), (b'\xff: {"retry_after": 10}', 10.0),
+        ('busy: {"retry_after": 10, "details": []}', 10.0), ('[{"error": 1}, {"retry_after": 10}]', 10.0),
     ],
 )  # fmt: skip
 def test_a_gateways_body_names_the_wait(body: object, wait: float | None) -> None:
     assert said(http(503, body=body)) == ("overloaded", wait)
     assert type(said(http(503, body=body))[1]) is type(wait)  # seconds are floats, whatever number was sent
+
+
+def test_65536_characters_of_a_body_are_read() -> None:
+    text = '{"retry_after": 10, "message": "' + "x" * (65_536 - 34) + '"}'
+    assert len(text) == 65_536
+    assert said(http(503, body=text)) == said(http(503, body=text.encode())) == ("overloaded", 10.0)
+    assert said(http(503, body=text[:-2] + 'x"}')) == ("overloaded", None)
+    assert said(http(503, body=text.encode()[:-2] + b'x"}')) == ("overloaded", None)
+
+
+def test_64_parts_of_a_body_are_looked_at() -> None:
+    """Among them are the body itself and the three places beside it that are empty here."""
+    wait = {"retry_after": 10}
+    assert said(ApiError(status=503, body=[*[{}] * 59, wait])) == ("overloaded", 10.0)
+    assert said(ApiError(status=503, body=[*[{}] * 60, wait])) == ("overloaded", None)
 
 
 def test_the_body_of_a_response_is_read_where_the_exception_has_none() -> None:
@@ -581,6 +648,7 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
         ({"type": "rate_limit_error"}, "transient"), ({"type": "api_error"}, "transient"),
         ({"type": "billing_error"}, "spent"), ({"type": "permission_error"}, "refused"),
         ({"code": "502"}, "transient"), ({"body": {"code": 529}}, "overloaded"),
+        ({"body": {"status": 529}}, "overloaded"), ({"body": {"code": Busy.BUSY}}, "overloaded"),
         ({"code": "insufficient_quota"}, "spent"), ({"type": "invalid_request_error"}, "wrong"),
         ({"type": "authentication_error"}, "refused"), ({"type": "server_overloaded"}, "overloaded"),
         ({"code": "rate_limit_exceeded"}, "transient"), ({"code": "server_error"}, "transient"),
