@@ -85,6 +85,7 @@ def test_chat_messages_are_entered(messages: object) -> None:
         {"format": "", "bytes": "A" * 400},
         {"format": "", "source": {"bytes": b"\xff" * 400}},
         b"A" * 400 + b"\0",
+        b"\xff" * 400,
         "data:" + "x" * 243 + ";base64," + "A" * 400,  # within the first 256 characters
     ],
 )
