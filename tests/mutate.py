@@ -38,7 +38,7 @@ TESTS = {
     "order": ["unit/test_order.py", "property/test_order.py"],
     "rate": ["unit/test_rate.py", "property/test_rate.py"],
     "replies": ["unit/test_signals.py", "property/test_signals.py"],
-    "signals": ["unit/test_signals.py", "property/test_signals.py"],
+    "signals": ["unit/test_signals.py", "unit/test_attempt.py", "property/test_signals.py"],
     "tokens": ["unit/test_tokens.py"],
     "waits": ["unit/test_signals.py", "property/test_signals.py"],
 }

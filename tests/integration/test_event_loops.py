@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 
 import pytest
 
 from fanmap import Limits, gather_bounded, parallel_map, partial_results
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 class Broke(Exception):
@@ -37,22 +40,33 @@ async def script():
 
     with pytest.raises(Broke) as raised:
         await shaky.amap(range(10))
-    first = []
-    async for value in double.imap(iter(range(10**9))):
+    first, inputs = [], itertools.count()
+    async for value in double.imap(inputs):
         first.append(value)
+        if value == 0:
+            for _ in range(500):  # turns of the loop in which more could be taken
+                await asyncio.sleep(0)
         if value > 20:
             break
+    ahead = next(inputs) - len(first)
     return (
         await double.amap(range(40)),
         [value async for value in double.imap(range(40))],
         sorted([outcome.value async for outcome in double.as_completed(iter(range(40)))]),
         [type(value) for value in await shaky.amap(range(8), return_exceptions=True)],
-        set(partial_results(raised.value)) <= {0, 1, 2, 3, 4, 6, 7},
-        first,
+        partial_results(raised.value),
+        (first, ahead),
         await nested.amap(range(12)),
         await gather_bounded((double(item) for item in range(20)), limits=limits),
         double.map(range(5)),
+        await asyncio.gather(*(double(item) for item in range(9))),
     )
+
+
+async def in_time():
+    # Not by a signal: uvloop would go on after the handler's exception.
+    async with asyncio.timeout(10):
+        return await script()
 
 
 def plain():
@@ -74,13 +88,18 @@ def uv():
 @pytest.mark.parametrize("new_loop", [plain, eager, uv])
 def test_the_same_script_gives_the_same_results_on_every_loop(new_loop):
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        result = runner.run(script())
+        result = runner.run(in_time())
         assert not [task for task in asyncio.all_tasks(runner.get_loop()) if not task.done()]
     doubled = [2 * item for item in range(40)]
     assert result[0] == result[1] == result[2] == doubled
     assert [kind.__name__ for kind in result[3]] == ["int"] * 5 + ["Broke"] + ["int"] * 2
-    assert result[4]
-    assert result[5] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+    # The failing item began when no more than two others were under way, so that three before it had ended.
+    assert all(index == value != 5 for index, value in result[4].items())
+    assert len(result[4].keys() & set(range(5))) >= 3
+    first, ahead = result[5]
+    assert first == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+    assert 0 <= ahead <= 8 * 3  # of three at once, inputs beyond what was consumed
     assert result[6] == [item * (item - 1) for item in range(12)]
     assert result[7] == doubled[:20]
     assert result[8] == doubled[:5]
+    assert result[9] == doubled[:9]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import warnings
 
 import pytest
 import tenacity
+import trio
 
 from fanmap import (
     CallTimeout,
@@ -62,11 +64,37 @@ async def slow(prompt, key=None):
     await asyncio.sleep(60)
 
 
+async def slow_on_trio(prompt):
+    await trio.sleep(60)
+
+
+def slow_thread(prompt):
+    time.sleep(0.1)
+
+
+def unawaited(prompt):
+    return slow(prompt)
+
+
+def twice(function, *args):
+    """The failures of two calls, one after the other."""
+    return [failing(function, *args), failing(function, *args)]
+
+
+def repeated():
+    """A failure of a client that has sent its request again by itself."""
+    error = ValueError("no")
+    error.request = type("Request", (), {"headers": {"x-stainless-retry-count": "2"}})()
+    return error
+
+
 CASES = {
     "an item's failure": lambda: [failing(parallel_map(raising(ValueError("no"))).map, [SECRET])],
     "StopIteration": lambda: [failing(parallel_map(raising(StopIteration())).map, [SECRET])],
     "a deadline": lambda: [failing(parallel_map(slow).map, [SECRET] * 3, deadline=0.01)],
     "a timeout": lambda: [failing(parallel_map(slow, timeout=0.01).map, [SECRET])],
+    "a timeout of a thread": lambda: [failing(parallel_map(slow_thread, timeout=0.01).map, [SECRET])],
+    "a timeout on trio": lambda: [failing(trio.run, parallel_map(slow_on_trio, timeout=0.01).amap, [SECRET])],
     "a result that was not wanted": lambda: [
         failing(
             parallel_map(identity, retry=Retry(2, on=tenacity.retry_if_result(lambda _: True), wait=0)).map, [SECRET]
@@ -84,6 +112,17 @@ CASES = {
     "a wait beyond max_wait": lambda: parallel_map(
         raising(Refused(429, **{"retry-after": "99"})), limits=Limits(1, max_wait=1.0)
     ).map([SECRET] * 3, return_exceptions=True),
+    "a call after such a wait": lambda: twice(
+        parallel_map(raising(Refused(429, **{"retry-after": "99"})), limits=Limits(1, max_wait=1.0)), SECRET
+    ),
+    "a coroutine that nobody awaits": lambda: [failing(parallel_map(unawaited).map, [SECRET])],
+    "a client on another event loop": lambda: [
+        failing(parallel_map(raising(RuntimeError("Event loop is closed"))).map, [SECRET])
+    ],
+    "a client that repeats by itself": lambda: [failing(parallel_map(raising(repeated())).map, [SECRET])],
+    "a classify that gives no verdict": lambda: parallel_map(
+        raising(ValueError("no")), limits=Limits(classify=lambda error: SECRET)
+    ).map([SECRET], return_exceptions=True),
     "a classify that fails": lambda: parallel_map(
         raising(ValueError("no")), limits=Limits(classify=lambda error: 1 / 0)
     ).map([SECRET], return_exceptions=True),

@@ -12,7 +12,7 @@ def take(order, count):
 
 
 def end(order, index, error=None):
-    order.end((index, None if error else f"value {index}", error, 1, 0.0, 0.0, 0.0))
+    return order.end((index, None if error else f"value {index}", error, 1, 0.0, 0.0, 0.0))
 
 
 def windowed(window):
@@ -78,8 +78,8 @@ def test_parked_workers_are_woken_for_an_eighth_of_the_window_or_for_one(window,
         assert order.refill() is False
 
 
-def test_the_room_is_measured_from_what_the_consumer_has():
-    order = Ordered(16, stop_on_failure=True)
+@pytest.mark.parametrize("order", windowed(16), ids=["Ordered", "AsFinished"])
+def test_the_room_is_measured_from_what_the_consumer_has(order):
     take(order, 16)
     seen = []
     for index in range(3):
@@ -87,6 +87,33 @@ def test_the_room_is_measured_from_what_the_consumer_has():
         order.leaving()
         seen.append(order.refill())
     assert seen == [False, True, True]
+
+
+# What an end says
+
+
+def test_all_at_the_end_nothing_leaves_before():
+    order = Collected(stop_on_failure=False)
+    take(order, 2)
+    assert end(order, 0) is False
+    assert end(order, 1, ValueError(1)) is False
+    assert order.has_leaving() is False
+
+
+def test_in_input_order_a_result_may_leave_once_all_before_it_have_ended():
+    order = Ordered(4, stop_on_failure=False)
+    take(order, 3)
+    assert [end(order, 1), end(order, 0, ValueError(0)), end(order, 2)] == [False, True, True]
+    assert order.leaving()[0] == 0
+    assert (order.handed, order.has_leaving()) == (1, True)
+
+
+def test_as_it_finishes_every_result_may_leave_at_once():
+    order = AsFinished(4)
+    take(order, 2)
+    assert [end(order, 1), end(order, 0, ValueError(0))] == [True, True]
+    assert order.leaving()[0] == 1
+    assert (order.handed, order.has_leaving()) == (1, True)
 
 
 # A failure that stops the run
@@ -104,6 +131,14 @@ def test_in_input_order_the_first_failure_stops_what_comes_after_it():
     assert order.failure == (3, late)
     end(order, 1, early)
     assert (order.cut, order.failure, order.failed, order.ended) == (1, (1, early), 3, 3)
+
+
+def test_in_input_order_nothing_is_taken_when_the_failure_has_left():
+    order = Ordered(8, stop_on_failure=True)
+    take(order, 1)
+    end(order, 0, ValueError(0))
+    assert order.leaving()[0] == 0
+    assert (order.may_take(), order.refill()) == (False, False)
 
 
 def test_all_at_the_end_the_first_failure_in_time_stops_everything():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import math
 import socket
 import urllib.error
-from typing import Any
+from dataclasses import FrozenInstanceError
+from http.client import IncompleteRead
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 
-from fanmap._policy.signals import Verdict, client_retries, read_error
+from fanmap._policy.replies import read_reply
+from fanmap._policy.signals import Kind, Verdict, client_retries, read_error
 
 WALL = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -34,6 +39,12 @@ class ApiError(Exception):
     def __init__(self, text: str = "", /, **attributes: Any) -> None:
         super().__init__(text)
         self.__dict__.update(attributes)
+
+
+class Busy(int, enum.Enum):
+    """A number whose text is another."""
+
+    BUSY = 529
 
 
 def http(status: int, headers: Any = (), **attributes: Any) -> ApiError:
@@ -67,10 +78,11 @@ def test_a_bare_status_has_its_kind(status: int, kind: str) -> None:
         ApiError(response=Response(503)),
         ApiError(status=503),
         ApiError(code=503, status="UNAVAILABLE", response=None),
+        ApiError(response=SimpleNamespace(status=503)),
         ApiError(raw_response=Response(503)),
         ApiError(response={"ResponseMetadata": {"HTTPStatusCode": 503}}),
     ],
-    ids=["openai", "httpx", "aiohttp", "gemini", "mistral", "botocore"],
+    ids=["openai", "httpx", "aiohttp", "gemini", "of its response", "mistral", "botocore"],
 )
 def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None:
     assert said(error) == ("overloaded", None)
@@ -79,6 +91,22 @@ def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None
 @pytest.mark.parametrize("status", [True, "503", 0, 99, 600, 503.0, None, float("nan")])
 def test_what_is_no_status_is_not_taken_for_one(status: object) -> None:
     assert said(ApiError(status_code=status)) == ("wrong", None)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(99, None), (100, 100), (429, 429), (599, 599), (600, None), ("429", None), (None, None)]
+)
+def test_a_status_is_a_whole_number_from_100_to_599(number: object, status: int | None) -> None:
+    assert read_reply(ApiError(status_code=number)).status == status
+    assert read_reply(ApiError(response={"ResponseMetadata": {"HTTPStatusCode": number}})).status == status
+
+
+def test_a_reply_is_a_value() -> None:
+    reply = read_reply(ApiError(message="one", body={"message": "two", "error": "three"}))
+    assert reply.text == "one\ntwo\nthree"
+    assert not hasattr(reply, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        reply.status = 429  # type: ignore[misc]
 
 
 def test_a_deprecated_code_is_not_read_where_the_status_is_known() -> None:
@@ -158,6 +186,21 @@ def test_headers_of_any_make(headers: object) -> None:
     assert said(ApiError(status=429, headers=headers)) == ("rate", 4.0)
 
 
+def test_a_header_that_is_neither_text_nor_number_is_not_asked_for_its_text() -> None:
+    class Seven:
+        def __str__(self) -> str:
+            return "7"
+
+    assert said(ApiError(status=429, headers={"retry-after": Seven()})) == ("rate", None)
+    assert said(ApiError(status=429, headers={"retry-after": 7.5})) == ("rate", 7.5)
+
+
+def test_256_headers_are_looked_at() -> None:
+    others = [(f"x-{number}", "") for number in range(256)]
+    assert said(ApiError(status=429, headers=[*others[:255], ("retry-after", "4")])) == ("rate", 4.0)
+    assert said(ApiError(status=429, headers=[*others, ("retry-after", "4")])) == ("rate", None)
+
+
 @pytest.mark.parametrize("headers", [None, 7, "retry-after: 4", [("a", "b", "c")], [7], object()])
 def test_headers_that_are_none_are_none(headers: object) -> None:
     assert said(ApiError(status=429, headers=headers)) == ("rate", None)
@@ -175,6 +218,29 @@ def test_botocores_headers_and_codes() -> None:
     assert client_retries(error) == 4
     other = ApiError(response={"Error": {"Code": "ValidationException"}, "ResponseMetadata": aws})
     assert said(other) == ("wrong", None)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "RequestThrottled",
+        "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "ProvisionedThroughputExceededException",
+    ],
+)  # fmt: skip
+def test_aws_throttles_with_a_400(code: str) -> None:
+    def answered(status: int) -> ApiError:
+        return ApiError(response={"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}})
+
+    assert said(answered(400)) == ("rate", None)
+    assert said(answered(404)) == ("wrong", None)
+
+
+def test_the_message_of_a_botocore_error_is_read() -> None:
+    said_by_aws = {"Code": "ThrottlingException", "Message": "Too many concurrent requests"}
+    assert said(ApiError(response={"Error": said_by_aws, "ResponseMetadata": {"HTTPStatusCode": 400}})) == (
+        "concurrency",
+        None,
+    )
 
 
 def gemini(*quotas: str, delay: object = None, **error: object) -> dict[str, object]:
@@ -238,10 +304,28 @@ def test_a_quotas_metric_stands_in_for_its_id() -> None:
         ({"error": {"retry_after": 10**400}}, None), ({"error": {"retry_after": True}}, None),
         ({"error": {"retry_after": [10]}}, None), ('{"error": {"retry_after": 10}}', 10.0),
         (b'{"error": {"retry_after": 10}}', 10.0), ("<html>busy</html>", None),
+        ({"errors": [{"retry_after": 10}]}, 10.0), (b'\xff: {"retry_after": 10}', 10.0),
+        ('busy: {"retry_after": 10, "details": []}', 10.0), ('[{"error": 1}, {"retry_after": 10}]', 10.0),
     ],
 )  # fmt: skip
 def test_a_gateways_body_names_the_wait(body: object, wait: float | None) -> None:
     assert said(http(503, body=body)) == ("overloaded", wait)
+    assert type(said(http(503, body=body))[1]) is type(wait)  # seconds are floats, whatever number was sent
+
+
+def test_65536_characters_of_a_body_are_read() -> None:
+    text = '{"retry_after": 10, "message": "' + "x" * (65_536 - 34) + '"}'
+    assert len(text) == 65_536
+    assert said(http(503, body=text)) == said(http(503, body=text.encode())) == ("overloaded", 10.0)
+    assert said(http(503, body=text[:-2] + 'x"}')) == ("overloaded", None)
+    assert said(http(503, body=text.encode()[:-2] + b'x"}')) == ("overloaded", None)
+
+
+def test_64_parts_of_a_body_are_looked_at() -> None:
+    """Among them are the body itself and the three places beside it that are empty here."""
+    wait = {"retry_after": 10}
+    assert said(ApiError(status=503, body=[*[{}] * 59, wait])) == ("overloaded", 10.0)
+    assert said(ApiError(status=503, body=[*[{}] * 60, wait])) == ("overloaded", None)
 
 
 def test_the_body_of_a_response_is_read_where_the_exception_has_none() -> None:
@@ -270,6 +354,8 @@ def test_a_body_that_was_not_read_stays_unread() -> None:
         ("Rate limit reached. Please try again in 8.71s. Visit https://…", 8.71),
         ("Please try again in 599ms.", 0.599), ("Please try again in 1m2.3s.", 62.3),
         ("Please try again in 6m0s", 360.0), ("Please try again in 1h2m3s", 3723.0),
+        ("Please try again in 1.5d", 129_600.0), ("try again in 2 days", 172_800.0),
+        ("PLEASE TRY AGAIN IN 7S", 7.0), ("please try again in ٣s", None),
         ("please try again after 1 seconds", 1.0), ("Please retry after 6 seconds.", 6.0),
         ("Please retry in 27.5s.", 27.5), ("Please try again in 1 minute 30 seconds.", 90.0),
         ("try again in 20 milliseconds", 0.02), ("Please try again in 20s 5 more", 20.0),
@@ -294,7 +380,7 @@ def test_the_first_source_that_names_a_wait_is_taken() -> None:
 
 OPENAI_SPENT = [
     "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+    "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "billing_not_active",
 ]  # fmt: skip
 
 
@@ -303,6 +389,15 @@ def test_openais_codes_of_a_spent_account(code: str) -> None:
     assert said(http(429, {"retry-after": "3"}, code=code, type="requests")) == ("spent", None)
     assert said(http(429, code=None, type=code)) == ("spent", None)
     assert said(ApiError(response=Response(429, content=f'{{"error":{{"code":"{code}"}}}}'.encode())))[0] == "spent"
+
+
+def test_openais_images_are_spent_with_a_400() -> None:
+    assert said(http(400, code="billing_hard_limit_reached")) == ("spent", None)
+
+
+@pytest.mark.parametrize("kind", ["exceeded_current_quota_error", "budget", "budget_exceeded"])
+def test_moonshots_and_litellms_types_of_a_spent_account(kind: str) -> None:
+    assert said(http(429, {"retry-after": "3"}, type=kind)) == ("spent", None)
 
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
@@ -323,6 +418,8 @@ def test_anthropics_codes_of_a_spent_account(code: str) -> None:
 def test_anthropic_says_some_of_it_in_words_only(text: str) -> None:
     body = {"error": {"type": "invalid_request_error", "message": text}}
     assert said(http(400, body=body)) == ("spent", None)
+    assert said(http(403, body=body)) == ("spent", None)
+    assert said(http(429, body=body)) == ("spent", None)
     assert said(http(404, body=body)) == ("wrong", None)
 
 
@@ -432,6 +529,17 @@ def foreign(package: str, *names: str) -> Exception:
         foreign("requests.exceptions", "Timeout", "ReadTimeout"),
         foreign("aiohttp.client_exceptions", "ClientError", "ClientConnectionError"),
         foreign("botocore.exceptions", "HTTPClientError", "ReadTimeoutError"),
+        foreign("anthropic", "RetryableError"),
+        foreign("httpcore", "NetworkError"), foreign("httpcore2", "NetworkError"),
+        foreign("httpcore", "TimeoutException"), foreign("httpcore2", "TimeoutException"),
+        foreign("httpcore", "RemoteProtocolError"), foreign("httpcore2", "RemoteProtocolError"),
+        foreign("requests.exceptions", "ChunkedEncodingError"),
+        foreign("urllib3.exceptions", "ProtocolError"), foreign("urllib3.exceptions", "TimeoutError"),
+        foreign("urllib3.exceptions", "MaxRetryError"),
+        foreign("aiohttp.client_exceptions", "ClientPayloadError"),
+        foreign("botocore.exceptions", "ConnectionError"),
+        foreign("google.auth.exceptions", "TransportError"),
+        IncompleteRead(b""),
         foreign("trio", "TooSlowError"),
         type("CallTimeout", (TimeoutError,), {})(),
         type("Mine", (type(foreign("httpx", "TransportError")),), {})(),
@@ -447,7 +555,7 @@ def test_a_connection_that_failed_is_transient(error: Exception) -> None:
     [
         ValueError("429 rate limit"), KeyError("status_code"), RuntimeError("Event loop is closed"),
         OSError(28, "No space left on device"), FileNotFoundError(), AssertionError(),
-        urllib.error.URLError("unknown url type: gopher"),
+        urllib.error.URLError("unknown url type: gopher"), ApiError(reason=ConnectionRefusedError()),
         foreign("mine", "APIConnectionError"), foreign("mine", "TransportError"),
         foreign("httpx", "InvalidURL"), foreign("openai", "OpenAIError", "LengthFinishReasonError"),
         foreign("openai", "APIError"),
@@ -481,12 +589,49 @@ def test_a_client_on_another_event_loop_is_misuse(text: str, link: str) -> None:
     answered = http(500, {"server": "x"})
     setattr(answered, link, between)
     assert said(answered) == ("transient", None)
+    refused = ApiError(status_code=429)
+    setattr(refused, link, between)
+    assert said(refused) == ("rate", None)
 
 
 def test_an_address_without_a_protocol_is_misuse() -> None:
     error = foreign("openai", "APIConnectionError")
     error.__cause__ = foreign("httpx", "TransportError", "UnsupportedProtocol")
     assert said(error) == ("wrong", None)
+
+
+def test_another_failure_below_a_connection_is_no_misuse() -> None:
+    error = foreign("openai", "APIConnectionError")
+    error.__cause__ = RuntimeError("the proxy said no")
+    assert said(error) == ("transient", None)
+
+
+def above(below: BaseException, links: int) -> Exception:
+    """A failed connection that came from a failure that came from ... `below`."""
+    for _ in range(links - 1):
+        between = foreign("httpx", "ConnectError")
+        between.__context__, below = below, between
+    error = foreign("openai", "APIConnectionError")
+    error.__cause__ = below
+    return error
+
+
+def test_sixteen_exceptions_of_a_chain_are_looked_at() -> None:
+    closed = RuntimeError("Event loop is closed")
+    assert said(above(closed, 15)) == ("wrong", None)
+    assert said(above(closed, 16)) == ("transient", None)
+    counted = ApiError(request=ApiError(headers={"x-stainless-retry-count": "2"}))
+    assert client_retries(above(counted, 15)) == 2
+    assert client_retries(above(counted, 16)) == 0
+
+
+def test_a_cause_goes_before_a_context() -> None:
+    said_two, said_three = (ApiError(request=ApiError(headers={"x-stainless-retry-count": n})) for n in "23")
+    error = ApiError()
+    error.__cause__, error.__context__ = said_two, said_three
+    assert client_retries(error) == 2
+    error.__cause__ = None
+    assert client_retries(error) == 3
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:
@@ -503,12 +648,22 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
         ({"type": "rate_limit_error"}, "transient"), ({"type": "api_error"}, "transient"),
         ({"type": "billing_error"}, "spent"), ({"type": "permission_error"}, "refused"),
         ({"code": "502"}, "transient"), ({"body": {"code": 529}}, "overloaded"),
+        ({"body": {"status": 529}}, "overloaded"), ({"body": {"code": Busy.BUSY}}, "overloaded"),
         ({"code": "insufficient_quota"}, "spent"), ({"type": "invalid_request_error"}, "wrong"),
+        ({"type": "authentication_error"}, "refused"), ({"type": "server_overloaded"}, "overloaded"),
+        ({"code": "rate_limit_exceeded"}, "transient"), ({"code": "server_error"}, "transient"),
+        ({"code": "internal_error"}, "transient"), ({"type": "internal_server_error"}, "transient"),
+        ({"type": "timeout_error"}, "transient"), ({"code": "request_timeout"}, "transient"),
+        ({"code": "402"}, "spent"), ({"code": "401"}, "refused"), ({"code": "403"}, "refused"),
+        ({"code": "503"}, "overloaded"), ({"code": "408"}, "transient"), ({"code": "409"}, "transient"),
+        ({"code": "429"}, "transient"), ({"code": "500"}, "transient"), ({"code": "504"}, "transient"),
+        ({"code": "400"}, "wrong"),
     ],
 )  # fmt: skip
 def test_an_error_inside_a_stream_is_read_by_its_type(attributes: dict[str, Any], kind: str) -> None:
     # Anthropic raises APIStatusError with the stream's status, 200; OpenAI a plain APIError.
     assert said(http(200, {"retry-after": "7", "x-should-retry": "true"}, **attributes)) == (kind, None)
+    assert said(http(399, **attributes)) == (kind, None)
     assert said(ApiError(**attributes)) == (kind, None)
 
 
@@ -557,12 +712,37 @@ def test_base_exceptions_from_attributes_are_let_through() -> None:
 
 @pytest.mark.parametrize(
     ("count", "retries"),
-    [("2", 2), ("0", 0), ("-1", 0), ("two", 0), ("", 0), ("٣", 0), ("9" * 100, 0), ("9" * 5000, 0), (3, 3)],
+    [
+        ("2", 2),
+        ("0", 0),
+        ("-1", 0),
+        ("two", 0),
+        ("", 0),
+        ("٣", 0),
+        ("999999", 999_999),
+        ("1000000", 0),
+        ("9" * 100, 0),
+        ("9" * 5000, 0),
+        (3, 3),
+    ],
 )
 def test_the_clients_own_retries_are_read_off_the_request(count: Any, retries: int) -> None:
     request = ApiError(headers={"X-Stainless-Retry-Count": count})
     assert client_retries(ApiError(response=Response(429, request=request))) == retries
     assert client_retries(ApiError(request=request)) == retries
+
+
+@pytest.mark.parametrize(
+    ("metadata", "retries"),
+    [
+        ({"RetryAttempts": 4}, 4), ({"RetryAttempts": 0}, 0), ({"RetryAttempts": -1}, 0), ({"RetryAttempts": "4"}, 0),
+        ({"RetryAttempts": True}, 0), ({}, 0), (None, 0),
+    ],
+)  # fmt: skip
+def test_botocores_own_retries_are_read_off_the_metadata(metadata: object, retries: int) -> None:
+    error = ApiError(response={"ResponseMetadata": metadata})
+    error.__context__ = ApiError(request=ApiError(headers={"x-stainless-retry-count": "9"}))
+    assert client_retries(error) == retries
 
 
 def test_the_clients_own_retries_are_found_below_litellm() -> None:
@@ -590,7 +770,15 @@ def test_a_verdict_takes_no_other_kind(kind: Any) -> None:
         Verdict(kind)
 
 
+@pytest.mark.parametrize("wait", [None, 0.0, 2.0])
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_the_server_refused_to_start(kind: Kind, wait: float | None) -> None:
+    refused = kind in ("rate", "concurrency", "steep") or (kind == "overloaded" and wait is not None)
+    assert Verdict(kind, wait).refused_to_start is refused
+
+
 def test_a_verdict_is_a_value() -> None:
+    assert not hasattr(Verdict("rate"), "__dict__")
     assert Verdict("rate", 1.0) == Verdict("rate", 1.0)
     assert len({Verdict("rate"), Verdict("rate"), Verdict("steep")}) == 2
     assert repr(Verdict("rate", 1.0)) == "Verdict(kind='rate', wait=1.0)"

@@ -38,6 +38,8 @@ def test_bytes_count_where_they_are_text() -> None:
     assert estimate(b"x" + "я".encode() * 2000) == 1000.25
     assert estimate(b"\x89PNG\r\n\x1a\n" + b"x" * 400) == 1.0
     assert estimate(b"x" * 400 + b"\0" + b"x" * 400) == 1.0
+    assert estimate(b"x" * 1023 + b"\0") == 1.0  # by its first 1024 bytes
+    assert estimate(b"x" * 1024 + b"\0") == 256.25
 
 
 CHAT = [{"role": "user", "content": "x" * 396}]
@@ -78,11 +80,41 @@ def test_chat_messages_are_entered(messages: object) -> None:
         {"media_type": "", "data": "A" * 400},
         {"format": "", "data": "A" * 400},
         {"mime_type": "", "data": "A" * 400},
+        {"mimeType": "", "data": "A" * 400},
+        {"mediaType": "", "data": "A" * 400},
+        {"format": "", "bytes": "A" * 400},
         {"format": "", "source": {"bytes": b"\xff" * 400}},
+        b"A" * 400 + b"\0",
+        b"\xff" * 400,
+        "data:" + "x" * 243 + ";base64," + "A" * 400,  # within the first 256 characters
     ],
 )
 def test_media_are_not_text(media: object) -> None:
     assert estimate([{"content": [media]}]) == 1.0
+    assert estimate([{"content": [media, "x" * 400]}]) == 100.0  # nor do they keep what follows from counting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: " + "x" * 394,
+        "x" * 392 + ";base64,",
+        ";base64," + "x" * 392,
+        "data:" + "x" * 244 + ";base64," + "x" * 143,
+    ],
+)
+def test_text_that_only_resembles_a_data_url_is_text(text: str) -> None:
+    assert len(text) == 400
+    assert estimate(text) == 100.0
+
+
+@pytest.mark.parametrize("text", [b"data: " + b"x" * 394, b";base64," + b"x" * 392])
+def test_bytes_that_only_resemble_a_data_url_are_text(text: bytes) -> None:
+    assert estimate(text) == 100.0
+
+
+def test_what_stands_beside_the_media_is_text() -> None:
+    assert estimate({"media_type": "", "data": "A" * 400, "title": "x" * 400}) == 100.0
 
 
 def test_documents_of_text_are_text() -> None:
@@ -98,6 +130,11 @@ def test_the_limit_of_the_answer_counts(name: str) -> None:
 @pytest.mark.parametrize("limit", [True, -1, math.nan, math.inf, 10**400, 1e308, [50]])
 def test_a_limit_that_is_none_counts_nothing(limit: object) -> None:
     assert estimate("x" * 400, max_tokens=limit) == 100.0
+
+
+def test_a_limit_of_more_than_10_to_the_15_is_none() -> None:
+    assert estimate(max_tokens=10**15) == 1e15
+    assert estimate(max_tokens=10**15 + 1) == 1.0
 
 
 def test_two_spellings_of_the_limit_count_once() -> None:
@@ -138,6 +175,22 @@ def test_depth_and_number_of_values_are_bounded() -> None:
     assert estimate(wide) <= 100_000
     while isinstance(deep, list):  # freed link by link
         deep = deep.pop()
+
+
+def test_100000_values_are_looked_at() -> None:
+    """The tuple of arguments and the container are two of them."""
+    words = ["word"] * 100_000
+    assert estimate(words) == 99_998
+    assert estimate(dict(enumerate(words))) == 99_998
+    assert estimate(words, more="word") == 99_998
+    assert estimate([None] * 50, [7] * 50, words) == 99_998 - 102
+
+
+def test_a_class_is_no_message() -> None:
+    class Documented:
+        content = "x" * 400
+
+    assert estimate(Documented) == 1.0
 
 
 def test_nothing_of_the_users_is_run() -> None:
@@ -198,7 +251,9 @@ USAGES: list[tuple[str, dict[str, Any], float | None]] = [
     # litellm, of Anthropic: what was written to the cache is in prompt_tokens already.
     ("usage", {"prompt_tokens": 9, "completion_tokens": 2, "cache_creation_input_tokens": 4}, 11.0),
     ("usage", {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, 15.0),
+    ("usage", {"inputTokens": 1, "outputTokens": 2, "cacheWriteInputTokens": 4}, 7.0),
     ("usage", {"total_tokens": 15}, 15.0),
+    ("usage", {"total_tokens": 1}, 1.0),
     ("usage_metadata", {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}, 15.0),  # LangChain
     (
         "usage_metadata",
@@ -212,6 +267,7 @@ USAGES: list[tuple[str, dict[str, Any], float | None]] = [
     ),
     ("usage_metadata", {"prompt_token_count": 10, "candidates_token_count": None}, 10.0),
     ("usageMetadata", {"promptTokenCount": 10, "candidatesTokenCount": 5}, 15.0),
+    ("usageMetadata", {"promptTokenCount": 10, "candidatesTokenCount": 5, "thoughtsTokenCount": 3}, 18.0),
     ("usageMetadata", {"totalTokenCount": 15}, 15.0),
     ("usage", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
     ("usage", {"prompt_tokens": "10", "completion_tokens": True}, None),
@@ -224,6 +280,7 @@ USAGES: list[tuple[str, dict[str, Any], float | None]] = [
 @pytest.mark.parametrize(("name", "usage", "tokens"), USAGES)
 def test_usage_of_objects_and_of_json(name: str, usage: dict[str, Any], tokens: float | None) -> None:
     assert read_usage({name: usage}) == tokens
+    assert type(read_usage({name: usage})) is type(tokens)  # a float, whatever number was sent
     assert read_usage(SimpleNamespace(**{name: SimpleNamespace(**usage)})) == tokens
     assert read_usage(SimpleNamespace(**{name: usage})) == tokens
 

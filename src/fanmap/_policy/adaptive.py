@@ -118,7 +118,7 @@ class Ceiling:
         self._slow_start = False
         good = max(1.0, min(self._value, crowd - 1.0))
         # Lower than last time: the capacity is falling, so aim below it (fast convergence, RFC 9438 4.7).
-        self._peak = good * (1 + _BETA) / 2 if self._peak and good < 0.98 * self._peak else good
+        self._peak = good * (1 + _BETA) / 2 if good < 0.98 * self._peak else good
         self._value = self._floor = max(float(self._settings.minimum), good * _BETA)
         self._rounds = 0.0
         self._cubic_k = (max(0.0, self._peak - self._value) / _C) ** (1 / 3)

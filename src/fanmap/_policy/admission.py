@@ -272,5 +272,5 @@ class Admission:
             and not self._buckets
             and not self._slot_line
             and not self._rate_line
-            and (now >= self._gate + self._spread or self._gate == -math.inf)
+            and now >= self._gate + self._spread
         )

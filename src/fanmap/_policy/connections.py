@@ -50,7 +50,7 @@ def is_of_another_loop(error: BaseException) -> bool:
     An async client belongs to the event loop it first ran on; a second `asyncio.run` raises
     APIConnectionError from a RuntimeError (openai-python#1254), or the RuntimeError itself.
     """
-    said = [str(one).lower() for one in _chain(error) if isinstance(one, RuntimeError)]
+    said = [str(one).lower() for one in chain(error) if isinstance(one, RuntimeError)]
     return any(text in what for what in said for text in _LOOP_MISUSE)
 
 
@@ -61,11 +61,11 @@ def is_misuse(error: BaseException) -> bool:
     APIConnectionError to the clients built on it.
     """
     return is_of_another_loop(error) or any(
-        cls.__name__ == "UnsupportedProtocol" for one in _chain(error) for cls in type(one).__mro__
+        cls.__name__ == "UnsupportedProtocol" for one in chain(error) for cls in type(one).__mro__
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception and what it came from."""
     current: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):

@@ -67,15 +67,14 @@ class Order:
         return self.taken < self.bound
 
     def refill(self) -> bool:
-        """Is there room enough to wake parked workers for: an eighth of the window, or all of it?
+        """Is there room enough to wake parked workers: for one item, and for an eighth of the window?
 
         One wake-up a batch: crossing into another thread's loop for every single item costs more than
         the item.
         """
         if not self.may_take():
             return False
-        ahead = self.taken - self.handed
-        return self._window is None or ahead == 0 or self._window - ahead >= max(1, self._window // 8)
+        return self._window is None or self._window - (self.taken - self.handed) >= self._window // 8
 
     def take(self) -> int:
         """The next input has been taken; returns its index."""

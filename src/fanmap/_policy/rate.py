@@ -145,7 +145,7 @@ class Bucket:
             burst = amount / max(60.0, per)
             refill = (amount - burst) / per
         else:
-            burst = max(1, min(1 + amount // 50, amount // per if per > 1 else amount))
+            burst = max(1, min(1 + amount // 50, amount // per))
             refill = (amount - burst + 1) / per
         self._interval = 1 / refill
         self._tau = burst / refill

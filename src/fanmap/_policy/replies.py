@@ -154,10 +154,10 @@ def _parsed(value: object) -> Iterator[object]:
         return
     text = value[:_LONGEST_TEXT]
     yield text
-    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
-    if start >= 0:
+    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
+    if starts:
         try:
-            yield json.JSONDecoder().raw_decode(text, start)[0]
+            yield json.JSONDecoder().raw_decode(text, min(starts))[0]
         except (ValueError, RecursionError):
             pass
 

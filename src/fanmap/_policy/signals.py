@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from fanmap._policy.connections import is_connection_error, is_misuse
+from fanmap._policy.connections import chain, is_connection_error, is_misuse
 from fanmap._policy.replies import Reply, header_table, mapping, peek, read_reply, whole
 from fanmap._policy.waits import named_wait
 
@@ -162,14 +163,10 @@ def client_retries(error: BaseException) -> int:
     exception from theirs, so causes are looked at too), botocore in the response's metadata.
     """
     try:
-        current: BaseException | None = error
-        for _ in range(8):
-            if current is None:
-                return 0
-            said = _retries_said(current)
+        for one in chain(error):
+            said = _retries_said(one)
             if said is not None:
                 return said
-            current = current.__cause__ or current.__context__
     except Exception:
         pass
     return 0
@@ -178,8 +175,8 @@ def client_retries(error: BaseException) -> int:
 def _retries_said(error: BaseException) -> int | None:
     response = peek(error, "response")
     if (aws := mapping(response)) is not None:
-        metadata = mapping(aws.get("ResponseMetadata"))
-        return 0 if metadata is None else max(0, whole(metadata.get("RetryAttempts")) or 0)
+        metadata = mapping(aws.get("ResponseMetadata")) or {}
+        return max(0, whole(metadata.get("RetryAttempts")) or 0)
     for request in (peek(response, "request"), peek(error, "request")):
         count = header_table(peek(request, "headers")).get("x-stainless-retry-count", "")
         if count.isascii() and count.isdigit() and len(count) <= 6:
@@ -239,14 +236,13 @@ def _is_spent(status: int, reply: Reply) -> bool:
     return any(_per_day(record) for record in reply.records)
 
 
-def _per_day(record: object) -> bool:
+def _per_day(record: Mapping[object, object]) -> bool:
     """Whether it is Google's QuotaFailure of a day's quota: tomorrow, not in a minute."""
-    table = mapping(record)
-    violations = None if table is None else table.get("violations")
+    violations = record.get("violations")
     if not isinstance(violations, list):
         return False
     names = [
-        str(violation.get("quotaId") or violation.get("quotaMetric") or "").lower().replace("_", "")
+        str(violation.get("quotaId") or violation.get("quotaMetric")).lower().replace("_", "")
         for violation in map(mapping, cast("list[object]", violations))
         if violation is not None
     ]

@@ -85,7 +85,7 @@ def read_usage(result: object) -> float | None:
 
 
 def _output_limit(kwargs: Mapping[str, object]) -> float:
-    return max((_count(kwargs.get(name)) for name in _OUTPUT_LIMITS), default=0.0)
+    return max(_count(kwargs.get(name)) for name in _OUTPUT_LIMITS)
 
 
 class _Counter:

@@ -31,7 +31,7 @@ _SPAN = (
 # OpenAI "Please try again in 1m2.3s", Azure "Please retry after 6 seconds", Gemini "retry in 27.5s",
 # Moonshot "please try again after 1 seconds".
 _TEXT = re.compile(rf"\b(?:try again|retry) (?:in|after) ((?:{_SPAN}\s?){{1,5}})(?![a-z\d])", re.ASCII | re.IGNORECASE)
-_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|mi(?=l)|[smhd])", re.ASCII | re.IGNORECASE)
+_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|mi(?=l)|[smhd])")  # of what _TEXT has found, in lower case
 _GO_DURATION = re.compile(r"\s*([+]?[\d.]{1,40})s\s*", re.ASCII)
 
 
