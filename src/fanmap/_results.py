@@ -63,8 +63,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         """Stop on purpose: calls under way end, nothing else starts, and what finished is still handed out.
 
         `imap` then ends before the first item without a result, so that results still pair with inputs;
-        `as_completed` hands out all that finished. With `return_exceptions=True` a `NotRun` stands for each
-        item that never started. From any thread; in a signal handler set a flag, and call this elsewhere.
+        `as_completed` hands out all that finished, and the last failure of what waited to be sent again. With
+        `return_exceptions=True` a `NotRun` stands for each item that never started. From any thread; in a signal
+        handler set a flag, and call this elsewhere.
         """
         if self._launched is None:
             self._over = True

@@ -60,6 +60,13 @@ class Script:
         error = None if result.error is None else (type(result.error).__name__, str(result.error))
         return (result.index, result.value, error, result.attempts), (result.started, result.ended)
 
+    def out(self, place, result, now):
+        """That a result was handed out, and when."""
+        said, when = self.said(result)
+        if self.method == "as_completed" and self.stop_at is not None and place >= self.stop_at:
+            return ("out", said), when  # whatever waited to be sent again ends with the stop: at one moment
+        return ("out", place, said), (now, *when)
+
 
 def begin(script, log, times, item, now):
     attempt = times.setdefault(item, 0)
@@ -81,8 +88,7 @@ def by_threads(script, virtual):
     results = script.play(ask, log)
     try:
         for place, result in enumerate(results):
-            said, when = script.said(result)
-            log.append((("out", place, said), (virtual.now(), *when)))
+            log.append(script.out(place, result, virtual.now()))
             if place + 1 == script.stop_at:
                 sleep(0.0123)  # else a worker takes its next item at the same moment
                 results.stop()
@@ -107,8 +113,7 @@ async def by_tasks(script, virtual, pause):
         async with results:
             place = 0
             async for result in results:
-                said, when = script.said(result)
-                log.append((("out", place, said), (virtual.now(), *when)))
+                log.append(script.out(place, result, virtual.now()))
                 if place + 1 == script.stop_at:
                     await pause(0.0123)
                     results.stop()
