@@ -12,8 +12,7 @@ from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
 from fanmap._results import Results
-from fanmap._resume import JournalOptions
-from fanmap._types import RunStats, Stats, Summary
+from fanmap._types import JournalOptions, RunStats, Stats, Summary
 
 __all__ = [
     "Adaptive",

@@ -1,4 +1,7 @@
-"""`resume=`: what a run keeps in a file, under which key, and how results become JSON and come back."""
+"""`resume=`: what a run keeps in a file, under which key, and how results become JSON and come back.
+
+Imported by the first run that asks for it: hashing, JSON and locks of files are a fifth of what importing fanmap took.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from fanmap._drive.calls import Arguments, Plan
 from fanmap._drive.journal import Journal
@@ -16,25 +19,7 @@ from fanmap._plan import innermost
 from fanmap._policy.journal import Keys
 from fanmap._policy.plain import plain_text
 from fanmap._policy.shapes import encoder, shape_of
-
-
-class JournalOptions(TypedDict, total=False):
-    """What may stand beside `resume=`.
-
-    Attributes:
-        key: makes of an input what its result is kept under; needed where an input is of a type whose text does
-            not stay the same from run to run. Default: the call's arguments themselves.
-        encode: makes plain JSON of a result; None, bool, int, float, str, lists and dicts.
-        decode: makes the result again; given together with `encode`.
-        version: of the function, counted by you: results kept under another one are not used.
-        durable: wait for the disk with every result, so that it survives a power failure too.
-    """
-
-    key: Callable[[Any], object]
-    encode: Callable[[Any], object]
-    decode: Callable[[Any], Any]
-    version: str | int | None
-    durable: bool
+from fanmap._types import JournalOptions
 
 
 @dataclass(frozen=True, slots=True)

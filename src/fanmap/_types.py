@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from typing_extensions import override
 
@@ -144,7 +144,8 @@ class Tally:
         self.abandoned += other.abandoned
         self.resumed += other.resumed
         self.busy += other.busy
-        self._keep([*self.slowest, *other.slowest])
+        if other.slowest and other.slowest[0][0] > self.bar:
+            self._keep([*self.slowest, *other.slowest])
         self.for_slot += other.for_slot
         self.for_rate += other.for_rate
         self.at_gate += other.at_gate
@@ -158,3 +159,22 @@ class Tally:
         self.slowest = sorted(calls, reverse=True)[:_SLOWEST]
         if len(self.slowest) == _SLOWEST:
             self.bar = self.slowest[-1][0]
+
+
+class JournalOptions(TypedDict, total=False):
+    """What may stand beside `resume=`.
+
+    Attributes:
+        key: makes of an input what its result is kept under; needed where an input is of a type whose text does
+            not stay the same from run to run. Default: the call's arguments themselves.
+        encode: makes plain JSON of a result; None, bool, int, float, str, lists and dicts.
+        decode: makes the result again; given together with `encode`.
+        version: of the function, counted by you: results kept under another one are not used.
+        durable: wait for the disk with every result, so that it survives a power failure too.
+    """
+
+    key: Callable[[Any], object]
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], Any]
+    version: str | int | None
+    durable: bool

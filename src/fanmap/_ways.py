@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack, override
 
@@ -34,7 +34,10 @@ from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
 from fanmap._progress import TICK, Progress, watcher
 from fanmap._results import Results
-from fanmap._resume import JournalOptions, Resume, check_resume
+from fanmap._types import JournalOptions
+
+if TYPE_CHECKING:
+    from fanmap._resume import Resume
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -59,6 +62,14 @@ class _Options:
             check_count("max_concurrency", self.max_concurrency)
         if self.deadline is not None:
             check_positive("deadline", self.deadline)
+
+
+def _kept(resume: object, options: JournalOptions) -> Resume | None:
+    if resume is None and not options:
+        return None
+    from fanmap._resume import check_resume  # only where results are kept
+
+    return check_resume(resume, options)
 
 
 class Parallel(Generic[P, R_co]):
@@ -157,9 +168,7 @@ class Parallel(Generic[P, R_co]):
 
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
-        options = _Options(
-            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
         watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         items = sync_inputs(inputs, f"{self._name}.map")
@@ -234,9 +243,7 @@ class Parallel(Generic[P, R_co]):
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
-        options = _Options(
-            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
         watching = watcher(progress, self._name)
         order = Collected(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -308,9 +315,7 @@ class Parallel(Generic[P, R_co]):
             An iterator, async iterator and context manager of both kinds. When an item fails, no item after
             it starts, everything before it is handed out, and then its exception is raised.
         """
-        options = _Options(
-            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
 
         def new_order(window: int) -> Order:
             return Ordered(window, stop_on_failure=not return_exceptions)
@@ -340,9 +345,7 @@ class Parallel(Generic[P, R_co]):
         Returns:
             An iterator, async iterator and context manager of both kinds, of `Outcome`.
         """
-        options = _Options(
-            unpack, return_exceptions, max_concurrency, deadline, progress, check_resume(resume, journal)
-        )
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
         return self._results(inputs, f"{self._name}.as_completed", AsFinished, hand_out_outcome, options)
 
     # Copies

@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from fanmap import JournalError, Results, RunStats
+from fanmap import JournalError, JournalOptions, Results, RunStats
 from fanmap._failure import Failure
-from fanmap._resume import JournalOptions
 from fanmap._run.calling import Call, Calls
 from fanmap._run.given import Given
 from fanmap._run.interrupts import Interrupts
