@@ -75,7 +75,7 @@ def _kept(resume: object, options: JournalOptions) -> Resume | None:
 class Parallel(Generic[P, R_co]):
     """What both kinds of decorated function have in common."""
 
-    _is_async: bool
+    _is_async = False  # without an annotation: from Python 3.14 on, `__annotations__` of an instance would be that
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         for name, value in getattr(function, "__dict__", {}).items():

@@ -97,6 +97,10 @@ class AsyncCallable:
 # Calling it is calling the function
 
 
+# asyncio's own is deprecated from Python 3.14 on, in favour of this one.
+asyncio_says_coroutine = inspect.iscoroutinefunction if sys.version_info >= (3, 14) else asyncio.iscoroutinefunction
+
+
 def test_a_direct_call_is_a_plain_call():
     assert ask("hi") == "small: hi"
     assert ask(prompt="hi", model="large") == "large: hi"
@@ -162,7 +166,7 @@ def test_it_looks_like_the_function_it_was():
         assert str(inspect.signature(function)) == "(prompt: 'str', *, model: 'str' = 'small') -> 'str'"
         assert function.__wrapped__.__code__.co_name == function.__name__
         assert callable(function)
-        assert asyncio.iscoroutinefunction(function) is is_async
+        assert asyncio_says_coroutine(function) is is_async
         if sys.version_info >= (3, 12):
             assert inspect.iscoroutinefunction(function) is is_async
         assert repr(function).startswith(f"<parallel {function.__name__} under Limits(max_concurrency=3")
@@ -171,9 +175,9 @@ def test_it_looks_like_the_function_it_was():
 def test_copies_and_bound_ones_are_recognised_too():
     client = Client("c")
     for function in (client.aask, aask.with_options(timeout=5), aask.partial(model="large"), Client.aask):
-        assert asyncio.iscoroutinefunction(function)
+        assert asyncio_says_coroutine(function)
     for function in (client.ask, ask.with_options(timeout=5), ask.partial(model="large"), Client.plain):
-        assert not asyncio.iscoroutinefunction(function)
+        assert not asyncio_says_coroutine(function)
     assert list(inspect.signature(client.ask).parameters) == ["prompt", "suffix"]
     assert list(inspect.signature(Client.ask).parameters) == ["self", "prompt", "suffix"]
 
@@ -218,8 +222,8 @@ def test_class_methods_and_static_methods_work_under_the_decorator(owner):
     assert asyncio.run(owner.amade.amap(["x"])) == [f"{kind} x"]
     assert owner.amade.map(["x"]) == [f"{kind} x"]
     assert owner.aplain.map(["x"]) == ["plain x"]
-    assert asyncio.iscoroutinefunction(owner.amade)
-    assert asyncio.iscoroutinefunction(owner.aplain)
+    assert asyncio_says_coroutine(owner.amade)
+    assert asyncio_says_coroutine(owner.aplain)
 
 
 def test_in_the_other_order_the_direct_call_works():
@@ -407,9 +411,9 @@ def test_the_bridge_takes_decorated_functions_and_keeps_their_face():
     assert blocking("hi", model="large") == "large: hi"
     assert asyncio.run(awaiting("hi", model="large")) == "large: hi"
     assert trio.run(awaiting, "hi") == "small: hi"
-    assert not asyncio.iscoroutinefunction(blocking)
+    assert not asyncio_says_coroutine(blocking)
     assert not inspect.iscoroutinefunction(blocking)
-    assert asyncio.iscoroutinefunction(awaiting)
+    assert asyncio_says_coroutine(awaiting)
     assert (blocking.__name__, awaiting.__name__) == ("aask", "ask")
     assert str(inspect.signature(blocking)) == str(inspect.signature(aask))
     assert parallel_map(blocking).map(["x"]) == ["small: x"]

@@ -33,8 +33,8 @@ def _limiter_class() -> type[AsyncLimiter]:
 if TYPE_CHECKING:
     RateLike: TypeAlias = Rate | AsyncLimiter
 else:
-    # What `typing.get_type_hints` evaluates, in this module wherever the annotation stands: it finds the class then.
-    RateLike = Union[Rate, ForwardRef("_limiter_class()", module=__name__)]  # noqa: UP007
+    # What `typing.get_type_hints` evaluates, in whichever module the annotation stands: it finds the class then.
+    RateLike = Union[Rate, ForwardRef("__import__('aiolimiter').AsyncLimiter")]  # noqa: UP007
 
 
 def check_count(name: str, value: object) -> int:
