@@ -116,7 +116,7 @@ def is_model(value: object) -> bool:
 def model_parts(model: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The fields of a pydantic model and its extra ones, as they are: a dump leaves some out and changes others."""
     kind = cast("type[Any]", type(model))
-    held: dict[str, Any] = vars(model)  # a model that was made without validation may lack some
+    held: dict[str, Any] = model.__dict__  # a model that was made without validation may lack some
     return {name: held[name] for name in kind.model_fields if name in held}, model.model_extra
 
 
