@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import zlib
 
 import pytest
 
@@ -31,6 +33,12 @@ def test_a_failure_is_a_line_for_people():
     assert "value" not in said
 
 
+def test_a_failure_is_one_line_whose_message_stays_readable():
+    assert error_line("ab", 3, 0.5, ValueError("für")) == (
+        '{"v":1,"key":"ab","index":3,"seconds":0.500,"error":"ValueError","message":"für","crc":"52ea1d01"}\n'.encode()
+    )
+
+
 def test_a_failure_names_its_type_with_its_module():
     assert json.loads(error_line("ab", 0, 0.0, json.JSONDecodeError("bad", "x", 0)))["error"] == (
         "json.decoder.JSONDecodeError"
@@ -49,7 +57,17 @@ def test_a_long_message_is_cut():
     assert len(json.loads(error_line("ab", 0, 0.0, ValueError("x" * 5000)))["message"]) == 2000
 
 
-@pytest.mark.parametrize("text", ["ü漢🎈", "half \ud800 of a pair", '"quotes" and \\', "a\nline\r\n", "\u2028\x00\x7f"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ü漢🎈",
+        "\ud800\udbff \udfff\udc00",
+        "half \ud800 of a pair",
+        '"quotes" and \\',
+        "a\nline\r\n",
+        "\u2028\x00\x7f",
+    ],
+)
 def test_every_text_comes_back(text):
     line = value_line("ab", 0, 0.0, json.dumps(text, ensure_ascii=False))
     assert line.count(b"\n") == 1
@@ -62,9 +80,16 @@ def test_seconds_are_never_below_0():
     assert json.loads(value_line("ab", 0, -1.0, "1"))["seconds"] == 0.0
 
 
+def with_checksum(body):
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        with_checksum(b'{"v":2,"key":"ab","value":1'),
+        with_checksum(b'{"v":1,"key":"ab","value":'),
+        with_checksum(b'{"v":1,"key":"\xff","value":1'),
         b"",
         b"\n",
         b"{}\n",
@@ -79,6 +104,10 @@ def test_seconds_are_never_below_0():
 )
 def test_what_is_not_exactly_a_line_is_not_believed(line):
     assert read_line(line) is None
+
+
+def test_a_good_line_with_its_checksum_is_believed():
+    assert read_line(with_checksum(b'{"v":1,"key":"ab","value":1')) == {"v": 1, "key": "ab", "value": 1}
 
 
 def test_a_file_is_read_to_its_end():
@@ -140,6 +169,15 @@ def test_equal_calls_have_the_same_keys_in_every_run_and_keys_of_their_own_withi
     assert first[2:] == [first[0] + ".1", first[0] + ".2"]
 
 
+def test_keys_are_those_of_every_other_run():
+    assert keys(((1,), {"model": "small"})) == ["2b6f2a44f0b10ff6e273e890b08fedea"]
+    assert keys(("ü", None), version=2) == ["0ae8d645a43f1941c34e7a59cd81b14a"]
+
+
+def test_the_halves_of_a_surrogate_pair_have_another_key_than_the_whole():
+    assert keys(("\ud83c\udf88",)) != keys(("\U0001f388",))
+
+
 def test_the_order_of_other_calls_does_not_matter():
     one, two = keys(((1,), {}), ((2,), {}))
     assert keys(((2,), {}), ((1,), {})) == [two, one]
@@ -157,6 +195,12 @@ def test_another_function_version_or_argument_is_another_key():
         *keys((("1",), {"model": "small"})),
     }
     assert len(made) == 7
+
+
+def test_the_order_of_the_fields_of_a_dataclass_does_not_matter():
+    one = dataclasses.make_dataclass("Page", ["url", "text"])
+    other = dataclasses.make_dataclass("Page", ["text", "url"])
+    assert keys((one(url="a", text="b"),)) == keys((other(url="a", text="b"),))
 
 
 def test_the_order_of_keywords_does_not_matter():

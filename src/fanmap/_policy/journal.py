@@ -60,10 +60,10 @@ def read_line(line: bytes) -> dict[str, Any] | None:
     if not line.startswith(_HEAD) or tail != b'%b%08x"}\n' % (_CRC, zlib.crc32(body)):
         return None
     try:
-        said = json.loads(body + b"}")
+        said: dict[str, Any] = json.loads(body + b"}")
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None  # pyright: ignore[reportUnknownVariableType]
+    return said
 
 
 class Reading:
@@ -82,7 +82,7 @@ class Reading:
         self.skipped = 0
         self.end = 0
         self.finish = b""
-        self._good = 0
+        self._good = False
         self._torn = b""
 
     def add(self, line: bytes) -> None:
@@ -95,7 +95,7 @@ class Reading:
         if said is None:
             self.skipped += 1
         else:
-            self._good += 1
+            self._good = True
             if "value" in said:
                 self.places.setdefault(said["key"], self.end)
         self.end += len(line)
@@ -104,10 +104,10 @@ class Reading:
 
     @property
     def foreign(self) -> bool:
-        if self._good or not (self.skipped or self._torn):
+        if self._good:
             return False
         # A first line that was torn is ours, however little of it there is.
-        return bool(self.skipped) or not (self._torn.startswith(_HEAD) or _HEAD.startswith(self._torn))
+        return self.skipped > 0 or not (self._torn.startswith(_HEAD) or _HEAD.startswith(self._torn))
 
 
 class Keys:
@@ -119,7 +119,7 @@ class Keys:
     """
 
     def __init__(self, identity: str, version: object) -> None:
-        self._start = hashlib.sha256(_json([identity, version]).encode())
+        self._start = hashlib.sha256(_json([identity, version]))
         self._seen: dict[str, int] = {}
 
     def key(self, *parts: object) -> str:
@@ -129,12 +129,14 @@ class Keys:
             TypeError: a part is nothing that has the same text in every run.
         """
         digest = self._start.copy()
-        digest.update(_json(canonical(parts)).encode())
+        digest.update(_json(canonical(parts)))
         key = digest.hexdigest()[:_KEY_DIGITS]
         again = self._seen.get(key, 0)
         self._seen[key] = again + 1
         return f"{key}.{again}" if again else key
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=True)
+def _json(value: object) -> bytes:
+    # Not escaped: the halves of a surrogate pair would have the text of the whole.
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from fanmap._policy.plain import check_plain, is_model, plain_text
+from fanmap._policy.plain import check_plain, is_model, model_parts, plain_text
 
 
 class Shape(Protocol):
@@ -58,9 +58,9 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
         return _Union([_shape(one, around) for one in args])
     if origin is list and args:
         return _List(_shape(args[0], around))
-    if origin in (dict, Mapping) and len(args) == 2 and args[0] is str:
+    if origin in (dict, Mapping) and args:
         return _Dict(_shape(args[1], around))
-    if origin is tuple and args:
+    if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
             return _Tuple(tuple, None, _shape(args[0], around))
         return _Tuple(tuple, [_shape(one, around) for one in args], None)
@@ -76,11 +76,11 @@ def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
         fields = dataclasses.fields(kind)
         if not all(field.init for field in fields):
             raise TypeError("a dataclass with a field that its __init__ does not take")
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = typing.get_type_hints(kind)
         return _Dataclass(kind, {field.name: _shape(hints[field.name], around) for field in fields})
     names: tuple[str, ...] | None = getattr(kind, "_fields", None)
     if issubclass(kind, tuple) and names is not None:
-        hints = typing.get_type_hints(cast("Any", kind), include_extras=True)
+        hints = typing.get_type_hints(cast("Any", kind))
         return _Tuple(cast("Any", kind), [_shape(hints.get(name, Any), around) for name in names], None)
     if issubclass(kind, enum.Enum):
         return _Enum(kind)
@@ -227,7 +227,7 @@ class _Union:
             try:
                 return shape.load(data)
             except Exception:  # of a user's class
-                continue
+                pass
         raise TypeError("data of none of the types of the annotation")
 
 
@@ -237,11 +237,13 @@ def same(one: Any, other: Any) -> bool:
     if kind is not type(other):
         return False
     if is_model(one):
-        return bool(one.model_dump() == other.model_dump())
+        return same(model_parts(one), model_parts(other))  # a dump of both would leave out what the first one did
     if dataclasses.is_dataclass(one):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
     if issubclass(kind, dict):
-        return one.keys() == other.keys() and all(same(member, other[key]) for key, member in one.items())
+        return same(list(one.items()), list(other.items()))
+    if issubclass(kind, (set, frozenset)):
+        return {(type(member), member) for member in one} == {(type(member), member) for member in other}
     if issubclass(kind, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
