@@ -71,6 +71,11 @@ def run_out(call: Call) -> bool:
     return bool(timeout) and abs(call.ended - call.started - timeout) < EPSILON
 
 
+def came_through(call: Call) -> bool:
+    """Did it end with the refusal of a call inside it, and was it read as refused itself?"""
+    return call.kind == "cancelled" and getattr(call.error, "status_code", None) == 429
+
+
 class Book:
     """Everything that happened under one Limits; `wrong` is what was not allowed."""
 
@@ -163,7 +168,7 @@ class Book:
         self.faults[kind or "answer"] = self.faults.get(kind or "answer", 0) + 1
         if kind == REFUSAL and wait is not None and heard:
             self.waits.append((now, now + wait))
-        if kind != REFUSAL or run.retry is False:
+        if not (kind == REFUSAL or came_through(call)) or run.retry is False:
             retry = run.retry
             counted = sum(c.kind != REFUSAL for c in call.item.calls)
             mends = kind not in (None, FINAL, SPENT) and isinstance(retry, Retry) and counted < retry.attempts
@@ -187,6 +192,8 @@ class Book:
             pass  # it ended at the very moment of its timeout: either may have been first
         elif previous.kind in (None, FINAL, SPENT) and not previous.late:
             self.blame("G6", f"{item.value} was sent again after {previous.kind or 'an answer'}")
+        elif came_through(previous):
+            pass
         elif previous.kind != REFUSAL and retry is None:
             self.blame("G6", f"{item.value} was sent again unasked after {previous.kind}")
         elif isinstance(retry, Retry) and counted >= retry.attempts:
@@ -304,7 +311,9 @@ class Book:
 
     def hopeless(self, error: BaseException) -> bool:
         """Was it told that somebody else's refusal keeps the gate closed for longer than max_wait?"""
-        return isinstance(error, NotRun) and "longer than max_wait=" in str(error) and self.max_wait < 1e5
+        # An item that was run ends with its last failure, and a note that says so.
+        said = [str(error)] if isinstance(error, NotRun) else getattr(error, "__notes__", ())
+        return self.max_wait < 1e5 and any("longer than max_wait=" in text for text in said)
 
     def _deterministic(self, run):
         retry = run.retry
