@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 # A client that repeats by itself hides the refusal; with its repeats off, everybody waits.
 own_repeats = pytest.mark.parametrize("settings", [{}, {"max_retries": 0}], ids=["as it comes", "max_retries=0"])
+
+
+@pytest.fixture
+def closing():
+    """Closes clients: one that only the collector finds may be told of in another test."""
+    with ExitStack() as stack:
+        yield stack.enter_context
 
 
 @pytest.fixture
@@ -51,10 +59,10 @@ def check(server, answers, *, hidden=False):
 
 
 @own_repeats
-def test_openai_responses(server, settings):
+def test_openai_responses(server, settings, closing):
     from openai import OpenAI
 
-    client = OpenAI(base_url=server.openai_url, api_key="none", **settings)
+    client = closing(OpenAI(base_url=server.openai_url, api_key="none", **settings))
 
     @parallel_map(max_concurrency=BOUND)
     def ask(prompt):
@@ -64,10 +72,10 @@ def test_openai_responses(server, settings):
     check(server, ask.map(PROMPTS), hidden=not settings)
 
 
-def test_openai_chat(server):
+def test_openai_chat(server, closing):
     from openai import OpenAI
 
-    client = OpenAI(base_url=server.openai_url, api_key="none", max_retries=0)
+    client = closing(OpenAI(base_url=server.openai_url, api_key="none", max_retries=0))
 
     @parallel_map(max_concurrency=BOUND)
     def ask(prompt):
@@ -116,10 +124,10 @@ def test_async_openai_chat(server):
 
 
 @own_repeats
-def test_anthropic(server, settings):
+def test_anthropic(server, settings, closing):
     from anthropic import Anthropic
 
-    client = Anthropic(base_url=server.anthropic_url, api_key="none", **settings)
+    client = closing(Anthropic(base_url=server.anthropic_url, api_key="none", **settings))
 
     @parallel_map(max_concurrency=BOUND)
     def ask(prompt):

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 import tenacity
@@ -248,8 +249,8 @@ def test_instructor_an_answer_that_does_not_parse_is_asked_for_again(server):
         name: str
         age: int
 
-    with serve(latency=0.01, respond=respond) as server:
-        raw = openai.OpenAI(base_url=server.openai_url, api_key="none", max_retries=0)
+    with serve(latency=0.01, respond=respond) as server, ExitStack() as stack:
+        raw = stack.enter_context(openai.OpenAI(base_url=server.openai_url, api_key="none", max_retries=0))
         client = instructor.from_openai(raw, mode=instructor.Mode.JSON)
 
         @parallel_map(
