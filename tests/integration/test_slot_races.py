@@ -148,6 +148,8 @@ class Story:
 
 @pytest.mark.parametrize("way", ["taken over", "lent"])
 def test_a_call_may_come_at_any_moment_of_its_items_end(way):
+    if way == "taken over" and sys.version_info[:2] == (3, 12):
+        pytest.skip("on 3.12 a trace that begins inside the item is not told of what its worker calls afterwards")
     k, reached = 0, True
     while reached:
         story = Story(way)
