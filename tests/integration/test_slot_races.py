@@ -148,8 +148,6 @@ class Story:
 
 @pytest.mark.parametrize("way", ["taken over", "lent"])
 def test_a_call_may_come_at_any_moment_of_its_items_end(way):
-    if way == "taken over" and sys.version_info[:2] == (3, 12):
-        pytest.skip("on 3.12 a trace that begins inside the item is not told of what its worker calls afterwards")
     k, reached = 0, True
     while reached:
         story = Story(way)
@@ -182,7 +180,8 @@ def test_a_call_may_come_at_any_moment_of_its_items_end(way):
         story.second = ended
         asyncio.run(main())
         story.check()
-        k, reached = k + 1, stop.reached
+        # On 3.12 the first trace of all is told of nothing: k = 0 is only seen by later ones.
+        k, reached = k + 1, stop.reached or k == 0
     assert k > 50
 
 
