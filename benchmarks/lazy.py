@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmarks.calls import release_gil, suspend_once
 from benchmarks.measure import Table
 from benchmarks.memory import resident_mb
 from fanmap import parallel_map
@@ -32,26 +33,16 @@ def inputs(count: int) -> Iterator[int]:
         yield item
 
 
-async def awaited(item: int) -> int:
-    await asyncio.sleep(0)
-    return item
-
-
-def blocking(item: int) -> int:
-    time.sleep(0)
-    return item
-
-
 # Each gives the results of a lazy input one by one
 
 
 async def fanmap_async(items: Iterator[int]) -> AsyncIterator[Any]:
-    async for value in parallel_map(max_concurrency=AT_ONCE)(awaited).imap(items):
+    async for value in parallel_map(max_concurrency=AT_ONCE)(suspend_once).imap(items):
         yield value
 
 
 def fanmap_threads(items: Iterator[int]) -> Iterator[Any]:
-    yield from parallel_map(max_concurrency=AT_ONCE)(blocking).imap(items)
+    yield from parallel_map(max_concurrency=AT_ONCE)(release_gil).imap(items)
 
 
 async def as_completed(items: Iterator[int]) -> AsyncIterator[Any]:
@@ -59,7 +50,7 @@ async def as_completed(items: Iterator[int]) -> AsyncIterator[Any]:
 
     async def one(item: int) -> int:
         async with semaphore:
-            return await awaited(item)
+            return await suspend_once(item)
 
     for done in asyncio.as_completed([one(item) for item in items]):
         yield await done
@@ -67,26 +58,26 @@ async def as_completed(items: Iterator[int]) -> AsyncIterator[Any]:
 
 def executor(items: Iterator[int]) -> Iterator[Any]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(blocking, items)
+        yield from pool.map(release_gil, items)
 
 
 async def streamable_async(items: Iterator[int]) -> AsyncIterator[Any]:
     import streamable
 
-    async for value in streamable.stream(items).map(awaited, concurrency=AT_ONCE):
+    async for value in streamable.stream(items).map(suspend_once, concurrency=AT_ONCE):
         yield value
 
 
 def streamable_threads(items: Iterator[int]) -> Iterator[Any]:
     import streamable
 
-    yield from streamable.stream(items).map(blocking, concurrency=AT_ONCE)
+    yield from streamable.stream(items).map(release_gil, concurrency=AT_ONCE)
 
 
 async def aiometer_amap(items: Iterator[int]) -> AsyncIterator[Any]:
     import aiometer
 
-    async with aiometer.amap(awaited, list(items), max_at_once=AT_ONCE) as results:  # it takes a sequence
+    async with aiometer.amap(suspend_once, list(items), max_at_once=AT_ONCE) as results:  # it takes a sequence
         async for value in results:
             yield value
 
@@ -95,19 +86,19 @@ def joblib_generator(items: Iterator[int]) -> Iterator[Any]:
     from joblib import Parallel, delayed
 
     run = Parallel(n_jobs=AT_ONCE, backend="threading", return_as="generator")
-    yield from run(delayed(blocking)(item) for item in items)
+    yield from run(delayed(release_gil)(item) for item in items)
 
 
 def pyarallel_iter(items: Iterator[int]) -> Iterator[Any]:
     import pyarallel
 
-    yield from pyarallel.parallel_iter(blocking, items, workers=AT_ONCE)
+    yield from pyarallel.parallel_iter(release_gil, items, workers=AT_ONCE)
 
 
 async def pyarallel_async(items: Iterator[int]) -> AsyncIterator[Any]:
     import pyarallel
 
-    async for value in pyarallel.async_parallel_iter(awaited, items, concurrency=AT_ONCE):
+    async for value in pyarallel.async_parallel_iter(suspend_once, items, concurrency=AT_ONCE):
         yield value
 
 
@@ -115,7 +106,7 @@ def langchain_as_completed(items: Iterator[int]) -> Iterator[Any]:
     from langchain_core.runnables import RunnableLambda
 
     # it takes a sequence
-    yield from RunnableLambda(blocking).batch_as_completed(list(items), config={"max_concurrency": AT_ONCE})
+    yield from RunnableLambda(release_gil).batch_as_completed(list(items), config={"max_concurrency": AT_ONCE})
 
 
 WAYS: dict[str, Callable[[Iterator[int]], Any]] = {

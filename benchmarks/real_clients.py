@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import statistics
 import subprocess
 import sys
@@ -18,18 +19,28 @@ from typing import Any
 from benchmarks import ways
 from benchmarks.measure import Cost, Table, cost_of, cost_of_async
 
-_SERVER = (
-    "import sys\nfrom fanmap.testing import serve\n"
-    "with serve(latency=0.02, sigma=0.6) as server:\n    print(server.openai_url, flush=True)\n    sys.stdin.read()\n"
-)
+_SERVER = """
+import sys
+from fanmap.testing import serve
+with serve(latency=float(sys.argv[1])) as server:
+    print(server.openai_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def http_library() -> Any:
+    """Whichever of httpx and httpx2 the openai client is built on."""
+    import openai
+
+    packages = {kind.__module__.partition(".")[0] for kind in openai.DefaultHttpxClient.__mro__}
+    return importlib.import_module("httpx2" if "httpx2" in packages else "httpx")
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A server in a process of its own; its address."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+def server(latency: float = 0.02) -> Iterator[str]:
+    """One in a process of its own, so that none of its work is counted; its address."""
+    command = [sys.executable, "-c", _SERVER, str(latency)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
             yield process.stdout.readline().strip()

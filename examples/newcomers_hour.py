@@ -78,7 +78,7 @@ def main():
     # It serves 12 at once and refuses the rest; one request in 200 fails after its time.
     with (
         tempfile.TemporaryDirectory() as name,
-        serve(latency=latency, sigma=0.3, max_concurrency=12, fail_rates={500: 0.005}, seed=4) as server,
+        serve(latency=latency, sigma=0.3, max_concurrency=12, failure_rates={500: 0.005}, seed=4) as server,
     ):
         folder = Path(name)
         hour = Hour(folder, server)

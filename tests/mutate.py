@@ -1,7 +1,8 @@
-"""Which mutants of a policy module do its tests let live?
+"""Which mutants of a module that decides do its tests let live?
 
     python -m tests.mutate admission              # the module's own tests
     python -m tests.mutate admission 28 30 43     # only these mutants again
+    python -m tests.mutate shared/ledger
 
 One small change at a time (an operator, a number, a text, a condition, a statement), in memory: no file is
 touched. Each mutant meets its tests in a fork of a process that has imported everything else, which takes
@@ -33,18 +34,46 @@ TESTS = {
     "adaptive": ["unit/test_adaptive.py", "property/test_repeating.py"],
     "admission": ["unit/test_admission.py", "property/test_admission.py"],
     "attempt": ["unit/test_attempt.py", "property/test_repeating.py"],
+    "bodies": ["unit/test_read_body.py", "unit/test_bodies.py", "unit/test_signals.py", "unit/test_rpc.py"],
     "brake": ["unit/test_brake.py", "property/test_repeating.py"],
+    "calls": ["unit/test_calls.py", "unit/test_worker.py"],
+    "canonical": ["unit/test_plain_and_shapes.py", "unit/test_journal_lines.py"],
     "connections": ["unit/test_signals.py"],
+    "foreign": ["unit/test_signals.py", "property/test_signals.py"],
+    "hidden": ["unit/test_hidden.py", "unit/test_signals.py"],
+    "converter": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
     "journal": ["unit/test_journal_lines.py", "property/test_journal.py"],
-    "order": ["unit/test_order.py", "property/test_order.py"],
-    "plain": ["unit/test_plain_and_shapes.py"],
+    "flow": ["unit/test_flow.py"],
+    "inputs": ["unit/test_inputs.py", "unit/test_flow.py"],
+    "line": ["unit/test_admission.py", "property/test_admission.py"],
+    "plain": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
     "rate": ["unit/test_rate.py", "property/test_rate.py"],
-    "replies": ["unit/test_signals.py", "property/test_signals.py"],
-    "shapes": ["unit/test_plain_and_shapes.py"],
-    "signals": ["unit/test_signals.py", "unit/test_attempt.py", "property/test_signals.py"],
+    "quotations": ["unit/test_words.py"],
+    "refusals": ["unit/test_item_refusals.py", "property/test_repeating.py"],
+    "results": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
+    "replies": ["unit/test_signals.py", "unit/test_hidden.py", "unit/test_rpc.py", "property/test_signals.py"],
+    "rpc": ["unit/test_rpc.py", "property/test_signals.py"],
+    "shapes": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
+    "signals": ["unit/test_signals.py", "unit/test_bodies.py", "unit/test_attempt.py", "property/test_signals.py"],
+    "shared/booking": ["unit/test_shared_ledger.py"],
+    "shared/demand": ["unit/test_shared_member.py"],
+    "shared/happenings": ["unit/test_shared_member.py"],
+    "shared/joining": ["unit/test_shared_ledger.py"],
+    "shared/ledger": ["unit/test_shared_ledger.py"],
+    "shared/member": ["unit/test_shared_member.py"],
+    "shared/news": ["unit/test_shared_ledger.py"],
+    "shared/offset": ["unit/test_shared_member.py"],
+    "shared/rates": ["unit/test_shared_rates.py", "unit/test_shared_ledger.py", "property/test_shared_rates.py"],
+    "shared/replying": ["unit/test_shared_ledger.py"],
+    "shared/shares": ["unit/test_shared_shares.py"],
+    "shared/wanted": ["unit/test_shared_member.py"],
     "tokens": ["unit/test_tokens.py"],
+    "unread": ["unit/test_unread.py"],
     "waits": ["unit/test_signals.py", "property/test_signals.py"],
+    "words": ["unit/test_words.py", "unit/test_bodies.py", "unit/test_signals.py"],
+    "worker": ["unit/test_worker.py"],
 }
+FOLDERS = {"calls": "_drive", "worker": "_drive"}  # of all others: _policy
 
 COMPARISONS: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.GtE],
@@ -233,7 +262,7 @@ def _no_stats(loader: object, path: str) -> dict[str, int]:
 def main(module: str, *only: str) -> None:
     sys.dont_write_bytecode = True
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp()
-    path = ROOT / "src" / "fanmap" / "_policy" / f"{module}.py"
+    path = ROOT / "src" / "fanmap" / FOLDERS.get(module, "_policy") / f"{module}.py"
     tests = [str(ROOT / "tests" / name) for name in TESTS[module]]
     for name in ("hypothesis.stateful", "tenacity", "anyio", "aiolimiter", "httpx", "openai", "anthropic", "requests"):
         with contextlib.suppress(ImportError):  # all that is imported anyway, but for the package itself

@@ -1,38 +1,53 @@
 """Run the function you already have, the one that calls an LLM, over many inputs at once."""
 
+import sys as _sys
+import typing as _typing
+
+from fanmap import types as types
 from fanmap._bridge import to_async, to_sync
 from fanmap._drive.limits import Limits
-from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, JournalError, NotRun, partial_results
+from fanmap._errors import (
+    BatchError,
+    BatchPending,
+    BridgeError,
+    BudgetExceeded,
+    Busy,
+    CallTimeout,
+    DeadlineExceeded,
+    JournalError,
+    NotRun,
+    SharedUnavailable,
+    TooManyFailures,
+    partial_results,
+)
 from fanmap._functions import AsyncParallelFunction, ParallelFunction
 from fanmap._gather import gather_bounded
 from fanmap._map import parallel_map
 from fanmap._outcome import Outcome
-from fanmap._policy.adaptive import Adaptive, Change
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
-from fanmap._results import Results
-from fanmap._types import JournalOptions, RunStats, Stats, Summary
 
 __all__ = [
     "Adaptive",
     "AsyncParallelFunction",
+    "BatchError",
+    "BatchPending",
     "BridgeError",
+    "BudgetExceeded",
+    "Busy",
     "CallTimeout",
-    "Change",
     "DeadlineExceeded",
     "JournalError",
-    "JournalOptions",
     "Limits",
     "NotRun",
     "Outcome",
     "ParallelFunction",
     "Rate",
-    "Results",
     "Retry",
-    "RunStats",
-    "Stats",
-    "Summary",
+    "SharedUnavailable",
+    "TooManyFailures",
     "Verdict",
     "gather_bounded",
     "parallel_map",
@@ -42,3 +57,14 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not _typing.TYPE_CHECKING:  # type checkers name what is missing by themselves
+
+    def __getattr__(name: str) -> object:
+        text = f"module {__name__!r} has no attribute {name!r}"
+        if not name.startswith("_"):
+            from fanmap._hints import attributes  # only where something is wrong
+
+            line = attributes.of_module(name)
+            text = text if line is None else f"{text}: {line}"
+        raise AttributeError(text, name=name, obj=_sys.modules[__name__])

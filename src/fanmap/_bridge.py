@@ -5,24 +5,29 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar
 
 from fanmap._drive import launch, portal, threads
-from fanmap._drive.budget import current_scope
+from fanmap._drive.scope import current_scope
 from fanmap._errors import BridgeError
 from fanmap._functions import budget_behind
-from fanmap._plan import is_coroutine_function, name_of
+from fanmap._plan import is_coroutine_function, is_generator_function, name_of
+from fanmap._public import public, without_our_frames
+from fanmap._ways import Parallel
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _MOST_THREADS = 64
+_STREAMS = ": decorate the function with @parallel_map and write `for index, chunk in function.stream(inputs)`"
+_YIELDS = {"sync": "a generator function", "async": "an async generator function"}
 _threads_at_once: RunVar[anyio.CapacityLimiter] = RunVar("fanmap_threads_at_once")
 
 
+@public
 def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """A blocking version of an async function, also as a decorator.
 
@@ -36,7 +41,7 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
         A function with the same signature; raises what the function raises.
 
     Raises:
-        TypeError: not an `async def`.
+        TypeError: not an `async def`, or one that yields.
         BridgeError: when called on the background loop itself, where it would wait for itself.
 
     Cancellation: Ctrl-C cancels the call and waits for its clean-up.
@@ -46,7 +51,10 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
         if inspect.iscoroutine(async_function):
             async_function.close()
             raise TypeError("to_sync must be given an `async def`, got its coroutine: write to_sync(function)(...)")
-        raise TypeError(f"to_sync must be given an `async def`, got {_shown(async_function)}: call it as it is")
+        line = ": call it directly" if callable(async_function) else ""
+        if _yields(async_function) or inspect.isasyncgen(async_function):
+            line = _STREAMS
+        raise TypeError(f"to_sync must be given an `async def`, got {_shown(async_function)}{line}")
     name, budget = name_of(async_function), budget_behind(async_function)
 
     @functools.wraps(async_function)
@@ -58,12 +66,17 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
         look = None
         if budget is not None:
             look = functools.partial(threads.check_bridge, name, budget, current_scope.get(), None)
-        return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
+        try:
+            return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
+        except BaseException as error:
+            __tracebackhide__ = True
+            raise without_our_frames(error)
 
     _unmark(blocking)
     return blocking
 
 
+@public
 def to_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """An awaitable version of a blocking function, also as a decorator; for asyncio and trio.
 
@@ -77,13 +90,18 @@ def to_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         RuntimeError, as in a generator).
 
     Raises:
-        TypeError: not a `def`.
+        TypeError: not a `def`, or one that yields.
 
     Cancellation: the await ends at once; the thread cannot be killed and runs on, its result dropped.
     Context: the function sees the caller's context variables; what it sets stays with it.
     """
-    if not callable(function) or is_coroutine_function(function):
-        raise TypeError(f"to_async must be given a `def`, got {_shown(function)}: await it as it is")
+    if not callable(function) or is_coroutine_function(function) or _yields(function):
+        line = ": await it directly" if callable(function) or inspect.isawaitable(function) else ""
+        if not line and function is not None:  # what it returned
+            line = ": write the function without calling it, to_async(function)"
+        if _yields(function):
+            line = _STREAMS
+        raise TypeError(f"to_async must be given a `def`, got {_shown(function)}{line}")
 
     @functools.wraps(function)
     async def awaiting(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,15 +111,24 @@ def to_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             limiter = anyio.CapacityLimiter(_MOST_THREADS)
             _threads_at_once.set(limiter)
         async with limiter:
-            return await launch.in_thread(functools.partial(function, *args, **kwargs))  # type: ignore[no-any-return]
+            try:
+                return await launch.in_thread(functools.partial(function, *args, **kwargs))  # type: ignore[no-any-return]
+            except BaseException as error:
+                __tracebackhide__ = True
+                raise without_our_frames(error)
 
     return awaiting
 
 
 def _shown(function: object) -> str:
     if not callable(function):
-        return type(function).__name__
-    return f"{'an `async def`' if is_coroutine_function(function) else 'a `def`'} ({name_of(function)})"
+        return "None" if function is None else type(function).__name__
+    kind = "an `async def`" if is_coroutine_function(function) else "a `def`"
+    return f"{_YIELDS.get(_yields(function) or '', kind)} ({name_of(function)})"
+
+
+def _yields(function: object) -> Literal["sync", "async"] | None:
+    return is_generator_function(function._function if isinstance(function, Parallel) else function)  # pyright: ignore
 
 
 def _unmark(function: Callable[..., Any]) -> None:

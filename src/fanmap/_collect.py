@@ -8,8 +8,8 @@ from typing import Any
 from fanmap._drive import clock, launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
-from fanmap._policy.order import NOTHING_YET, Collected
-from fanmap._policy.tokens import read_usage
+from fanmap._policy.results import NOTHING_YET, InList
+from fanmap._policy.tokens import read_result
 from fanmap._progress import Watcher
 
 _ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple})  # none of these has a usage
@@ -18,18 +18,18 @@ _ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple}
 def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
     """Run to the end in this thread; the results in input order."""
     launched = launch.blocking(run, where)
-    consumer = launched.consumer
+    reader = launched.reader
     try:
         run.start()
-        consumer.advance(None if watcher is None else watcher.looking(run.stats))
-        consumer.finish(launched.cancel)
+        reader.advance(None if watcher is None else watcher.looking(run.stats))
+        reader.finish(launched.cancel)
     except BaseException as error:
         try:
-            consumer.finish(launched.cancel)
+            reader.finish(launched.cancel)
         finally:
+            run.ending.attach_partial_results(error)
             if watcher is not None:
-                watcher.cut(run.stats)
-            run.ending.remember(error)
+                watcher.end(run.stats)
         raise
     return _conclude(run, watcher)
 
@@ -39,30 +39,40 @@ async def collect_awaiting(
 ) -> list[Any]:
     """Run to the end in this task; the results in input order."""
     launched = launch.awaiting(run, where, source)
-    consumer = launched.consumer
+    reader = launched.reader
     try:
         run.start()
-        await consumer.advance(None if watcher is None else watcher.looking(run.stats))
-        await consumer.finish(launched.cancel)
+        await reader.advance(None if watcher is None else watcher.looking(run.stats))
+        await reader.finish(launched.cancel)
+    except GeneratorExit as error:  # the coroutine is closed, perhaps after its loop: it must not await
+        launched.abandon()
+        run.ending.attach_partial_results(error)
+        raise
     except BaseException as error:
         try:
-            await consumer.finish(launched.cancel)
+            await reader.finish(launched.cancel)
         finally:
+            run.ending.attach_partial_results(error)
             if watcher is not None:
-                watcher.cut(run.stats)
-            run.ending.remember(error)
+                watcher.end(run.stats)
         raise
     return _conclude(run, watcher)
 
 
 def _conclude(run: Run, watcher: Watcher | None) -> list[Any]:
-    if watcher is not None:
-        watcher.end(run.stats)
-    run.ending.conclude(clock.now())
-    order = run.order
-    assert isinstance(order, Collected)
-    values = order.values
-    order.forget()  # a failure among them has a traceback that leads back to the run
+    results = run.results
+    assert isinstance(results, InList)
+    try:
+        if watcher is not None:
+            watcher.end(run.stats)
+        run.ending.finalize(clock.now())
+        values = results.values
+        for index in results.failures():
+            run.ending.hand_out(index, values[index])
+    except BaseException as error:  # Ctrl-C in the last look: everything is paid for by now
+        run.ending.attach_partial_results(error)
+        raise
+    results.clear()  # a failure among them has a traceback that leads back to the run
     return values
 
 
@@ -76,9 +86,9 @@ def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
             _count_tokens(run, record)
         return value
     if run.ending.keep_failures:
-        return error
+        return run.ending.hand_out(index, error)
     try:
-        run.ending.blame(index, error)
+        run.ending.raise_item_error(index, error)
     finally:
         del error, record
 
@@ -87,14 +97,32 @@ def hand_out_outcome(run: Run, record: tuple[Any, ...] | None) -> Any:
     """A result as `as_completed` gives it; NOTHING_YET of no record."""
     if record is None:
         return NOTHING_YET
-    if type(record[1]) not in _ONLY_VALUES:
+    if record[2] is not None:
+        run.ending.hand_out(record[0], record[2])
+    elif type(record[1]) not in _ONLY_VALUES:
         _count_tokens(run, record)
     return Outcome(*record)
+
+
+def hand_out_chunk(run: Run, record: tuple[Any, ...] | None) -> Any:
+    """A chunk as `stream` gives it, with its item's index; a failure in its turn; NOTHING_YET of no record."""
+    if record is None:
+        return NOTHING_YET
+    index, chunk, error, taken = record[:4]
+    if error is None:
+        taken()
+        return index, chunk
+    if run.ending.keep_failures:
+        return index, run.ending.hand_out(index, error)
+    try:
+        run.ending.raise_item_error(index, error)
+    finally:
+        del error, record
 
 
 def _count_tokens(run: Run, record: tuple[Any, ...]) -> None:
     """What a reply says that it took, for the summary; a resumed one took nothing now."""
     if record[3]:
-        tokens = read_usage(record[1])
-        if tokens is not None:
-            run.tokens = (run.tokens or 0.0) + tokens
+        taken = read_result(record[1])
+        if taken is not None:
+            run.tokens += taken.usage

@@ -6,7 +6,7 @@ Imported by every command line, so nothing else is imported here.
 from __future__ import annotations
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """Raised when a command cannot go on; its text is one line for the user, never a prompt, reply or key.
 
     Attributes:

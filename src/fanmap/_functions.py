@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import override
 
-from fanmap._drive import aio, loops, threads
+from fanmap._drive import aio, loops, owners, threads
 from fanmap._drive.budget import Budget
-from fanmap._drive.calls import Single
+from fanmap._drive.direct import Single
 from fanmap._drive.limits import budget_of
-from fanmap._plan import (
-    Settings,
-)
+from fanmap._plan import Settings, fixed
+from fanmap._policy.permit import THREADS
+from fanmap._public import without_our_frames
 from fanmap._ways import Parallel
 
 P = ParamSpec("P")
@@ -41,9 +39,13 @@ class ParallelFunction(Parallel[P, R_co]):
 
         Raises what the function raises; StopIteration becomes RuntimeError, as in a generator.
         """
-        single = Single(self._plan("threads", direct=True), args, kwargs, None)
-        threads.call_here(single)
-        return cast("R_co", single.result())
+        single = Single(self._plan("threads", direct=True), args, kwargs, THREADS)
+        try:
+            threads.call_here(single)
+            return cast("R_co", single.result())
+        except BaseException as error:
+            __tracebackhide__ = True
+            raise without_our_frames(error)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -55,8 +57,12 @@ class ParallelFunction(Parallel[P, R_co]):
         return _bind(self, instance, owner)
 
     def partial(self, *args: Any, **kwargs: Any) -> ParallelFunction[..., R_co]:
-        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
-        return ParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+        """The same with some arguments fixed, as `functools.partial` has it; same limits.
+
+        Raises:
+            TypeError: the function takes no such argument.
+        """
+        return self._copy(fixed(self._function, args, kwargs), self._settings)
 
 
 class AsyncParallelFunction(Parallel[P, R_co]):
@@ -78,14 +84,19 @@ class AsyncParallelFunction(Parallel[P, R_co]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits."""
         kind = loops.running()
-        single = Single(self._plan(kind or "asyncio", direct=True), args, kwargs, threading.get_ident())
-        if kind == "trio":
-            from fanmap._drive import trio  # only where trio runs
+        plan = self._plan(kind or "asyncio", direct=True)
+        single = Single(plan, args, kwargs, owners.of_trio() if kind == "trio" else owners.running_here() or THREADS)
+        try:
+            if kind == "trio":
+                from fanmap._drive import trio  # only where trio runs
 
-            await trio.call_here(single)
-        else:
-            await aio.call_here(single)
-        return cast("R_co", single.result())
+                await trio.call_here(single)
+            else:
+                await aio.call_here(single)
+            return cast("R_co", single.result())
+        except BaseException as error:
+            __tracebackhide__ = True
+            raise without_our_frames(error)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -97,8 +108,12 @@ class AsyncParallelFunction(Parallel[P, R_co]):
         return _bind(self, instance, owner)
 
     def partial(self, *args: Any, **kwargs: Any) -> AsyncParallelFunction[..., R_co]:
-        """The same with some arguments fixed, as `functools.partial` has it; same limits."""
-        return AsyncParallelFunction(functools.partial(self._function, *args, **kwargs), self._settings)
+        """The same with some arguments fixed, as `functools.partial` has it; same limits.
+
+        Raises:
+            TypeError: the function takes no such argument.
+        """
+        return AsyncParallelFunction(fixed(self._function, args, kwargs), self._settings)
 
 
 def budget_behind(function: object) -> Budget | None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast, overload
+import os
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from typing import Literal, TypeAlias, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from fanmap._collect import collect_awaiting
+from fanmap._drawn import new_run, target_of
 from fanmap._drive import launch
-from fanmap._drive.budget import current_scope
-from fanmap._drive.calls import Plan
-from fanmap._drive.limits import Limits, RateLike, budget_of, check_count
-from fanmap._drive.run import Run
+from fanmap._drive.limits import Limits, budget_of, kind_of
+from fanmap._drive.plan import Plan
+from fanmap._drive.scope import Scope, TransferableScope, current_scope
+from fanmap._drive.settings import PerMinute, RateLike
+from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, is_function, release
 from fanmap._errors import attach_partial, partial_results
-from fanmap._plan import check_calls, check_limits, wrap_for
+from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
-from fanmap._policy.order import Collected
-from fanmap._progress import TICK, Progress, watcher
+from fanmap._policy.results import InList
+from fanmap._progress import TICK, watcher
+from fanmap._public import public
+from fanmap._types import Progress
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -31,17 +35,11 @@ T6 = TypeVar("T6")
 Entry: TypeAlias = Awaitable[T] | Callable[[], Awaitable[T]]
 
 
-class _Options(TypedDict, total=False):
+class _Options(CallOptions, total=False):
     """What every form takes beside `return_exceptions`."""
 
-    max_concurrency: int | None
-    rpm: float | None
-    tpm: float | None
-    rate: RateLike | Sequence[RateLike]
-    retry: Retry | Literal[False] | None
-    timeout: float | None
-    limits: Limits | None
     progress: Progress
+    trace: str | os.PathLike[str] | None
 
 
 # What is given one by one comes back as a tuple to the type checker, each place with its own type, as in typeshed's
@@ -175,18 +173,20 @@ async def gather_bounded(
 async def gather_bounded(
     *aws: Entry[T], return_exceptions: bool, **options: Unpack[_Options]
 ) -> list[T | BaseException]: ...
-async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsistentOverload]  # a list, says the code
-    *aws: Any,
-    max_concurrency: int | None = None,
-    rpm: float | None = None,
-    tpm: float | None = None,
+@public  # type: ignore[misc]  # a list, says the code
+async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
+    *aws: Entry[T] | Iterable[Entry[T]] | AsyncIterable[Entry[T]],
+    max_concurrency: int | Literal["auto"] | Adaptive | None = None,
+    rpm: PerMinute | None = None,
+    tpm: PerMinute | None = None,
     rate: RateLike | Sequence[RateLike] = (),
     retry: Retry | Literal[False] | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
     return_exceptions: bool = False,
     progress: Progress = None,
-) -> list[Any]:
+    trace: str | os.PathLike[str] | None = None,
+) -> list[T] | list[T | BaseException]:
     """Await many things, at most `max_concurrency` at once; results in the order given.
 
     Same as: `await asyncio.gather(*aws)`, except that siblings are cancelled when one fails, and that
@@ -194,9 +194,10 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
 
     Args:
         aws: awaitables, functions without arguments that return one, or one iterable (or async iterable)
-            of either, which is consumed lazily (a list or a tuple is as if spread). The same awaitable
-            twice is awaited once.
-        max_concurrency: at once; an int >= 1. None: 8, or as many as `limits` allows.
+            of either, which is consumed lazily (a list, a tuple, a set, a deque or a dict's values are as if
+            spread). The same awaitable twice is awaited once.
+        max_concurrency: at once: an int >= 1; without `limits=` also "auto" or an `Adaptive`. None: 8, or as many
+            as `limits` allows.
         rpm, tpm, rate, timeout: as for `parallel_map`.
         retry: as for `parallel_map`. An awaitable cannot be awaited twice, so repeats need functions, also
             those of what the server refused to start.
@@ -204,7 +205,7 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
             slot, and its charge: an awaitable is charged 1 of each rate, since its arguments cannot be seen; the
             call waits for what it costs itself instead. None: this call alone is bounded.
         return_exceptions: put failures in their place instead of raising the first one.
-        progress: as for `map`.
+        progress, trace: as for `map`.
 
     Returns:
         One result an awaitable, in the order given.
@@ -212,37 +213,42 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
     Raises:
         BaseException: the first failure, as it was raised, with a note that names its position.
         TypeError: something that is neither awaitable nor callable; `retry=Retry(...)` with an awaitable.
+        OSError: the file of `trace` cannot be written; nothing was awaited.
+        RuntimeError: the task that awaits this is among what was given.
 
     Cancellation: cancels everything that runs, and waits for it.
     """
-    run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
-    check_calls(retry, timeout)
-    watching = watcher(progress, "gather_bounded")
-    source, places = _entries(aws)
+    source, places = entries_of(aws)
     try:
+        run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
+        check_calls(retry, timeout)
+        watching, target = watcher(progress, "gather_bounded"), target_of(trace)
         if places is not None:
             for entry in source:  # type: ignore[union-attr]
-                _check(entry, retry)
+                check(entry, retry, source)  # type: ignore[arg-type]
         where = launch.place("gather_bounded", is_async=True, blocking=False)
-        call = _awaitable_of if not retry else _checked(retry)
+        call = awaitable_of if not retry else checked(retry)
         plan = Plan(
             "gather_bounded",
             wrap_for(where, call, run_limits, timeout),
             None,
             budget_of(run_limits),
             retry=retry,
-            repeatable=_is_function,
-            spare=limits is not None,
-            discard=_discard,
+            repeatable=is_function,
+            scope=Scope if limits is None else TransferableScope,
+            discard=discard,
+            permit=kind_of(run_limits),
+            hint=hint,
         )
         most = run_limits.max_concurrency
         lazy_async = source if isinstance(source, AsyncIterable) else None
-        run = Run(
+        run = new_run(
+            target,
             plan,
-            Collected(stop_on_failure=not return_exceptions),
-            None if lazy_async is not None else source,  # type: ignore[arg-type]
+            InList(stop_on_failure=not return_exceptions),
+            None if lazy_async is not None else source,
             total=None if places is None else len(source),  # type: ignore[arg-type]
-            workers=min(max_concurrency or most, most),
+            workers=min(max_concurrency, most) if isinstance(max_concurrency, int) else most,
             deadline=None,
             keep_failures=return_exceptions,
             outer=current_scope.get(),
@@ -263,118 +269,22 @@ async def gather_bounded(  # type: ignore[misc]  # pyright: ignore[reportInconsi
         raise
     finally:
         if places is not None:
-            for entry in source:  # type: ignore[union-attr]
-                _discard(entry)
-            await _ended([entry for entry in source if isinstance(entry, asyncio.Task)])  # type: ignore[union-attr]
+            await release(source)  # type: ignore[arg-type]
     return results if places is None or len(places) == len(results) else [results[place] for place in places]
 
 
 def _limits(
     limits: Limits | None,
-    max_concurrency: int | None,
-    rpm: float | None,
-    tpm: float | None,
+    max_concurrency: int | Literal["auto"] | Adaptive | None,
+    rpm: PerMinute | None,
+    tpm: PerMinute | None,
     rate: RateLike | Sequence[RateLike],
 ) -> Limits:
-    if max_concurrency is not None:
-        check_count("max_concurrency", max_concurrency)
     if limits is None:
-        return Limits(max_concurrency or 8, rpm, tpm, rate)
+        return Limits(8 if max_concurrency is None else max_concurrency, rpm=rpm, tpm=tpm, rate=rate)
     check_limits(limits)
     if rpm is not None or tpm is not None or rate != ():
         raise TypeError("rpm, tpm and rate belong to the Limits: give either them or limits=")
+    if max_concurrency is not None:
+        check_workers(max_concurrency)
     return limits
-
-
-def _entries(
-    aws: tuple[Any, ...],
-) -> tuple[Sequence[Any] | Iterator[Any] | AsyncIterable[Any], list[int] | None]:
-    """The source, and where each position given finds its result (None: a lazy source)."""
-    if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
-        lazy = aws[0]
-        if type(lazy) in (list, tuple):  # all there already: as if spread, so that no coroutine is left unawaited
-            return _places(cast("Sequence[Any]", lazy))
-        if isinstance(lazy, AsyncIterable):
-            return cast("AsyncIterable[Any]", lazy), None
-        if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes)):
-            return iter(cast("Iterable[Any]", lazy)), None
-    return _places(aws)
-
-
-def _places(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    unique: dict[int, int] = {}
-    entries: list[Any] = []
-    places: list[int] = []
-    for entry in aws:
-        place = unique.get(id(entry)) if inspect.isawaitable(entry) else None
-        if place is None:
-            place = unique[id(entry)] = len(entries)
-            entries.append(entry)
-        places.append(place)
-    return entries, places
-
-
-def _is_function(entry: Any) -> bool:
-    return not inspect.isawaitable(entry)
-
-
-def _check(entry: Any, retry: Retry | Literal[False] | None) -> None:
-    if inspect.isawaitable(entry):
-        if retry:
-            raise TypeError(
-                "retry=Retry(...) must be given functions, because an awaitable cannot be awaited twice: write "
-                "gather_bounded(*[functools.partial(ask, p) for p in prompts], retry=...)"
-            )
-    elif not callable(entry):
-        raise TypeError(
-            f"gather_bounded must be given awaitables or functions that return one, got {type(entry).__name__}: "
-            "a `def` has run by then, for it write `await function.amap(inputs)`"
-        )
-
-
-def _checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
-    def call(entry: Any) -> Any:
-        try:
-            _check(entry, retry)
-        except TypeError:
-            _discard(entry)
-            raise
-        return _awaitable_of(entry)
-
-    return call
-
-
-def _awaitable_of(entry: Any) -> Any:
-    if inspect.isawaitable(entry):
-        return entry
-    _check(entry, None)
-    made = entry()
-    if not inspect.isawaitable(made):
-        raise TypeError(f"a function given to gather_bounded must return an awaitable, got {type(made).__name__}")
-    return made
-
-
-async def _ended(given: list[asyncio.Task[Any]]) -> None:
-    """Wait for tasks that were given and cancelled: their clean-up runs to its end, and no cancellation is lost."""
-    cancelled: asyncio.CancelledError | None = None
-    while left := [task for task in given if not task.done()]:
-        try:
-            await asyncio.wait(left)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    for task in given:
-        _discard(task)
-    if cancelled is not None:
-        raise cancelled
-
-
-def _discard(entry: Any) -> None:
-    """Leave no coroutine un-awaited and no future running that nobody will look at."""
-    if inspect.iscoroutine(entry):
-        if inspect.getcoroutinestate(entry) == inspect.CORO_CREATED:
-            entry.close()
-    elif isinstance(entry, asyncio.Future):
-        if not entry.done():
-            entry.cancel()
-        elif not entry.cancelled():
-            entry.exception()  # retrieved: nobody else will

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
+
+from fanmap._raw import type_name
 
 R_co = TypeVar("R_co", default=object, covariant=True)
 
@@ -34,6 +36,11 @@ class Outcome(Generic[R_co]):
     started: float
     ended: float
 
+    @property
+    def seconds(self) -> float:
+        """How long its last attempt took: `ended - started`; 0.0 where it never began."""
+        return self.ended - self.started
+
     def result(self) -> R_co:
         """What the function returned; raises what it raised.
 
@@ -41,9 +48,17 @@ class Outcome(Generic[R_co]):
             BaseException: the item's own failure.
         """
         if self.error is not None:
+            __tracebackhide__ = True
             raise self.error
         return cast("R_co", self.value)
 
+    if not TYPE_CHECKING:  # type checkers name what is missing by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            from fanmap._hints import attributes  # only where something is wrong
+
+            raise attributes.missing(self, "Outcome", name)
+
     def __repr__(self) -> str:
-        state = "ok" if self.error is None else f"failed with {type(self.error).__name__}"
+        state = "ok" if self.error is None else f"failed with {type_name(self.error)}"
         return f"<Outcome {self.index}: {state} after {self.ended - self.queued:.3f} s>"

@@ -5,17 +5,50 @@ Looks at functions, inputs and settings; runs nothing.
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, TypedDict, cast
+
+from typing_extensions import override
 
 from fanmap._drive import aio, launch
-from fanmap._drive.calls import Arguments, Plan, direct_arguments
-from fanmap._drive.limits import Limits, asyncio_only, budget_of
+from fanmap._drive.direct import direct_arguments
+from fanmap._drive.limits import Limits, budget_of, kind_of
+from fanmap._drive.plan import Arguments, Plan
+from fanmap._drive.settings import PerMinute, RateLike, asyncio_only, check_count
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import check_positive
+from fanmap._policy.streams import stream_kind
+from fanmap._raw import type_name
+
+
+class CallOptions(TypedDict, total=False):
+    """What `parallel_map` and `gather_bounded` take by keyword: the limits of the calls, or a `Limits` to share."""
+
+    max_concurrency: int | Literal["auto"] | Adaptive | None
+    rpm: PerMinute | None
+    tpm: PerMinute | None
+    rate: RateLike | Sequence[RateLike]
+    retry: Retry | Literal[False] | None
+    timeout: float | None
+    limits: Limits | None
+
+
+class Unchanged(enum.Enum):
+    """The default of every setting of `with_options`: as it was."""
+
+    UNCHANGED = enum.auto()
+
+    @override
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +64,58 @@ class Settings:
 def make_plan(function: Callable[..., Any], settings: Settings, where: str, *, unpack: bool, direct: bool) -> Plan:
     """How this function's items become calls, in that place."""
     name = name_of(function)
-    call: Callable[[Any], Any] = function
+    streams = is_generator_function(function)
+    call: Callable[[Any], Any] = _opened(function) if streams == "async" else function
     arguments: Callable[[Any], Arguments] = _one_argument
     if direct or unpack:
         arguments = direct_arguments if direct else functools.partial(_unpacked, name)
-        call = functools.partial(_call_with, function, arguments)
+        call = functools.partial(_call_with, call, arguments)
     if isinstance(function, functools.partial):
         arguments = functools.partial(_with_fixed, cast("functools.partial[Any]", function), arguments)
-    call = wrap_for(where, call, settings.limits, settings.timeout)
+    # Making a generator takes no time: its chunks are what is waited for.
+    call = wrap_for(where, call, settings.limits, None if streams else settings.timeout)
     plain = not is_coroutine_function(function)
-    return Plan(name, call, arguments, budget_of(settings.limits), retry=settings.retry, plain=plain)
+    hint = None if direct else functools.partial(_hint, function, name, unpack)
+    return Plan(
+        name,
+        call,
+        arguments,
+        budget_of(settings.limits),
+        retry=settings.retry,
+        plain=plain,
+        streams="held" if direct else "read",
+        timeout=settings.timeout,
+        permit=kind_of(settings.limits),
+        hint=hint,
+    )
+
+
+def only_streams(call: Callable[[Any], Any], name: str, where: str) -> Callable[[Any], Any]:
+    """The same call, which must return a stream."""
+
+    def checked(item: Any) -> Any:
+        return _stream(name, call(item))
+
+    async def checked_async(item: Any) -> Any:
+        return _stream(name, await call(item))
+
+    return checked if where == "threads" else checked_async
+
+
+def _stream(name: str, value: Any) -> Any:
+    if stream_kind(value) is None:
+        raise TypeError(f"{name}.stream needs a function that yields or returns a stream, got {type_name(value)}")
+    return value
 
 
 def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: float | None) -> Callable[[Any], Any]:
     """The call with what must surround it in that place: a bound on its time, users' AsyncLimiters."""
-    limiters = budget_of(limits).limiters
+    budget = budget_of(limits)
+    limiters = budget.limiters
     if timeout is not None:
         call = launch.with_timeout(where, call, timeout)
+    if budget.max_waiting is not None:
+        call = launch.with_pace(where, call, budget.pace)
     if limiters:
         if where not in ("asyncio", "portal"):
             raise TypeError(asyncio_only(limiters))
@@ -69,9 +137,11 @@ def is_coroutine_function(function: Any) -> bool:
     return any(inspect.iscoroutinefunction(one) for one in _both(function))
 
 
-def is_generator_function(function: Any) -> bool:
-    """Does calling it give a generator, of either kind?"""
-    return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in _both(function))
+def is_generator_function(function: Any) -> Literal["sync", "async"] | None:
+    """Does calling it give a generator, and of which kind?"""
+    if any(inspect.isgeneratorfunction(one) for one in _both(function)):
+        return "sync"
+    return "async" if any(inspect.isasyncgenfunction(one) for one in _both(function)) else None
 
 
 def _both(function: Any) -> tuple[Any, Any]:
@@ -85,19 +155,51 @@ def innermost(function: Any) -> Any:
     return function
 
 
+def fixed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> functools.partial[Any]:
+    """The function with these arguments fixed; TypeError where its own signature has no place for them."""
+    try:
+        # What a wrapper takes decides, not what it wraps.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (ValueError, TypeError):  # a builtin that does not tell
+        return functools.partial(function, *args, **kwargs)
+    try:
+        signature.bind_partial(*args, **kwargs)
+    except TypeError as error:
+        from fanmap._hints import arguments  # only where something is wrong
+
+        raise TypeError(arguments.no_place(function, name_of(function), signature, kwargs, error)) from None
+    return functools.partial(function, *args, **kwargs)
+
+
 # What the settings are
 
 
 def check_limits(limits: object) -> None:
     """A Limits, or an error that says so."""
     if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits or None, got {limits!r}")
+        from fanmap._hints import values  # only where something is wrong
+
+        raise TypeError(f"limits must be a Limits or None, got {limits!r}{values.limits(limits)}")
+
+
+def check_workers(value: object) -> None:
+    """The calls at once of one run: an int >= 1, or an error that names the parameter."""
+    if (isinstance(value, str) and value == "auto") or isinstance(value, Adaptive):
+        shown = '"auto"' if isinstance(value, str) else repr(value)
+        raise TypeError(
+            f"max_concurrency of a run must be an int >= 1, got {shown}: only a Limits adapts, "
+            f"so write parallel_map(max_concurrency={shown}) or Limits({shown})"
+        )
+    check_count("max_concurrency", value)
 
 
 def check_calls(retry: object, timeout: float | None) -> None:
     """The settings of single calls, or an error that names the parameter."""
     if not (retry is None or retry is False or isinstance(retry, Retry)):
-        raise TypeError(f"retry must be a Retry, False or None, got {retry!r}: write retry=Retry(attempts=4)")
+        from fanmap._hints import retries, values  # only where something is wrong
+
+        shown = f"{values.kind(retry)} of tenacity's" if retries.is_tenacitys(retry) else repr(retry)
+        raise TypeError(f"retry must be a Retry, False or None, got {shown}: {retries.retry(retry)}")
     if timeout is not None:
         check_positive("timeout", timeout)
 
@@ -125,13 +227,51 @@ def length_of(inputs: object) -> int | None:
 
 
 def check_inputs(inputs: object, what: str) -> None:
-    """Inputs are an iterable of items: not one string, which would be taken letter by letter."""
+    """Inputs are an iterable of items: not one text, which would be taken letter by letter, and no table of columns."""
+    if type(inputs) in (list, tuple, range):
+        return
     if isinstance(inputs, (str, bytes, bytearray)):
         raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
+    table: object = inputs
     if isinstance(inputs, AsyncIterable) and not isinstance(inputs, Iterable):
-        raise TypeError(f"{what} must be given an iterable, got an async one: write `await ...amap(...)`")
+        raise _not_inputs(table, what, "an iterable")
+    if isinstance(inputs, Mapping) or is_table(table):
+        from fanmap._hints import values  # only where something is wrong
+
+        raise TypeError(
+            f"{what} must be given an iterable of inputs, got {values.kind(table)}: {values.inputs(table, what)}"
+        )
     if not isinstance(inputs, Iterable):
-        raise TypeError(f"{what} must be given an iterable of inputs, got {type(inputs).__name__}")
+        raise _not_inputs(inputs, what, "an iterable of inputs")
+
+
+def _not_inputs(inputs: object, what: str, wanted: str) -> TypeError:
+    from fanmap._hints import values  # only where something is wrong
+
+    return TypeError(f"{what} must be given {wanted}, got {values.kind(inputs)}{values.not_inputs(inputs, what)}")
+
+
+def is_table(inputs: object) -> bool:
+    """Is it a table whose iteration gives columns (pandas, polars, pyarrow and their kin), or their names?"""
+    kind = type(inputs)
+    return hasattr(kind, "columns") and any(
+        hasattr(kind, rows) for rows in ("itertuples", "iter_rows", "itercolumns", "collect_schema")
+    )
+
+
+def _hint(function: Callable[..., Any], name: str, unpack: bool, item: Any, error: BaseException) -> str | None:
+    from fanmap._hints import items  # only where an item has failed
+
+    return items.note_on(function, name, item, error, unpack=unpack)
+
+
+def _opened(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An async generator function as one that is awaited as any other."""
+
+    async def opened(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return opened
 
 
 def _call_with(function: Callable[..., Any], arguments: Callable[[Any], Arguments], item: Any) -> Any:
@@ -144,12 +284,12 @@ def _one_argument(item: Any) -> Arguments:
 
 
 def _unpacked(name: str, item: Any) -> Arguments:
-    if isinstance(item, tuple):
-        return tuple(cast("tuple[Any, ...]", item)), {}
+    if isinstance(item, (tuple, list)):
+        return tuple(cast("Sequence[Any]", item)), {}
     if isinstance(item, Mapping):
         return (), cast("Mapping[str, Any]", item)
     raise TypeError(
-        f"unpack=True must be given tuples (for *args) or mappings (for **kwargs) as inputs of {name}, "
+        f"unpack=True must be given tuples or lists (for *args) or mappings (for **kwargs) as inputs of {name}, "
         f"got {type(item).__name__}"
     )
 

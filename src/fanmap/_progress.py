@@ -6,37 +6,47 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from fanmap._bar import fit
 from fanmap._drive import clock
-from fanmap._types import RunStats
+from fanmap._drive.notices import warn_of_progress
+from fanmap._types import Progress, RunStats
+from fanmap._usage import in_dollars, in_tokens
 
-Progress = bool | Callable[[RunStats], object] | None
 TICK = 0.1  # seconds between looks
 
-WAITS = {
-    "slot": "waiting for a slot",
-    "rate": "waiting for the rate",
-    "gate": "the server asked to wait",
-    "repeat": "waiting to try again",
-}
+
+def what_is_spent(stats: RunStats) -> str:
+    """Money where it is counted, else tokens where they are known; "": neither."""
+    if stats.spent:
+        return in_dollars(stats.spent)
+    return in_tokens(stats.tokens.total) if stats.tokens.total else ""
 
 
 class Watcher:
-    """Looks at a run ten times a second at most, and once when it is over."""
+    """Looks at a run ten times a second at most, and once when it is over.
+
+    What shows it may fail; that is said once, and ends nothing: the answers are paid for. KeyboardInterrupt,
+    SystemExit and cancellation pass.
+    """
+
+    _what: ClassVar[str]
 
     def __init__(self) -> None:
         self._next = -math.inf
         self._over = False
+        self._showing = False
+        self._complained = False
 
     def look(self, stats: Callable[[], RunStats]) -> None:
         """Something may have happened."""
         now = clock.now()
         if now >= self._next and not self._over:
             self._next = now + TICK
-            self._show(stats())
+            self._try(stats)
 
     def looking(self, stats: Callable[[], RunStats]) -> Callable[[], None]:
         """`look`, for whoever waits."""
@@ -47,16 +57,28 @@ class Watcher:
         if not self._over:
             self._over = True
             try:
-                self._show(stats())
+                self._try(stats)
             finally:
-                self._close()
+                try:
+                    self._close()
+                except Exception as error:
+                    self._complain(error)
 
-    def cut(self, stats: Callable[[], RunStats]) -> None:
-        """As `end`, while an exception is on its way, which nothing here may hide."""
+    def _try(self, stats: Callable[[], RunStats]) -> None:
+        if self._showing:  # what shows it is itself waiting for the run
+            return
+        self._showing = True
         try:
-            self.end(stats)
-        except Exception:  # said by a bar or a callable; the run's own exception is what the caller asked for
-            pass
+            self._show(stats())
+        except Exception as error:
+            self._complain(error)
+        finally:
+            self._showing = False
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            warn_of_progress(self._what, error)
 
     def _show(self, stats: RunStats) -> None:
         raise NotImplementedError
@@ -77,7 +99,9 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
 
 
 class _Told(Watcher):
-    """Tells a callable; one that raises ends the run, and is told nothing more."""
+    """Tells a callable."""
+
+    _what = "the callable given as progress="
 
     def __init__(self, tell: Callable[[RunStats], object]) -> None:
         super().__init__()
@@ -85,13 +109,13 @@ class _Told(Watcher):
 
     @override
     def _show(self, stats: RunStats) -> None:
-        over, self._over = self._over, True
         self._tell(stats)
-        self._over = over
 
 
 class _Bar(Watcher):
     """A tqdm bar, in the terminal or the notebook."""
+
+    _what = "the progress bar"
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -114,11 +138,8 @@ class _Bar(Watcher):
             bar.start_t -= stats.seconds  # it is made at the first look, and the run began before
         bar.initial = stats.resumed  # or the rate, and the time left, would be those of reading a file
         bar.n = stats.done
-        counts = (("resumed", stats.resumed), ("failed", stats.failed), ("refused", stats.refused))
-        said = [f"{name} {count}" for name, count in counts if count]
-        if stats.waiting_for is not None and not self._over:
-            said.append(WAITS[stats.waiting_for])
-        bar.set_postfix_str(", ".join(said), refresh=True)
+        bar.bar_format, said = fit(bar, stats, what_is_spent(stats), None if self._over else stats.waiting_for)
+        bar.set_postfix_str(said, refresh=True)
 
     @override
     def _close(self) -> None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from threading import get_ident
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self
 
 from typing_extensions import TypeVar, override
 
-from fanmap._drive import clock, loops
+from fanmap._drive import clock, loops, threads
 from fanmap._drive.launch import Launched
 from fanmap._drive.run import Run
-from fanmap._policy.order import NOTHING_YET
+from fanmap._drive.turn import Turn
+from fanmap._policy.results import NOTHING_YET
 from fanmap._progress import Watcher
+from fanmap._public import without_our_frames
 from fanmap._types import NOT_BEGUN, NOTHING_DONE, RunStats, Summary
 
 T = TypeVar("T", covariant=True)
 Record = tuple[Any, ...]
+_process = object()  # another one in a forked child, which has none of the threads that its parent's runs need
+
+
+def _in_child() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Results(Iterator[T], AsyncIterator[T], Generic[T]):
@@ -24,8 +38,13 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
 
     The run begins with the first result asked for (or when entered), and the input advances only while a
     result is being waited for. Leaving the `with` block, or dropping this object, stops the run; what the input
-    raises on being closed leaves the block, unless another exception does. On trio it must be entered with
+    raises on being closed leaves the block, unless another exception does. That one carries what had finished and
+    was not handed out, for `partial_results`, which also takes this object. On trio it must be entered with
     `async with`, because nothing else there can own its tasks.
+
+    Several threads, or several tasks of one loop, may read it: each result goes to one of them, and all of them end.
+    Waiting for a result in another event loop than the one it was started in is a RuntimeError.
+    One that is cancelled while it waits for a result ends the run for all.
     """
 
     def __init__(
@@ -40,10 +59,19 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         self._hand_out = hand_out
         self._watcher = watcher
         self._launched: Launched[Any] | None = None
+        self._process = _process
         self._blocking: bool | None = None
         self._entered = False
         self._over = False
+        self._turn = Turn()
         self._leftover = False  # the run has ended; outcomes of what never ran are still to be handed out
+
+    if not TYPE_CHECKING:  # type checkers name what is missing by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            from fanmap._hints import attributes  # only where something is wrong
+
+            raise attributes.missing(self, "Results", name)
 
     @property
     def stats(self) -> RunStats:
@@ -58,6 +86,22 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._launched is None:
             return NOTHING_DONE
         return self._launched.run.summary()
+
+    def trace(self, path: str | os.PathLike[str]) -> None:
+        """Draw the run as it is now: a page (.html), or trace events (.json); at any time, from any thread.
+
+        Single calls are in it where the run was begun with `trace=`; else what is known without that.
+
+        Args:
+            path: of the file; one that is there is replaced.
+
+        Raises:
+            TypeError, ValueError: it is no path that ends in .html or .json.
+            OSError: it cannot be written.
+        """
+        from fanmap._trace.target import trace_now  # only where a run is drawn
+
+        trace_now(None if self._launched is None else self._launched.run, path, self._name)
 
     def stop(self) -> None:
         """Stop on purpose: calls under way end, nothing else starts, and what finished is still handed out.
@@ -88,31 +132,46 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._over:
             raise StopIteration
         launched = self._launched
-        if launched is None or not self._blocking:
+        if launched is None or not self._blocking or self._process is not _process:
             launched = self._start(blocking=True)
         try:
-            if not self._leftover:
-                if self._watcher is None:
-                    # The record gets no name here: a failure's traceback would lead back to itself.
-                    result = self._hand_out(launched.run, launched.run.leaving_now())
-                    if result is not NOTHING_YET:
-                        return result
-                if launched.consumer.advance(self._look(launched.run)):
-                    return self._take(launched.run)
-                launched.consumer.finish(launched.cancel)
-                self._conclude(launched.run)
-            if launched.run.order.has_leaving():
-                return self._take(launched.run)
+            if self._watcher is None and not self._leftover:
+                # The record gets no name here: a failure's traceback would lead back to itself.
+                result = self._hand_out(launched.run, launched.run.pop_ready())
+                if result is not NOTHING_YET:
+                    return result
+            result = self._next_in_turn(launched)
+            if result is not NOTHING_YET:
+                return result
         except BaseException as error:
             self._over = True
             try:
-                launched.consumer.finish(launched.cancel)
+                launched.reader.finish(launched.cancel, self._turn)
             finally:
-                self._cut(launched.run)
-                launched.run.ending.remember(error)
-            raise
+                launched.run.ending.attach_partial_results(error)
+                self._show_last(launched.run)
+            __tracebackhide__ = True
+            raise without_our_frames(error)
         self._end(launched.run)
         raise StopIteration
+
+    def _next_in_turn(self, launched: Launched[Any]) -> T:
+        """Wait for a result; NOTHING_YET: there are no more."""
+        run, turn, me = launched.run, self._turn, get_ident()
+        inside = turn.held_by(me)
+        try:
+            threads.take_turn(turn, me)
+            if not self._leftover and not self._over:
+                result = self._hand_out(run, launched.reader.advance(self._look(run)))
+                if result is not NOTHING_YET:
+                    return result
+                if not self._over:
+                    launched.reader.finish(launched.cancel)
+                    self._conclude(run)
+            return self._hand_out(run, None if self._over else run.results.pop_ready())
+        finally:
+            if not inside:
+                turn.give_back(me)
 
     def close(self) -> None:
         """Stop the run and wait for what can be waited for; idempotent.
@@ -121,16 +180,14 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         """
         launched, over = self._launched, self._over
         self._over = True
-        if launched is not None and not over:
+        if launched is not None and not over and not self._is_forked():
             if not self._blocking:
-                launched.run.stop(None)
-                launched.drop()
-                self._cut(launched.run)
+                self._close_from_elsewhere(launched)
                 return
-            launched.run.ending.leave()
-            launched.consumer.finish(launched.cancel)
+            launched.run.ending.ignore_input_error()
+            launched.reader.finish(launched.cancel, self._turn)
             self._end(launched.run)
-            launched.run.ending.closed()
+            launched.run.ending.raise_close_error()
 
     def __enter__(self) -> Self:
         self._start(blocking=True)
@@ -139,11 +196,15 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        over = self._over
         try:
             self.close()
         except Exception:
             if error is None:  # else what left the block goes on
                 raise
+        finally:
+            if error is not None and not over:
+                self._attach_partial_results(error)
 
     # From async code
 
@@ -156,41 +217,74 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._over:
             raise StopAsyncIteration
         launched = self._launched
-        if launched is None or self._blocking:
+        if launched is None or self._blocking or self._process is not _process:
             launched = self._start(blocking=False)
         try:
-            if not self._leftover:
-                if self._watcher is None:
-                    # The record gets no name here: a failure's traceback would lead back to itself.
-                    result = self._hand_out(launched.run, launched.run.leaving_now())
-                    if result is not NOTHING_YET:
-                        return result
-                if await launched.consumer.advance(self._look(launched.run)):
-                    return self._take(launched.run)
-                await launched.consumer.finish(launched.cancel)
-                self._conclude(launched.run)
-            if launched.run.order.has_leaving():
-                return self._take(launched.run)
+            if self._watcher is None and not self._leftover:
+                # The record gets no name here: a failure's traceback would lead back to itself.
+                result = self._hand_out(launched.run, launched.run.pop_ready())
+                if result is not NOTHING_YET:
+                    return result
+            here = launched.reader.is_here()
+            if here:
+                result = await self._anext_in_turn(launched)
+                if result is not NOTHING_YET:
+                    return result
+        except GeneratorExit as error:  # the coroutine is closed, perhaps after its loop: it must not await
+            self._abandon(launched)
+            self._attach_partial_results(error)
+            raise
         except BaseException as error:
+            if not launched.reader.is_here():
+                self._abandon(launched)
+                self._attach_partial_results(error)
+                raise
             self._over = True
             try:
-                await launched.consumer.finish(launched.cancel)
+                await launched.reader.finish(launched.cancel, self._turn)
             finally:
-                self._cut(launched.run)
-                launched.run.ending.remember(error)
-            raise
+                launched.run.ending.attach_partial_results(error)
+                self._show_last(launched.run)
+            __tracebackhide__ = True
+            raise without_our_frames(error)
+        if not here:  # nothing there can wake this task
+            raise RuntimeError(f"{self._name} was started in another event loop: read it there, or close it")
         self._end(launched.run)
         raise StopAsyncIteration
 
+    async def _anext_in_turn(self, launched: Launched[Any]) -> T:
+        """Wait for a result; NOTHING_YET: there are no more."""
+        run, turn, me = launched.run, self._turn, launched.reader.me()
+        inside = turn.held_by(me)
+        try:
+            await launched.reader.take_turn(turn, me)
+            if not self._leftover and not self._over:
+                result = self._hand_out(run, await launched.reader.advance(self._look(run)))
+                if result is not NOTHING_YET:
+                    return result
+                if not self._over:
+                    await launched.reader.finish(launched.cancel)
+                    self._conclude(run)
+            return self._hand_out(run, None if self._over else run.results.pop_ready())
+        finally:
+            if not inside:
+                turn.give_back(me)
+
     async def aclose(self) -> None:
         """Stop the run and wait for its tasks; idempotent. Raises what the input raises on being closed."""
+        if self._blocking:
+            self.close()
+            return
         launched, over = self._launched, self._over
         self._over = True
-        if launched is not None and not over:
-            launched.run.ending.leave()
-            await launched.consumer.finish(launched.cancel)
+        if launched is not None and not over and not self._is_forked():
+            if not launched.reader.is_here():
+                self._close_from_elsewhere(launched)
+                return
+            launched.run.ending.ignore_input_error()
+            await launched.reader.finish(launched.cancel, self._turn)
             self._end(launched.run)
-            launched.run.ending.closed()
+            launched.run.ending.raise_close_error()
 
     async def __aenter__(self) -> Self:
         self._entered = True
@@ -200,61 +294,109 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        over, launched = self._over, self._launched
+        closed = kind is not None and issubclass(kind, GeneratorExit)
+        if closed and error is not None and launched is not None and not over:
+            self._abandon(launched)  # as in `__anext__`
+            self._attach_partial_results(error)
+            return
         try:
             await self.aclose()
         except Exception:
             if error is None:  # else what left the block goes on
                 raise
+        finally:
+            if error is not None and not over:
+                self._attach_partial_results(error)
 
     # Inside
 
+    @override
+    def __reduce__(self) -> NoReturn:
+        # Of two that read one run, the first to be dropped would stop it.
+        raise TypeError(f"{self._name} is a run in progress and cannot be copied or pickled: write list(results)")
+
     def __del__(self) -> None:
         launched: Launched[Any] | None = getattr(self, "_launched", None)  # Ctrl-C may come before `__init__`
-        if launched is not None and not self._over:
+        if launched is not None and not self._over and not self._is_forked():
             self._abandon(launched)
+
+    def __fanmap_partial__(self) -> dict[int, Any]:
+        """For `partial_results`."""
+        return {} if self._launched is None else self._launched.run.ending.finished()
+
+    def _attach_partial_results(self, error: BaseException) -> None:
+        if self._launched is not None:
+            self._launched.run.ending.attach_partial_results(error)
+
+    def _is_forked(self) -> bool:
+        """Is this the forked child of the process in which the run is? Nothing of it can be waited for here."""
+        return self._process is not _process
 
     def _abandon(self, launched: Launched[Any]) -> None:
         self._over = True
-        launched.run.stop(None)
-        launched.drop()
-        launched.run.close()
-        self._cut(launched.run)
+        launched.abandon()
+        self._show_last(launched.run)
+
+    def _close_from_elsewhere(self, launched: Launched[Any]) -> None:
+        """Nothing of it can be waited for here."""
+        self._abandon(launched)
+        self._end(launched.run)
+        launched.run.ending.raise_close_error()
 
     def _start(self, *, blocking: bool) -> Launched[Any]:
         launched = self._launched
         if launched is None:
-            if not blocking and not self._entered and loops.running() == "trio":
-                raise RuntimeError(
-                    f"on trio, nothing but a block can own the tasks of {self._name}: "
-                    "write `async with ... as results:` and then `async for result in results:`"
-                )
-            launched = self._launched = self._launch(blocking)
-            self._blocking = blocking
-            try:
-                launched.run.start()
-            except BaseException:  # Ctrl-C
-                self._abandon(launched)
-                raise
-        elif blocking is not self._blocking:
-            raise RuntimeError(f"{self._name} was begun with {'next' if self._blocking else 'anext'}: go on like that")
+            launched = self._start_in_turn() if blocking else self._begin(blocking=False)
+        elif self._is_forked():
+            raise RuntimeError(
+                f"{self._name} was started before this process forked: continue in the process that started it"
+            )
+        if blocking is not self._blocking:
+            this, other = ("next()", "async for") if self._blocking else ("anext()", "for")
+            raise RuntimeError(f"{self._name} is already being read with {this}; it cannot also be read with {other}")
+        return launched
+
+    def _start_in_turn(self) -> Launched[Any]:
+        """Of several threads one begins the run."""
+        turn, me = self._turn, get_ident()
+        inside = turn.held_by(me)
+        try:
+            threads.take_turn(turn, me)
+            return self._launched or self._begin(blocking=True)
+        finally:
+            if not inside:
+                turn.give_back(me)
+
+    def _begin(self, *, blocking: bool) -> Launched[Any]:
+        if not blocking and not self._entered and loops.running() == "trio":
+            raise RuntimeError(
+                f"on trio, the tasks of {self._name} need a block that owns them: "
+                "write `async with ... as results:` and then `async for result in results:`"
+            )
+        self._blocking, self._process = blocking, _process
+        launched = self._launched = self._launch(blocking)
+        try:
+            launched.run.start()
+        except BaseException:  # Ctrl-C
+            self._abandon(launched)
+            raise
         return launched
 
     def _look(self, run: Run) -> Callable[[], None] | None:
         return None if self._watcher is None else self._watcher.looking(run.stats)
 
-    def _take(self, run: Run) -> T:
-        return self._hand_out(run, run.leaving())
-
-    def _cut(self, run: Run) -> None:
+    def _show_last(self, run: Run) -> None:
         if self._watcher is not None:
-            self._watcher.cut(run.stats)
+            self._watcher.end(run.stats)
 
     def _conclude(self, run: Run) -> None:
         self._leftover = True
-        run.ending.conclude(clock.now())
+        run.ending.finalize(clock.now())
 
     def _end(self, run: Run) -> None:
         self._over = True
-        if self._watcher is not None:
-            self._watcher.end(run.stats)
-        run.order.forget()
+        try:
+            self._show_last(run)
+        finally:
+            run.ending.release()

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import functools
 import os
+import types
 import typing
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fanmap._drive.calls import Arguments, Plan
+from fanmap._drive.codec import Codec
 from fanmap._drive.journal import Journal
-from fanmap._drive.recording import Codec, Recording
-from fanmap._plan import innermost
+from fanmap._drive.plan import Arguments, Plan
+from fanmap._drive.recording import Recording
+from fanmap._plan import innermost, is_generator_function
+from fanmap._policy.converter import Converter
 from fanmap._policy.journal import Keys
-from fanmap._policy.plain import plain_text
-from fanmap._policy.shapes import encoder, shape_of
+from fanmap._policy.plain import plain_text, why_not
 from fanmap._types import JournalOptions
 
 
@@ -40,9 +42,18 @@ class Resume:
             JournalError: it cannot be used.
             TypeError: nothing can be kept of what the function says that it returns.
         """
+        return self.open_with(function, plan, None)[0]
+
+    def open_with(
+        self, function: Callable[..., Any], plan: Plan, others: Callable[[dict[str, Any], int], None] | None
+    ) -> tuple[Recording, Journal]:
+        """The same, with the journal itself, whose lines with a `"kind"` are told to `others`."""
         codec = self._codec(function, plan)
-        journal = Journal(self.path, durable=self.durable)
-        return Recording(journal, Keys(identity_of(function), self.version), codec)
+        journal = Journal(self.path, durable=self.durable, others=others)
+        if plan.budget.has_totals:
+            plan.budget.count_kept(journal.absolute, journal.spent, journal.usual)
+            plan.budget.set_aside(journal.absolute, journal.reserved)
+        return Recording(journal, Keys(identity_of(function), self.version), codec), journal
 
     def _codec(self, function: Callable[..., Any], plan: Plan) -> Codec:
         assert plan.arguments is not None
@@ -50,21 +61,19 @@ class Resume:
         if self.key is not None:
             parts = functools.partial(_key, self.key, _fixed(function))
         if self.encode is not None and self.decode is not None:
-            return Codec(plan.name, parts, functools.partial(_encode, self.encode), self.decode)
-        annotation = returned_by(function)
+            encode, decode = functools.partial(_encode, self.encode), functools.partial(_decode, self.decode)
+            return Codec(plan.name, parts, encode, decode, asks_again=False)
         try:
-            shape = shape_of(annotation)
-        except (TypeError, NameError) as error:
+            converter = Converter(returned_by(function))
+        except Exception as error:
             raise TypeError(
-                f"resume= cannot keep what {plan.name} returns ({error}): give encode= and decode="
+                f"resume= cannot store what {plan.name} returns: {why_not(error, 'reading')}. Pass encode= and decode=."
             ) from error
-        return Codec(plan.name, parts, encoder(shape), shape.load)
+        return Codec(plan.name, parts, converter.encode, converter.decode, asks_again=True)
 
 
 def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     """The options beside `resume=`, or an error that names the parameter."""
-    for name in options.keys() - JournalOptions.__annotations__.keys():
-        raise TypeError(f"a run got an unexpected keyword argument {name!r}: {_where(name)}")
     if resume is None:
         if options:
             raise TypeError(f"{', '.join(sorted(options))} needs resume=, the path of a file")
@@ -80,20 +89,11 @@ def check_resume(resume: object, options: JournalOptions) -> Resume | None:
             raise TypeError(f"{name} must be a function, got {type(given).__name__}")
     encode, decode = options.get("encode"), options.get("decode")
     if (encode is None) is not (decode is None):
-        raise TypeError("encode and decode must be given together: what one writes the other reads")
+        raise TypeError("encode and decode must be given together: decode reads what encode writes")
     version = options.get("version")
     if not (version is None or isinstance(version, (str, int))):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"version must be a str, an int or None, got {type(version).__name__}")
     return Resume(path, options.get("key"), encode, decode, version, bool(options.get("durable", False)))
-
-
-def _where(name: str) -> str:
-    """Where an option belongs that a run does not have."""
-    if name in ("rpm", "tpm", "rate", "retry", "timeout", "limits"):
-        return f"write it in the decorator, parallel_map({name}=...)"
-    if name in ("max_workers", "workers", "concurrency", "n_jobs", "limit"):
-        return "calls at once are max_concurrency"
-    return f"an argument that is the same for every item goes to .partial({name}=...)"
 
 
 def identity_of(function: Callable[..., Any]) -> str:
@@ -109,15 +109,18 @@ def returned_by(function: Callable[..., Any]) -> Any:
     if not hasattr(function, "__annotations__"):
         function = getattr(cast("type[Any]", type(function)), "__call__", function)  # noqa: B004
     try:
-        return typing.get_type_hints(function, include_extras=True).get("return", Any)
+        said = typing.get_type_hints(function, include_extras=True).get("return", Any)
     except Exception:  # a name that only type checkers see
         return Any
+    if typing.get_origin(said) in (Iterable, AsyncIterable) and is_generator_function(function):
+        return types.GenericAlias(list, typing.get_args(said)[:1])  # its chunks
+    return said
 
 
 def _arguments(arguments: Callable[[Any], Arguments], item: Any) -> tuple[Any, ...] | None:
     try:
         return arguments(item)
-    except TypeError:  # the call will say so, as the item's failure
+    except Exception:  # the call will say so, as the item's failure
         return None
 
 
@@ -135,5 +138,9 @@ def _fixed(function: Callable[..., Any]) -> tuple[Any, ...]:
     return ()
 
 
-def _encode(encode: Callable[[Any], object], value: Any) -> str:
-    return plain_text(encode(value))
+def _encode(encode: Callable[[Any], object], value: Any) -> tuple[str, bool]:
+    return plain_text(encode(value)), True
+
+
+def _decode(decode: Callable[[Any], Any], data: Any, exact: bool) -> Any:  # noqa: ARG001
+    return decode(data)

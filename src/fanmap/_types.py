@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 from typing_extensions import override
+
+from fanmap._usage import NO_USAGE, Usage, in_dollars
 
 Wait: TypeAlias = Literal["slot", "rate", "gate", "repeat"]
 
@@ -25,10 +28,14 @@ class Stats:
         refused: calls that it did.
         waited_for_slot: seconds that calls waited for one of the slots, added up.
         waited_for_rate: the same for a rate.
-        waited_at_gate: the same because the server had told somebody to wait.
+        waited_at_gate: the same because the server had told a call to wait.
         waited_to_repeat: the same between attempts.
         abandoned: threads left behind by `timeout=`, which cannot be killed.
         ceiling: calls that may be under way at once, at this moment.
+        tokens: what calls that have ended took, so far as their responses were read (`Limits(read_responses=)`), or,
+            with `tpm=`, their results told.
+        unseen: calls that returned without a request through a client that is read; 0 where none is.
+        spent: what calls that have ended cost, in dollars; counted where `max_spend=` or `price=` was given.
     """
 
     started: int
@@ -44,6 +51,31 @@ class Stats:
     waited_to_repeat: float
     abandoned: int
     ceiling: int
+    tokens: Usage
+    unseen: int
+    spent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody:
+    """Where a shared Limits stands over all processes, as its store has it at this moment.
+
+    Attributes:
+        members: processes that have it and were heard of within their lease.
+        in_flight: calls under way.
+        waiting: calls that wait for a slot or a rate.
+        ceiling: calls that may be under way at once.
+        gate: seconds until calls may start, where a server has told somebody to wait; 0.0: they may.
+        spent: seconds since a process was told that the account is out of money or of quota; None: none was, or a
+            call has succeeded since.
+    """
+
+    members: int
+    in_flight: int
+    waiting: int
+    ceiling: int
+    gate: float
+    spent: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +98,7 @@ class RunStats(Stats):
     resumed: int
 
 
-NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, None, 0, 0.0, None, 0)
+NOT_BEGUN = RunStats(0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0, NO_USAGE, 0, 0.0, None, 0, 0.0, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +114,9 @@ class Summary:
         seconds: from the run's beginning to its end, or to now.
         speedup: how many times as long the same calls would have taken one after the other; 0.0 where none ended.
         slowest: index and seconds of the five calls that took longest, the longest first.
-        tokens: that the replies told of which were handed out; None: none did, or each is only text.
+        tokens: what its calls took, so far as responses were read (`Limits(read_responses=)`); else what the results
+            tell that were handed out. All 0: nobody said.
+        spent: what its calls cost, in dollars; counted where `max_spend=` or `price=` was given.
     """
 
     done: int
@@ -93,7 +127,8 @@ class Summary:
     seconds: float
     speedup: float
     slowest: tuple[tuple[int, float], ...]
-    tokens: float | None
+    tokens: Usage
+    spent: float
 
     @override
     def __str__(self) -> str:
@@ -106,31 +141,50 @@ class Summary:
             counts += f" ({', '.join(f'{count} {kind}' for kind, count in by_kind)})"
         if not_run:
             counts += f", {not_run} not run"
-        pace = f"in {self.seconds:.1f} s, {self.speedup:.1f} times as fast as one after the other"
-        said = [counts, f"{self.attempts} attempts, {self.refused} refused, {pace}"]
+        if self.resumed and self.resumed == self.done:
+            return f"{counts}\nno calls: every result was in the journal"
+        pace = f"{self.attempts} attempts, {self.refused} refused, in {self.seconds:.1f} s"
+        if self.speedup >= 1 and self.seconds >= _SOON:  # else it tells of the start-up, or of nothing
+            pace += f", speedup {self.speedup:.1f}x"
+        said = [counts, pace]
         if self.slowest:
             said.append("slowest: " + ", ".join(f"item {index} {seconds:.1f} s" for index, seconds in self.slowest))
-        if self.tokens is not None:
-            said.append(f"{self.tokens:.0f} tokens")
+        if self.tokens.total:
+            said.append(in_and_out(self.tokens))
+        if self.spent:
+            said.append(f"{in_dollars(self.spent)} spent")
         return "\n".join(said)
 
 
-NOTHING_DONE = Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), None)
+def in_and_out(tokens: Usage) -> str:
+    """What calls took, for people."""
+    cached = f" ({tokens.cached} of them cached)" if tokens.cached else ""
+    return f"{tokens.total} tokens: {tokens.input} in{cached}, {tokens.output} out"
+
+
+_SOON = 0.1  # seconds: the shortest run of which a speedup says something
+NOTHING_DONE = Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), NO_USAGE, 0.0)
 _SLOWEST = 5
+_APART = 32
 
 
 class Tally:
     """Counts that one thread writes and any thread may read; several are added up."""
 
     __slots__ = (
-        "abandoned", "at_gate", "backing_off", "bar", "busy", "done", "failed", "for_rate", "for_slot", "refused",
-        "resumed", "slowest", "started", "to_repeat",
+        "abandoned", "at_gate", "backing_off", "busy", "done", "failed", "for_rate", "for_slot", "inside_refused",
+        "inside_repeated", "refused", "resumed", "slowest", "slowest_threshold", "spent", "started", "to_repeat",
+        "tokens_cached", "tokens_in", "tokens_out", "tokens_written", "unseen",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.started = self.done = self.failed = self.refused = self.backing_off = self.abandoned = 0
-        self.resumed = 0
-        self.busy = self.bar = 0.0
+        self.resumed = self.unseen = 0
+        # Of requests inside of calls under way; changed with the budget's books in hand, from any thread.
+        self.inside_refused = self.inside_repeated = 0
+        self.tokens_in = self.tokens_cached = self.tokens_out = self.tokens_written = 0
+        self.spent = 0.0
+        self.busy = self.slowest_threshold = 0.0
         self.slowest: list[tuple[float, int]] = []
         self.for_slot = self.for_rate = self.at_gate = self.to_repeat = 0.0
 
@@ -143,22 +197,64 @@ class Tally:
         self.backing_off += other.backing_off
         self.abandoned += other.abandoned
         self.resumed += other.resumed
+        self.unseen += other.unseen
+        self.inside_refused += other.inside_refused
+        self.inside_repeated += other.inside_repeated
+        self.tokens_in += other.tokens_in
+        self.tokens_cached += other.tokens_cached
+        self.tokens_out += other.tokens_out
+        self.tokens_written += other.tokens_written
+        self.spent += other.spent
         self.busy += other.busy
-        if other.slowest and other.slowest[0][0] > self.bar:
+        if other.slowest and other.slowest[0][0] > self.slowest_threshold:
             self._keep([*self.slowest, *other.slowest])
         self.for_slot += other.for_slot
         self.for_rate += other.for_rate
         self.at_gate += other.at_gate
         self.to_repeat += other.to_repeat
 
+    def take(self, usage: Usage) -> None:
+        """A call took so much."""
+        self.tokens_in += usage.input
+        self.tokens_cached += usage.cached
+        self.tokens_out += usage.output
+        self.tokens_written += usage.written
+
+    @property
+    def tokens(self) -> Usage:
+        """What calls took together."""
+        return Usage(self.tokens_in, self.tokens_cached, self.tokens_out, self.tokens_written)
+
     def note(self, index: int, seconds: float) -> None:
-        """An item's call took longer than `bar`: one of the slowest so far."""
+        """An item's call took longer than `slowest_threshold`: one of the slowest so far."""
         self._keep([*self.slowest, (seconds, index)])
 
     def _keep(self, calls: list[tuple[float, int]]) -> None:
         self.slowest = sorted(calls, reverse=True)[:_SLOWEST]
         if len(self.slowest) == _SLOWEST:
-            self.bar = self.slowest[-1][0]
+            self.slowest_threshold = self.slowest[-1][0]
+
+
+class Retired:
+    """Counts that are final: added up only when somebody asks, or when there are many."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: list[Tally] = []
+
+    def take(self, tally: Tally) -> None:
+        """These are final."""
+        self._kept.append(tally)
+        if len(self._kept) > _APART:
+            self._kept = [self.and_of(())]
+
+    def and_of(self, others: Iterable[Tally]) -> Tally:
+        """All of them, with these others, added up; from any thread."""
+        total = Tally()
+        for tally in [*self._kept, *others]:
+            total.add(tally)
+        return total
 
 
 class JournalOptions(TypedDict, total=False):
@@ -178,3 +274,168 @@ class JournalOptions(TypedDict, total=False):
     decode: Callable[[Any], Any]
     version: str | int | None
     durable: bool
+
+
+Progress: TypeAlias = bool | Callable[[RunStats], object] | None
+
+
+class RunOptions(JournalOptions, total=False):
+    """What every run takes by keyword, beside `return_exceptions`; see `ParallelFunction.map`.
+
+    For a wrapper of your own: `def ask_all(prompts, **options: Unpack[RunOptions])`.
+
+    Attributes:
+        unpack: tuples and lists become `*args`, mappings `**kwargs`.
+        max_concurrency: calls at once in this run.
+        deadline: seconds for the whole run.
+        progress: True for a bar, or a callable that is given the stats.
+        resume: path of a journal.
+        trace: path of a drawing of the run, .html or .json.
+    """
+
+    unpack: bool
+    max_concurrency: int | None
+    deadline: float | None
+    progress: Progress
+    resume: str | os.PathLike[str] | None
+    trace: str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """A provider's batch that is under way.
+
+    Attributes:
+        id: the provider's; "" while it is not known whether it was submitted.
+        provider: "openai" (and servers like it) or "anthropic".
+        url: of the server's interface.
+        state: the provider's own word, "" before it was first looked at.
+        finished: requests of it that are over, as far as the provider says.
+        total: requests in it.
+    """
+
+    id: str
+    provider: str
+    url: str
+    state: str
+    finished: int
+    total: int
+
+
+LineFate: TypeAlias = Literal["answered", "asked again", "failed", "expired"]
+"""What became of a line of a batch; "expired": the provider never answered it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """What a call of `batch` came to; `str()` of it is a few lines for people.
+
+    Items are counted whoever has asked for them; the rest is what this call has sent and collected itself.
+
+    Attributes:
+        total: items.
+        done: items that have their result, or have failed, those in the file included.
+        failed: how many of them failed.
+        resumed: items whose result was in the file.
+        turns: in which something was submitted or waited for.
+        batches: that have ended.
+        lines: their requests by what became of them: "answered"; "asked again", after a failure that a repeat may
+            mend; "failed", which the client sees; "expired", never answered by the provider.
+        sent_at_once: requests that could not travel in a batch, at their full price.
+        tokens: what the answers took.
+        spent: what they cost, in dollars, at the half price of batches; None: no price is known.
+        full_price: what the same answers cost outside of batches.
+        unpriced: answers that these two leave out, because no price is known for their model.
+    """
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+    turns: int
+    batches: int
+    lines: Mapping[LineFate, int]
+    sent_at_once: int
+    tokens: Usage
+    spent: float | None
+    full_price: float | None
+    unpriced: int
+
+    @override
+    def __str__(self) -> str:
+        counts = f"{self.done - self.failed - self.resumed} answered, {self.resumed} resumed, {self.failed} failed"
+        if self.done < self.total:
+            counts += f", {self.total - self.done} not done"
+        said = [counts]
+        if self.batches:
+            lines = ", ".join(f"{count} {fate}" for fate, count in self.lines.items())
+            said.append(f"{_counted(self.turns, 'turn')}, {_counted(self.batches, 'batch')} ended; requests: {lines}")
+        if self.sent_at_once:
+            said.append(f"{_counted(self.sent_at_once, 'request')} sent at once, at full price")
+        if self.tokens.total:
+            said.append(in_and_out(self.tokens))
+        if self.spent is not None and self.full_price is not None:
+            rest = f" ({_counted(self.unpriced, 'answer')} without a known price)" if self.unpriced else ""
+            said.append(f"{in_dollars(self.spent)} spent, {in_dollars(self.full_price)} outside of batches{rest}")
+        return "\n".join(said)
+
+
+def _counted(count: int, word: str) -> str:
+    plural = f"{word}es" if word.endswith("ch") else f"{word}s"
+    return f"{count} {word if count == 1 else plural}"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """Where a batch job stands, as `progress=` of `batch` is told.
+
+    Attributes:
+        done: items that have their result, or have failed.
+        total: items.
+        turn: of this call, from 1; each ends when its batches have.
+        batches: that are under way.
+        summary: what the call came to, the last time that it is told; before, None.
+    """
+
+    done: int
+    total: int
+    turn: int
+    batches: tuple[BatchInfo, ...]
+    summary: BatchSummary | None = None
+
+    @override
+    def __str__(self) -> str:
+        states: dict[str, list[int]] = {}
+        for batch in self.batches:
+            counts = states.setdefault(batch.state or "submitted", [0, 0, 0])
+            counts[0] += 1
+            counts[1] += batch.finished
+            counts[2] += batch.total
+        said = [f"{one[0]} {state} ({one[1]} of {one[2]} requests)" for state, one in states.items()]
+        return f"{self.done} of {self.total} items, turn {self.turn}; batches: {', '.join(said) or 'none'}"
+
+
+class BatchOptions(JournalOptions, total=False):
+    """What `batch` and `abatch` take by keyword, beside `return_exceptions`; see `ParallelFunction.batch`.
+
+    Attributes:
+        resume: path of the job's file; required.
+        unpack: tuples and lists become `*args`, mappings `**kwargs`.
+        max_concurrency: items that run at once, as far as they go.
+        wait: seconds to wait.
+        poll: seconds between looks at the batches.
+        max_turns: turns that an item may take.
+        only: a request that cannot travel in a batch is an error.
+        endpoints: URLs of servers, other than the providers' own, that take batches.
+        progress: True, or a callable that is given a `BatchProgress`.
+    """
+
+    resume: Required[str | os.PathLike[str]]
+    unpack: bool
+    max_concurrency: int | None
+    wait: float | None
+    poll: float | None
+    max_turns: int
+    only: bool
+    endpoints: Sequence[str]
+    progress: bool | Callable[[BatchProgress], object] | None

@@ -5,43 +5,54 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from typing_extensions import Unpack, override
 
-from fanmap._collect import collect_awaiting, collect_blocking, hand_out_outcome, hand_out_value
+from fanmap._collect import collect_awaiting, collect_blocking, hand_out_chunk, hand_out_outcome, hand_out_value
+from fanmap._drawn import new_run, target_of
 from fanmap._drive import launch
-from fanmap._drive.budget import current_scope
-from fanmap._drive.calls import Plan
-from fanmap._drive.limits import Limits, check_count
+from fanmap._drive.limits import Limits
+from fanmap._drive.plan import Plan
 from fanmap._drive.run import Run
+from fanmap._drive.scope import current_scope
+from fanmap._drive.settings import check_count
 from fanmap._outcome import Outcome
 from fanmap._plan import (
+    UNCHANGED,
     Settings,
+    Unchanged,
     check_calls,
     check_inputs,
     check_limits,
+    check_workers,
     length_of,
     make_plan,
     name_of,
+    only_streams,
     sync_inputs,
 )
 from fanmap._policy.attempt import Retry
-from fanmap._policy.order import AsFinished, Collected, Order, Ordered
 from fanmap._policy.rate import check_positive
-from fanmap._progress import TICK, Progress, watcher
+from fanmap._policy.results import AsCompleted, Chunks, InList, InOrder, ResultBuffer
+from fanmap._progress import TICK, watcher
+from fanmap._public import public
 from fanmap._results import Results
-from fanmap._types import JournalOptions
+from fanmap._types import BatchOptions, BatchProgress, JournalOptions, Progress, RunOptions, Stats
 
 if TYPE_CHECKING:
     from fanmap._resume import Resume
+    from fanmap._trace.target import Target
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
+# What a run gives as a list of its chunks. The overloads for files come first: files iterate as well, but are results
+# as they are; and Any, which fits whatever stands first, is to stay Any.
+Streamed: TypeAlias = Iterator[T] | AsyncIterator[T]
 AnyInputs = Iterable[Any] | AsyncIterable[Any]
 _WINDOW = 8  # results of an ordered run that may wait for their turn, times the workers (1: 2.6 times the makespan)
 
@@ -54,14 +65,27 @@ class _Options:
     return_exceptions: bool
     max_concurrency: int | None
     deadline: float | None
+    max_failures: int | None
     progress: Progress
     resume: Resume | None
+    trace: Target | None
 
     def __post_init__(self) -> None:
         if self.max_concurrency is not None:
-            check_count("max_concurrency", self.max_concurrency)
+            check_workers(self.max_concurrency)
         if self.deadline is not None:
             check_positive("deadline", self.deadline)
+
+
+def _most(max_failures: int | None, *, go_on: bool) -> int | None:
+    """The failure that stops a run which goes on after one; checked."""
+    if max_failures is not None:
+        check_count("max_failures", max_failures)
+        if not go_on:
+            raise TypeError(
+                "max_failures needs return_exceptions=True, because without it the first failure ends the run"
+            )
+    return max_failures
 
 
 def _kept(resume: object, options: JournalOptions) -> Resume | None:
@@ -91,43 +115,56 @@ class Parallel(Generic[P, R_co]):
 
     @overload
     def map(
+        self: Parallel[..., IO[Any]],
+        inputs: Iterable[Any],
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> list[R_co]: ...
+    @overload
+    def map(
+        self: Parallel[..., IO[Any]],
+        inputs: Iterable[Any],
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[R_co | BaseException]: ...
+    @overload
+    def map(
+        self: Parallel[..., Streamed[T]],
+        inputs: Iterable[Any],
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> list[list[T]]: ...
+    @overload
+    def map(
+        self: Parallel[..., Streamed[T]],
+        inputs: Iterable[Any],
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[list[T] | BaseException]: ...
+    @overload
+    def map(
         self,
         inputs: Iterable[Any],
         *,
-        unpack: bool = False,
         return_exceptions: Literal[False] = False,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        **options: Unpack[RunOptions],
     ) -> list[R_co]: ...
     @overload
     def map(
         self,
         inputs: Iterable[Any],
         *,
-        unpack: bool = False,
-        return_exceptions: Literal[True],
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
-    ) -> list[R_co | BaseException]: ...
-    @overload
-    def map(
-        self,
-        inputs: Iterable[Any],
-        *,
-        unpack: bool = False,
         return_exceptions: bool,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
     ) -> list[R_co | BaseException]: ...
+    @public
     def map(
         self,
         inputs: Iterable[Any],
@@ -136,23 +173,32 @@ class Parallel(Generic[P, R_co]):
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         deadline: float | None = None,
+        max_failures: int | None = None,
         progress: Progress = None,
         resume: str | os.PathLike[str] | None = None,
+        trace: str | os.PathLike[str] | None = None,
         **journal: Unpack[JournalOptions],
-    ) -> list[Any]:
+    ) -> list[R_co] | list[R_co | BaseException] | list[Any]:  # a stream's chunks are a list
         """Call the function for every input, many at once, and return the results in input order.
 
         Same as: `[function(item) for item in inputs]`.
 
         Args:
             inputs: any iterable; read where you stand, only as fast as calls start.
-            unpack: tuples become `*args`, mappings `**kwargs`.
+            unpack: tuples and lists become `*args`, mappings `**kwargs`.
             return_exceptions: put failures in their item's place instead of raising the first one.
             max_concurrency: calls at once in this run; never above the limits; None: as many as they allow.
             deadline: seconds for the whole run; None: no bound.
-            progress: True for a bar (needs the extra `progress`), or a callable that is given the stats.
+            max_failures: with `return_exceptions=True`, the failure with which the run stops as `.stop()` does, an int
+                >= 1: calls under way end, nothing is raised, and a `NotRun` caused by `TooManyFailures` stands for
+                each item that never started. None: however many fail.
+            progress: True for a bar (needs the extra `progress`), or a callable that is given the stats. An
+                Exception of either is said once, and ends nothing.
             resume: path of a journal: every outcome is written to it before it counts, and a result that it
                 has already is not asked for again. None: nothing is kept.
+            trace: path of a page (.html) or of trace events for Perfetto (.json) that is written when the run is
+                over, however it ends: what each call waited for, and what held the run up. Indices and numbers
+                only. None: nothing is recorded.
             journal: `key`, `encode`, `decode`, `version` and `durable`, beside `resume`: see `JournalOptions`.
 
         Returns:
@@ -164,56 +210,72 @@ class Parallel(Generic[P, R_co]):
             DeadlineExceeded: the run took longer than `deadline`.
             TypeError, ValueError: a setting out of its bounds, or a string as inputs; nothing was called.
             JournalError: the file of `resume` cannot be used (nothing was called), or failed under way.
+            OSError: the file of `trace` cannot be written; nothing was called.
             BridgeError: it would wait for the very loop that it blocks.
 
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
+        most = _most(max_failures, go_on=return_exceptions)
+        kept, target = _kept(resume, journal), target_of(trace)
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
         watching = watcher(progress, self._name)
-        order = Collected(stop_on_failure=not return_exceptions)
+        order = InList(stop_on_failure=not return_exceptions)
         items = sync_inputs(inputs, f"{self._name}.map")
         run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=True)
         return collect_blocking(run, where, watching)
 
     @overload
     async def amap(
+        self: Parallel[..., IO[Any]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> list[R_co]: ...
+    @overload
+    async def amap(
+        self: Parallel[..., IO[Any]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[R_co | BaseException]: ...
+    @overload
+    async def amap(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> list[list[T]]: ...
+    @overload
+    async def amap(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[list[T] | BaseException]: ...
+    @overload
+    async def amap(
         self,
         inputs: AnyInputs,
         *,
-        unpack: bool = False,
         return_exceptions: Literal[False] = False,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        **options: Unpack[RunOptions],
     ) -> list[R_co]: ...
     @overload
     async def amap(
         self,
         inputs: AnyInputs,
         *,
-        unpack: bool = False,
-        return_exceptions: Literal[True],
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
-    ) -> list[R_co | BaseException]: ...
-    @overload
-    async def amap(
-        self,
-        inputs: AnyInputs,
-        *,
-        unpack: bool = False,
         return_exceptions: bool,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
     ) -> list[R_co | BaseException]: ...
+    @public
     async def amap(
         self,
         inputs: AnyInputs,
@@ -222,17 +284,20 @@ class Parallel(Generic[P, R_co]):
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         deadline: float | None = None,
+        max_failures: int | None = None,
         progress: Progress = None,
         resume: str | os.PathLike[str] | None = None,
+        trace: str | os.PathLike[str] | None = None,
         **journal: Unpack[JournalOptions],
-    ) -> list[Any]:
+    ) -> list[R_co] | list[R_co | BaseException] | list[Any]:  # a stream's chunks are a list
         """`map`, awaited: from asyncio and from trio.
 
         Same as: `[await function(item) for item in inputs]`; for a `def`, its calls run in threads.
 
         Args:
             inputs: any iterable, or an async one.
-            unpack, return_exceptions, max_concurrency, deadline, progress, resume, journal: as for `map`.
+            unpack, return_exceptions, max_concurrency, deadline, max_failures, progress, resume, trace, journal: as
+                for `map`.
 
         Returns:
             One result an input, in input order.
@@ -243,9 +308,11 @@ class Parallel(Generic[P, R_co]):
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
+        most = _most(max_failures, go_on=return_exceptions)
+        kept, target = _kept(resume, journal), target_of(trace)
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
         watching = watcher(progress, self._name)
-        order = Collected(stop_on_failure=not return_exceptions)
+        order = InList(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
         items = None if source is not None else sync_inputs(inputs, f"{self._name}.amap")
         run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=False)
@@ -253,43 +320,56 @@ class Parallel(Generic[P, R_co]):
 
     @overload
     def imap(
+        self: Parallel[..., IO[Any]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> Results[R_co]: ...
+    @overload
+    def imap(
+        self: Parallel[..., IO[Any]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Results[R_co | BaseException]: ...
+    @overload
+    def imap(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> Results[list[T]]: ...
+    @overload
+    def imap(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Results[list[T] | BaseException]: ...
+    @overload
+    def imap(
         self,
         inputs: AnyInputs,
         *,
-        unpack: bool = False,
         return_exceptions: Literal[False] = False,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        **options: Unpack[RunOptions],
     ) -> Results[R_co]: ...
     @overload
     def imap(
         self,
         inputs: AnyInputs,
         *,
-        unpack: bool = False,
-        return_exceptions: Literal[True],
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
-    ) -> Results[R_co | BaseException]: ...
-    @overload
-    def imap(
-        self,
-        inputs: AnyInputs,
-        *,
-        unpack: bool = False,
         return_exceptions: bool,
-        max_concurrency: int | None = None,
-        deadline: float | None = None,
-        progress: Progress = None,
-        resume: str | os.PathLike[str] | None = None,
-        **journal: Unpack[JournalOptions],
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
     ) -> Results[R_co | BaseException]: ...
+    @public
     def imap(
         self,
         inputs: AnyInputs,
@@ -298,10 +378,12 @@ class Parallel(Generic[P, R_co]):
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         deadline: float | None = None,
+        max_failures: int | None = None,
         progress: Progress = None,
         resume: str | os.PathLike[str] | None = None,
+        trace: str | os.PathLike[str] | None = None,
         **journal: Unpack[JournalOptions],
-    ) -> Results[Any]:
+    ) -> Results[R_co] | Results[R_co | BaseException] | Results[Any]:  # a stream's chunks are a list
         """Results one at a time, in input order, lazily; for endless inputs too.
 
         Same as: `map(function, inputs)`, or `(await function(item) for item in inputs)` with `async for`.
@@ -309,19 +391,50 @@ class Parallel(Generic[P, R_co]):
         Args:
             inputs: any iterable, or (with `async for`) an async one; it advances only while a result is
                 being asked for, and no further than 8 times the concurrency ahead.
-            unpack, return_exceptions, max_concurrency, deadline, progress, resume, journal: as for `map`.
+            unpack, return_exceptions, max_concurrency, deadline, max_failures, progress, resume, trace, journal: as
+                for `map`.
 
         Returns:
             An iterator, async iterator and context manager of both kinds. When an item fails, no item after
             it starts, everything before it is handed out, and then its exception is raised.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
+        most = _most(max_failures, go_on=return_exceptions)
+        kept, target = _kept(resume, journal), target_of(trace)
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
 
-        def new_order(window: int) -> Order:
-            return Ordered(window, stop_on_failure=not return_exceptions)
+        def new_order(window: int) -> ResultBuffer:
+            return InOrder(window, stop_on_failure=not return_exceptions)
 
         return self._results(inputs, f"{self._name}.imap", new_order, hand_out_value, options)
 
+    @overload
+    def as_completed(
+        self: Parallel[..., IO[Any]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool = False,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Results[Outcome[R_co]]: ...
+    @overload
+    def as_completed(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool = False,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Results[Outcome[list[T]]]: ...
+    @overload
+    def as_completed(
+        self,
+        inputs: AnyInputs,
+        *,
+        return_exceptions: bool = False,
+        max_failures: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Results[Outcome[R_co]]: ...
+    @public
     def as_completed(
         self,
         inputs: AnyInputs,
@@ -330,55 +443,280 @@ class Parallel(Generic[P, R_co]):
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         deadline: float | None = None,
+        max_failures: int | None = None,
         progress: Progress = None,
         resume: str | os.PathLike[str] | None = None,
+        trace: str | os.PathLike[str] | None = None,
         **journal: Unpack[JournalOptions],
-    ) -> Results[Outcome[R_co]]:
+    ) -> Results[Outcome[R_co]] | Results[Outcome[list[Any]]]:
         """Outcomes as they finish; never raises for an item.
 
         Args:
             inputs: as for `imap`.
             return_exceptions: hand out a `DeadlineExceeded` or `NotRun` for what a deadline left, instead of
                 raising; items' own failures are outcomes either way.
-            unpack, max_concurrency, deadline, progress, resume, journal: as for `map`.
+            max_failures: as for `map`, with or without `return_exceptions=True`.
+            unpack, max_concurrency, deadline, progress, resume, trace, journal: as for `map`.
 
         Returns:
             An iterator, async iterator and context manager of both kinds, of `Outcome`.
         """
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, progress, _kept(resume, journal))
-        return self._results(inputs, f"{self._name}.as_completed", AsFinished, hand_out_outcome, options)
+        most = _most(max_failures, go_on=True)
+        kept, target = _kept(resume, journal), target_of(trace)
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
+        return self._results(inputs, f"{self._name}.as_completed", AsCompleted, hand_out_outcome, options)
+
+    @overload
+    def stream(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: Literal[False] = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        progress: Progress = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> Results[tuple[int, T]]: ...
+    @overload
+    def stream(
+        self: Parallel[..., Streamed[T]],
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        max_failures: int | None = None,
+        progress: Progress = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> Results[tuple[int, T | BaseException]]: ...
+    @public
+    def stream(
+        self,
+        inputs: AnyInputs,
+        *,
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        deadline: float | None = None,
+        max_failures: int | None = None,
+        progress: Progress = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> Results[tuple[int, Any]]:
+        """The chunks of every item's stream as they come, many streams at once; for functions that yield or return one.
+
+        Same as: `((index, chunk) for index, item in enumerate(inputs) for chunk in function(item))`, but that the
+        streams are read side by side; the chunks of one item come in their order.
+
+        Args:
+            inputs: as for `imap`.
+            return_exceptions: hand out a failed item's `(index, exception)` in its turn instead of raising it.
+            unpack, max_concurrency, deadline, max_failures, progress, trace: as for `map`.
+
+        Returns:
+            An iterator, async iterator and context manager of both kinds, of `(index of the input, chunk)`. Of each
+            item one chunk at most waits to be taken: its stream is read on when that one has been. Leaving it closes
+            every stream.
+
+        Raises:
+            Exception: an item's failure, with a note that names the item, after the chunks that came before; all
+                other streams are closed. A stream that had begun is never read again from its beginning.
+        """
+        most = _most(max_failures, go_on=return_exceptions)
+        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, None, target_of(trace))
+
+        def new_order(window: int) -> ResultBuffer:
+            return Chunks(window, goes_on=return_exceptions)
+
+        return self._results(inputs, f"{self._name}.stream", new_order, hand_out_chunk, options, streams=True)
+
+    # For half the price
+
+    @overload
+    def batch(
+        self, inputs: Iterable[Any], *, return_exceptions: Literal[False] = False, **options: Unpack[BatchOptions]
+    ) -> list[R_co]: ...
+    @overload
+    def batch(
+        self, inputs: Iterable[Any], *, return_exceptions: bool, **options: Unpack[BatchOptions]
+    ) -> list[R_co | BaseException]: ...
+    @public
+    def batch(
+        self,
+        inputs: Iterable[Any],
+        *,
+        resume: str | os.PathLike[str],
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        wait: float | None = None,
+        poll: float | None = None,
+        max_turns: int = 8,
+        only: bool = False,
+        endpoints: Sequence[str] = (),
+        progress: bool | Callable[[BatchProgress], object] | None = None,
+        **journal: Unpack[JournalOptions],
+    ) -> list[R_co] | list[R_co | BaseException]:
+        """`map` through the provider's batch interface: half the price, for answers that may take some hours.
+
+        The function runs as far as its first request, which is taken from its client; all of these are submitted as
+        batches. When they have ended, the function runs again from the top and is handed the answer; and so on, a
+        turn for each request that waits for another one's answer.
+
+        Same as: `[function(item) for item in inputs]`, with requests to OpenAI (responses, chat completions,
+        embeddings), Azure OpenAI and Anthropic (messages) through httpx, httpx2 or requests in batches.
+
+        Args:
+            inputs: any iterable.
+            resume: path of the job's file. The same call goes on in it: after a crash, tomorrow, elsewhere. It holds
+                what was submitted and every answer; no header or key. The same file serves `map(resume=)`.
+            unpack: tuples and lists become `*args`, mappings `**kwargs`.
+            return_exceptions: put failures in their item's place instead of raising the first one when its turn has
+                ended.
+            max_concurrency: items that run at once, as far as they go, >= 1; None: as many as the limits allow, at
+                most 64.
+            wait: seconds to wait for batches, >= 0. 0: submit what is missing, and leave. None: for ever.
+            poll: seconds between looks at the batches, > 0. None: 5, growing to 300.
+            max_turns: turns in which an item may ask something, >= 1.
+            only: a request that cannot travel in a batch (a stream, another host) is an error before it is sent;
+                else it is sent at once, under the limits.
+            endpoints: URLs such as "http://host/v1" of servers, other than the providers' own, that take batches.
+            progress: True for lines on stderr, or a callable that is given a `BatchProgress` when something changed;
+                the last one has a `BatchSummary` of requests by fate, tokens and cost (see `Limits(price=)`).
+            journal: `key`, `encode`, `decode`, `version` and `durable` (here True unless you say otherwise): see
+                `JournalOptions`.
+
+        Returns:
+            One result an input, in input order.
+
+        Raises:
+            BatchPending: `wait` seconds are over; the same call goes on. Also with `return_exceptions=True`.
+            BatchError: the provider refused a batch, or an item asks something else each time it runs, or takes more
+                than `max_turns`; as an item's failure, or of the whole call. What was answered is kept.
+            BudgetExceeded: under `max_spend=`, half the price of the next request's prompt and `max_tokens` (without
+                one: the mean so far) does not fit. What was submitted is collected and kept, a larger amount goes on.
+                With `return_exceptions=True`, the cause of the `NotRun` that stands for each item that is left.
+            Exception: the first failure, as the function raised it, with a note that names the item.
+            TypeError, ValueError: a setting out of its bounds; nothing was called. ValueError, too, where under
+                `max_spend=` a request or an answer cannot be priced.
+            JournalError: the file cannot be used (another run has it), or failed under way.
+
+        Cancellation: batches go on at the provider, and the same call goes on with them.
+        Cost: lines of the function before a request run again in each turn.
+        """
+        from fanmap import _batch  # only where somebody asks for it
+
+        checked = _batch.check_options(
+            resume=resume, journal=journal, unpack=unpack, return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency, wait=wait, poll=poll, max_turns=max_turns, only=only,
+            endpoints=endpoints, progress=progress,
+        )  # fmt: skip
+        items = list(sync_inputs(inputs, f"{self._name}.batch"))
+        return _batch.run_blocking(self, items, checked)
+
+    @overload
+    async def abatch(
+        self, inputs: AnyInputs, *, return_exceptions: Literal[False] = False, **options: Unpack[BatchOptions]
+    ) -> list[R_co]: ...
+    @overload
+    async def abatch(
+        self, inputs: AnyInputs, *, return_exceptions: bool, **options: Unpack[BatchOptions]
+    ) -> list[R_co | BaseException]: ...
+    @public
+    async def abatch(
+        self,
+        inputs: AnyInputs,
+        *,
+        resume: str | os.PathLike[str],
+        unpack: bool = False,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        wait: float | None = None,
+        poll: float | None = None,
+        max_turns: int = 8,
+        only: bool = False,
+        endpoints: Sequence[str] = (),
+        progress: bool | Callable[[BatchProgress], object] | None = None,
+        **journal: Unpack[JournalOptions],
+    ) -> list[R_co] | list[R_co | BaseException]:
+        """`batch`, awaited: from asyncio and from trio.
+
+        Args:
+            inputs: any iterable, or an async one.
+            resume, unpack, return_exceptions, max_concurrency, wait, poll, max_turns, only, endpoints, progress,
+                journal: as for `batch`.
+
+        Returns:
+            One result an input, in input order.
+
+        Raises:
+            Exception: as `batch`.
+
+        Cancellation: as for `batch`.
+        """
+        from fanmap import _batch  # only where somebody asks for it
+
+        checked = _batch.check_options(
+            resume=resume, journal=journal, unpack=unpack, return_exceptions=return_exceptions,
+            max_concurrency=max_concurrency, wait=wait, poll=poll, max_turns=max_turns, only=only,
+            endpoints=endpoints, progress=progress,
+        )  # fmt: skip
+        if isinstance(inputs, AsyncIterable):
+            items = [item async for item in inputs]
+        else:
+            items = list(sync_inputs(inputs, f"{self._name}.abatch"))
+        return await _batch.run_awaiting(self, items, checked)
+
+    # What it runs under
+
+    @property
+    def limits(self) -> Limits:
+        """The `Limits` that its calls run under."""
+        return self._settings.limits
+
+    @property
+    def stats(self) -> Stats:
+        """Where its limits stand, over everything that ran under them: `limits.stats`."""
+        return self._settings.limits.stats
 
     # Copies
 
+    @public
     def with_options(
         self,
         *,
-        max_concurrency: int | None = None,
-        retry: Retry | Literal[False] | None = None,
-        timeout: float | None = None,
-        limits: Limits | None = None,
+        max_concurrency: int | Unchanged | None = UNCHANGED,
+        retry: Retry | Literal[False] | Unchanged | None = UNCHANGED,
+        timeout: float | Unchanged | None = UNCHANGED,
+        limits: Limits | Unchanged | None = UNCHANGED,
     ) -> Self:
-        """A copy with other settings that shares the limits, unless it is given others.
+        """A copy with other settings, which shares the limits unless it is given others.
+
+        What is not given stays as it was.
 
         Args:
-            max_concurrency: the default of its runs; never above the limits. None: as before.
-            retry, timeout: as for `parallel_map`; None: as before.
-            limits: other limits; None: the same, shared.
+            max_concurrency: calls at once in its runs, where a run says nothing else; never above the limits. None:
+                as many as they allow.
+            retry: as for `parallel_map`; None: only what the server refused to start is sent again.
+            timeout: seconds for one attempt; None: no bound.
+            limits: other limits, to share; None: limits of its own, as those of `parallel_map()`.
         """
         settings = self._settings
-        if max_concurrency is not None:
-            check_count("max_concurrency", max_concurrency)
-        if limits is not None:
+        if max_concurrency is not UNCHANGED and max_concurrency is not None:
+            check_workers(max_concurrency)
+        if limits is None:
+            limits = Limits()
+        elif limits is not UNCHANGED:
             check_limits(limits)
-        check_calls(retry, timeout)
+        check_calls(None if retry is UNCHANGED else retry, None if timeout is UNCHANGED else timeout)
         return self._copy(
             self._function,
-            replace(
-                settings,
-                limits=limits or settings.limits,
-                retry=settings.retry if retry is None else retry,
-                timeout=timeout or settings.timeout,
-                workers=max_concurrency or settings.workers,
+            Settings(
+                limits=settings.limits if limits is UNCHANGED else limits,
+                retry=settings.retry if retry is UNCHANGED else retry,
+                timeout=settings.timeout if timeout is UNCHANGED else timeout,
+                workers=settings.workers if max_concurrency is UNCHANGED else max_concurrency,
             ),
         )
 
@@ -389,9 +727,33 @@ class Parallel(Generic[P, R_co]):
 
     # Being a function
 
+    if not TYPE_CHECKING:  # type checkers name what is missing by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):
+                from fanmap._hints import attributes  # only where something is wrong
+
+                line = attributes.attribute(name, self._name, is_async=self._is_async)
+                text = text if line is None else f"{text}: {line}"
+            raise AttributeError(text, name=name, obj=self)
+
     @override
     def __repr__(self) -> str:
         return f"<parallel {self._name} under {self._settings.limits!r}>"
+
+    # A class that was decorated is still one to subclass and to ask `isinstance` of.
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not isinstance(self._function, type):
+            raise TypeError(f"a class cannot inherit from {self._name}, which is a decorated function")
+        return (self._function,)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, cast("type", self._function))
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, cast("type", self._function))
 
     def __copy__(self) -> Self:  # as functions have it
         return self
@@ -403,34 +765,48 @@ class Parallel(Generic[P, R_co]):
     def __reduce__(self) -> Any:
         owner = getattr(self._function, "__self__", None)
         name = getattr(self._function, "__name__", "")
-        if owner is not None and getattr(owner, name, None) is not None and inspect.ismethod(self._function):
-            return getattr, (owner, name)
-        module = sys.modules.get(getattr(self, "__module__", ""), None)
-        found: Any = module
-        qualified = getattr(self, "__qualname__", "")
-        for part in qualified.split("."):
-            found = getattr(found, part, None)
-        if found is self:
+        if owner is not None and inspect.ismethod(self._function):
+            bound = getattr(owner, name, None)
+            if isinstance(bound, Parallel) and bound._settings is self._settings:
+                return getattr, (owner, name)
+        from fanmap._drive import carried  # only where it is pickled
+
+        module, qualified = getattr(self, "__module__", "?"), getattr(self, "__qualname__", "?")
+        found = carried.is_found(self, module, qualified)
+        if found and module != "__main__":
             return qualified
-        raise TypeError(
+        why_not = (
             f"{self._name} cannot be pickled: only a decorated function that is found under its own name "
-            f"({getattr(self, '__module__', '?')}.{qualified or '?'}) can"
+            f"({module}.{qualified}) can; cloudpickle takes any by value, as joblib, ray, dask and pyspark do"
         )
+        name_here = (module, qualified) if found else None
+        return carried.reduced(type(self), (self._function, self._settings), name_here, why_not)
+
+    def __setstate__(self, state: Any) -> None:
+        from fanmap._drive import carried
+
+        parts = carried.parts_of(state)
+        if parts is not None:
+            self.__init__(*parts)  # type: ignore[misc]
 
     # Inside
 
     def _prepare(
         self,
-        order: Order,
+        order: ResultBuffer,
         source: Sequence[Any] | Iterator[Any] | None,
         options: _Options,
         *,
         total: int | None,
         blocking: bool,
+        streams: bool = False,
     ) -> tuple[Run, launch.Place]:
         where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
         plan = self._plan(where, unpack=options.unpack)
-        run = Run(
+        if streams:
+            plan = replace(plan, streams="handed out", call=only_streams(plan.call, self._name, where))
+        run = new_run(
+            options.trace,
             plan,
             order,
             source,
@@ -440,8 +816,11 @@ class Parallel(Generic[P, R_co]):
             keep_failures=options.return_exceptions,
             outer=current_scope.get(),
             owner=launch.owner(where),
+            max_failures=options.max_failures,
             recording=None if options.resume is None else options.resume.open(self._function, plan),
         )
+        if run.recording is not None:
+            run.ending.kept_note = run.recording.note
         if options.progress:
             run.tick = TICK
         return run, where
@@ -454,9 +833,11 @@ class Parallel(Generic[P, R_co]):
         self,
         inputs: AnyInputs,
         what: str,
-        new_order: Callable[[int], Order],
+        new_order: Callable[[int], ResultBuffer],
         hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
         options: _Options,
+        *,
+        streams: bool = False,
     ) -> Results[Any]:
         source = inputs if isinstance(inputs, AsyncIterable) else None
         if source is None:
@@ -468,7 +849,9 @@ class Parallel(Generic[P, R_co]):
             order = new_order(_WINDOW * self._workers(options))
             # What can be iterated both ways, as another function's results, is iterated as the caller stands.
             items = None if source is not None and not blocking else sync_inputs(inputs, what)
-            run, where = self._prepare(order, items, options, total=length_of(inputs), blocking=blocking)
+            run, where = self._prepare(
+                order, items, options, total=length_of(inputs), blocking=blocking, streams=streams
+            )
             return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
 
         return Results(what, start, hand_out, watcher(options.progress, self._name))

@@ -53,15 +53,21 @@ COUNTS = [
 @pytest.mark.parametrize(("count", "kind", "message"), COUNTS)
 def test_max_concurrency_is_an_int_of_at_least_1_wherever_it_is_given(count, kind, message):
     ask = parallel_map(echo)
+    adapts = message.replace(">= 1, got", '>= 1, "auto" or an Adaptive, got') if kind is TypeError else message
     for misuse in (
         lambda: parallel_map(max_concurrency=count),
         lambda: Limits(count),
+        lambda: asyncio.run(gather_bounded(max_concurrency=count)),
+    ):
+        with pytest.raises(kind, match=says(adapts)):
+            misuse()
+    for misuse in (
         lambda: ask.with_options(max_concurrency=count),
         lambda: ask.map([1], max_concurrency=count),
         lambda: ask.imap([1], max_concurrency=count),
         lambda: ask.as_completed([1], max_concurrency=count),
         lambda: asyncio.run(ask.amap([1], max_concurrency=count)),
-        lambda: asyncio.run(gather_bounded(max_concurrency=count)),
+        lambda: asyncio.run(gather_bounded(limits=Limits(), max_concurrency=count)),
     ):
         with pytest.raises(kind, match=says(message)):
             misuse()
@@ -97,7 +103,14 @@ def test_rates_and_seconds_are_finite_and_positive_wherever_they_are_given(numbe
         ("max_wait", lambda: Limits(max_wait=number)),
         ("total", lambda: Retry(total=number)),
     ):
-        with pytest.raises(kind, match=says(f"{name} {message}")):
+        raised, said = kind, message
+        if name == "per" and number == math.inf:  # a total
+            misuse()
+            continue
+        if name == "rpm" and kind is TypeError:  # there is a word that it may be
+            raised = ValueError if isinstance(number, str) else TypeError
+            said = message.replace("> 0,", '> 0 or "auto",')
+        with pytest.raises(raised, match=says(f"{name} {said}")):
             misuse()
 
 
@@ -133,8 +146,12 @@ def test_retry_says_what_is_wrong_with_it():
     for wait in (-1, math.nan, math.inf):
         with pytest.raises(ValueError, match=f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait}"):
             Retry(wait=wait)
-    for name in ("on", "wait", "stop"):
-        with pytest.raises(TypeError, match=f"{name} must be a tenacity strategy or None, got 'x'"):
+    for name, rule in (
+        ("on", "an exception class, a tuple of them or a tenacity strategy"),
+        ("wait", ">= 0 seconds or a tenacity wait strategy"),
+        ("stop", "a tenacity stop strategy or None"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be {rule}, got 'x'"):
             Retry(**{name: "x"})
     with pytest.raises(TypeError, match="on must be"):
         Retry(on=int)
@@ -144,17 +161,25 @@ def test_retry_says_what_is_wrong_with_it():
         Retry(3, tenacity.retry_always)
 
 
-@pytest.mark.parametrize("retry", [True, 3, "yes", tenacity.Retrying()])
-def test_retry_is_a_retry_false_or_none(retry):
+@pytest.mark.parametrize(
+    ("retry", "line"),
+    [
+        (True, "True: write retry=Retry(attempts=4)"),
+        (3, "3: write retry=Retry(attempts=3)"),
+        ("yes", "'yes': write retry=Retry(attempts=4)"),
+        ([KeyError], "[<class 'KeyError'>]: write retry=Retry(on=(KeyError,))"),
+        (tenacity.Retrying(), "a Retrying of tenacity's: write retry=Retry(4, on=..., wait=..., stop=...)"),
+    ],
+    ids=["bool", "int", "str", "list", "tenacity"],
+)
+def test_retry_is_a_retry_false_or_none(retry, line):
     ask = parallel_map(echo)
     for misuse in (
         lambda: parallel_map(retry=retry),
         lambda: ask.with_options(retry=retry),
         lambda: asyncio.run(gather_bounded(retry=retry)),
     ):
-        with pytest.raises(
-            TypeError, match=r"retry must be a Retry, False or None, got .*: write retry=Retry\(attempts=4\)"
-        ):
+        with pytest.raises(TypeError, match=says(f"retry must be a Retry, False or None, got {line}")):
             misuse()
 
 
@@ -191,7 +216,7 @@ def test_options_nobody_knows_are_named():
         lambda: ask.imap([1], workers=3),
         lambda: ask.as_completed([1], workers=3),
         lambda: asyncio.run(ask.amap([1], workers=3)),
-        lambda: gather_bounded(workers=3),
+        lambda: asyncio.run(gather_bounded(workers=3)),
     ):
         with pytest.raises(TypeError, match="unexpected keyword argument 'workers'"):
             misuse()
@@ -225,8 +250,16 @@ def test_only_something_callable_is_decorated(thing):
 
 
 def test_a_setting_without_its_name_is_shown_with_it():
-    with pytest.raises(TypeError, match=says("parallel_map(max_concurrency=8), and inputs go to .map(inputs)")):
-        parallel_map(8)
+    for value, line in (
+        (8, "parallel_map(max_concurrency=8)"),
+        ("auto", 'parallel_map(max_concurrency="auto")'),
+        (Limits(), "parallel_map(limits=...)"),
+        (Retry(), "parallel_map(retry=...)"),
+    ):
+        with pytest.raises(
+            TypeError, match=says(f"parallel_map must be given a function, got {type(value).__name__}: write {line}")
+        ):
+            parallel_map(value)
 
 
 def tokens(prompt):
@@ -242,18 +275,20 @@ class Tokens:
         yield prompt
 
 
-@pytest.mark.parametrize("function", [tokens, atokens, Tokens(), functools.partial(tokens, "x")], ids=str)
-def test_a_generator_function_is_refused_with_what_to_write_instead(function):
-    name = {"partial": "tokens"}.get(type(function).__name__, getattr(function, "__name__", "Tokens"))
-    with pytest.raises(
-        TypeError,
-        match=says(f"parallel_map cannot run a generator function ({name}): write a function that returns the whole"),
-    ):
-        parallel_map(function)
+GENERATORS = {
+    "def": tokens, "async def": atokens, "object": Tokens(), "partial": functools.partial(tokens, "x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", GENERATORS.values(), ids=GENERATORS)
+def test_a_generator_function_of_any_kind_gives_streams(function):
+    assert type(parallel_map(function)).__name__.endswith("StreamFunction")
 
 
 def test_a_decorated_function_is_not_decorated_again():
-    with pytest.raises(TypeError, match="parallel_map must be given the plain function, got one that is decorated"):
+    with pytest.raises(
+        TypeError, match="parallel_map must be given the plain function, got one that is already decorated"
+    ):
         parallel_map(parallel_map(echo))
 
 
@@ -273,17 +308,39 @@ def test_a_class_is_a_plain_function_whatever_its_instances_are():
 
 def test_the_bridge_says_which_kind_it_wants():
     with pytest.raises(
-        TypeError, match=says("to_sync must be given an `async def`, got a `def` (echo): call it as it is")
+        TypeError, match=says("to_sync must be given an `async def`, got a `def` (echo): call it directly")
     ):
         to_sync(echo)
     with pytest.raises(
-        TypeError, match=says("to_async must be given a `def`, got an `async def` (aecho): await it as it is")
+        TypeError, match=says("to_async must be given a `def`, got an `async def` (aecho): await it directly")
     ):
         to_async(aecho)
     with pytest.raises(TypeError, match="got an `async def`"):
         to_async(parallel_map(aecho))
     with pytest.raises(TypeError, match="got a `def`"):
         to_sync(parallel_map(echo))
+
+
+@pytest.mark.parametrize("decorated", [False, True])
+def test_the_bridge_of_a_function_that_yields_names_what_to_write(decorated):
+    def tell(prompt):
+        yield prompt
+
+    async def atell(prompt):
+        yield prompt
+
+    line = "decorate the function with @parallel_map and write `for index, chunk in function.stream(inputs)`"
+    for bridge, function, wants, got in (
+        (to_sync, atell, "an `async def`", "an async generator function"),
+        (to_sync, tell, "an `async def`", "a generator function"),
+        (to_async, tell, "a `def`", "a generator function"),
+        (to_async, atell, "a `def`", "an async generator function"),
+    ):
+        name = function.__name__
+        given = parallel_map(function) if decorated else function
+        text = f"{bridge.__name__} must be given {wants}, got {got} ({name}): {line}"
+        with pytest.raises(TypeError, match=f"^{says(text)}$"):
+            bridge(given)
     for bridge in (to_sync, to_async):
         with pytest.raises(TypeError, match="must be given .* got int"):
             bridge(3)
@@ -316,14 +373,15 @@ def test_lazy_ways_refuse_bad_inputs_where_they_are_called():
 
 
 def test_what_is_no_iterable_is_refused(way):
-    with pytest.raises(TypeError, match=f"echo.{way.method} must be given an iterable of inputs, got int"):
+    with pytest.raises(TypeError, match=f"echo.{way.method} must be given an iterable of inputs, got an int"):
         way.run(parallel_map(aecho if way.is_async else echo), 5)
 
 
 def test_an_async_iterable_in_blocking_code_is_refused_with_what_to_write():
     ask = parallel_map(echo)
     with pytest.raises(
-        TypeError, match=says("echo.map must be given an iterable, got an async one: write `await ...amap")
+        TypeError,
+        match=says("echo.map must be given an iterable, got an async_generator: write `await echo.amap(inputs)`"),
     ):
         ask.map(atokens("x"))
     for method in ("imap", "as_completed"):
@@ -333,7 +391,7 @@ def test_an_async_iterable_in_blocking_code_is_refused_with_what_to_write():
             next(getattr(ask, method)(atokens("x")))
 
 
-@pytest.mark.parametrize("item", ["secret", ["secret"], 5, None], ids=["str", "list", "int", "None"])
+@pytest.mark.parametrize("item", ["secret", {"secret"}, 5, None], ids=["str", "set", "int", "None"])
 def test_unpack_wants_tuples_or_mappings_and_names_only_the_type(strict_way, item):
     async def ask(*args, **kwargs):
         return args, kwargs
@@ -342,7 +400,7 @@ def test_unpack_wants_tuples_or_mappings_and_names_only_the_type(strict_way, ite
     with pytest.raises(
         TypeError,
         match=says(
-            "unpack=True must be given tuples (for *args) or mappings (for **kwargs) as inputs of ask, "
+            "unpack=True must be given tuples or lists (for *args) or mappings (for **kwargs) as inputs of ask, "
             f"got {type(item).__name__}"
         ),
     ) as raised:
@@ -356,8 +414,8 @@ def test_unpack_takes_tuples_mappings_and_their_kin(way):
         return a, b
 
     point = collections.namedtuple("Point", "a b")
-    inputs = [(1,), (1, 2), {"a": 3}, {"b": 4, "a": 5}, point(6, 7), collections.OrderedDict(a=8)]
-    assert way.run(way.decorate(ask), inputs, unpack=True) == [(1, 0), (1, 2), (3, 0), (5, 4), (6, 7), (8, 0)]
+    inputs = [(1,), (1, 2), {"a": 3}, {"b": 4, "a": 5}, point(6, 7), collections.OrderedDict(a=8), [9, 10]]
+    assert way.run(way.decorate(ask), inputs, unpack=True) == [(1, 0), (1, 2), (3, 0), (5, 4), (6, 7), (8, 0), (9, 10)]
 
 
 def nothing():
@@ -374,7 +432,7 @@ def test_no_input_is_no_result_and_no_call(way, empty):
         raise AssertionError
 
     assert way.run(way.decorate(ask), empty()) == []
-    assert way.run(way.decorate(ask), empty(), return_exceptions=True, deadline=5, max_concurrency=3) == []
+    assert way.run(way.decorate(ask), empty(), return_exceptions=True, deadline=1000, max_concurrency=3) == []
 
 
 def test_no_async_input_is_no_result(awaiting_way):
@@ -499,6 +557,42 @@ def test_an_input_that_raises_no_mere_exception_ends_the_run_with_it(way, error)
         way.run(way.decorate(ask, max_concurrency=2), Input())
 
 
+@pytest.mark.parametrize("error", [StopAsyncIteration, StopIteration])
+@pytest.mark.parametrize("where", ["input", "key", "strategy"])
+def test_what_would_pass_for_the_end_of_a_loop_is_a_runtime_error_wherever_it_comes_from(way, tmp_path, error, where):
+    def key(x):
+        if x == 3:
+            raise error("no such field")
+        return str(x)
+
+    class Input:
+        def __init__(self):
+            self.left = iter(range(3))
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            for x in self.left:
+                return x
+            raise error("the database is gone")
+
+    def strategy(state):
+        raise error("no such status")
+
+    async def ask(x):
+        if where == "strategy" and x == 3:
+            raise ConnectionError
+        return x
+
+    if where == "input" and error is StopIteration:
+        pytest.skip("that is how an input ends")
+    options = {"retry": Retry(on=strategy)} if where == "strategy" else {}
+    kept = {"resume": tmp_path / "kept.jsonl", "key": key} if where == "key" else {}
+    with pytest.raises(RuntimeError, match=f"raised {error.__name__}"):
+        way.run(way.decorate(ask, max_concurrency=2, **options), Input() if where == "input" else range(6), **kept)
+
+
 def test_an_async_input_that_raises_a_cancellation_of_its_own_does_not_pass_for_its_end(awaiting_way):
     async def cut():
         yield 0
@@ -524,7 +618,7 @@ def test_an_iterator_whose_len_lies_or_that_is_a_sized_set_is_taken_as_it_iterat
 
     assert way.run(way.decorate(ask), Odd([9, 9])) == [1, 2, 3]
     assert sorted(way.run(way.decorate(ask), {1, 2, 3})) == [1, 2, 3]
-    assert way.run(way.decorate(ask), {"a": 1, "b": 2}) == ["a", "b"]
+    assert way.run(way.decorate(ask), {"a": 1, "b": 2}.keys()) == ["a", "b"]
 
 
 def test_a_file_given_as_input_stays_open(tmp_path):
@@ -641,8 +735,8 @@ def test_ctrl_c_and_exit_inside_an_item_stop_the_run_and_surface(way, error, kee
         return x
 
     with pytest.raises(error, match="out") as raised:
-        way.run(way.decorate(ask, max_concurrency=2), range(100), return_exceptions=keep)
-    assert len(started) < 10
+        way.run(way.decorate(ask, max_concurrency=2), range(1_000_000), return_exceptions=keep)
+    assert len(started) < 100_000  # the other goes on until this one is heard
     finished = partial_results(raised.value)
     assert all(value == index for index, value in finished.items())
     if not way.is_lazy:
@@ -817,7 +911,9 @@ both_loops = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["async
 @both_loops
 @pytest.mark.parametrize("thing", [5, "text", None], ids=str)
 def test_what_cannot_be_awaited_is_refused_and_nothing_is_left_unawaited(run, thing):
-    message = f"gather_bounded must be given awaitables or functions that return one, got {type(thing).__name__}"
+    message = "gather_bounded takes awaitables or zero-argument functions that return one, got " + (
+        "None" if thing is None else f"an? {type(thing).__name__}"
+    )
     with pytest.raises(TypeError, match=message):
         gathered(run, (True, lambda: aecho(1)), (False, thing))
     with pytest.raises(TypeError, match=message):
@@ -830,7 +926,7 @@ def test_what_a_def_returned_is_refused_with_what_to_write():
     async def main():
         await gather_bounded(*[echo(prompt) for prompt in "ab"])
 
-    with pytest.raises(TypeError, match=says("a `def` has run by then, for it write `await function.amap(inputs)`")):
+    with pytest.raises(TypeError, match=says("decorate that function and write `await function.amap(inputs)`")):
         asyncio.run(main())
 
 
@@ -838,6 +934,13 @@ def test_what_a_def_returned_is_refused_with_what_to_write():
 def test_a_function_that_returns_nothing_to_await_is_told_so(run):
     with pytest.raises(TypeError, match="a function given to gather_bounded must return an awaitable, got int"):
         gathered(run, (False, lambda: 5))
+
+    async def atell():
+        yield 5
+
+    line = "got async_generator: for a function that yields write `async for index, chunk in function.stream(inputs)`"
+    with pytest.raises(TypeError, match=says(line)):
+        gathered(run, (False, atell))
 
 
 @both_loops
@@ -940,5 +1043,5 @@ def test_a_gather_that_is_never_awaited_does_nothing():
 
 def test_gathering_without_a_loop_says_so():
     gathering = gather_bounded()
-    with pytest.raises(RuntimeError, match="no event loop runs here"), contextlib.closing(gathering):
+    with pytest.raises(RuntimeError, match="no event loop is running"), contextlib.closing(gathering):
         gathering.send(None)

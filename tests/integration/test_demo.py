@@ -15,10 +15,9 @@ import pytest
 import fanmap
 from fanmap.__main__ import main
 from fanmap._demo.files import LANGUAGES
-from fanmap._demo.job import Request
 from fanmap._demo.readme import find_readme
 from fanmap._demo.table import Row, measured, packed, table
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
 from fanmap.testing import Reply, Server, serve
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fanmap.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
@@ -28,7 +27,7 @@ REAL = ("--model", "small", "--base-url")
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "fanmap", *words]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=cwd, env={**ENVIRONMENT, **environment}
+        command, capture_output=True, text=True, timeout=600, cwd=cwd, env={**ENVIRONMENT, **environment}
     )
 
 
@@ -45,7 +44,7 @@ def rows_of(printed: str) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("demo")
-    return run("demo", "--scale", "0.02", cwd=folder), folder
+    return run("demo", "--scale", "0.02", "--trace", cwd=folder), folder
 
 
 # Against the simulated server
@@ -56,6 +55,20 @@ def test_the_demo_ends_well_and_piped_it_draws_no_bars(simulated):
     assert (done.returncode, done.stderr) == (0, "")
     assert "\r" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_it_draws_the_last_run_of_ours_where_that_is_asked_for(simulated):
+    done, folder = simulated
+    assert "The run of 5b is drawn in run.html." in done.stdout
+    page = (folder / "run.html").read_text(encoding="utf-8")
+    assert "fanmap: a run of translate" in page
+    assert "8 of 8" in page
+
+
+def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
+    done = run("demo", "--trace", "nowhere/run.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fanmap: --trace cannot be written: No such file or directory: nowhere/run.html\n"
 
 
 def test_it_says_first_that_the_server_is_simulated(simulated):
@@ -75,15 +88,28 @@ def test_it_shows_the_line_of_each_way(simulated):
         assert line in simulated[0].stdout
 
 
+def test_it_shows_each_language_while_they_are_translated_one_after_the_other(simulated):
+    assert f"\n   {' '.join(LANGUAGES)}\n" in simulated[0].stdout
+
+
+def test_it_ends_with_what_to_do_next(simulated):
+    end = simulated[0].stdout.rpartition("\nNext: ")[2]
+    assert "@parallel_map(max_concurrency=8)" in end
+    assert "fanmap run job:ask in.csv -o out.csv" in end
+    assert "fanmap demo --base-url http" in end
+
+
 def test_the_table_has_all_ways_and_nothing_is_lost_but_by_bare_gather(simulated):
     rows = rows_of(simulated[0].stdout)
     assert list(rows) == ["1", "2", "3", "4", "5a", "5b"]
     assert [cells[3:] for cells in list(rows.values())[:4]] == [["8", "0", "0"]] * 4
     assert rows["1"][1] == "1.0x"
-    assert rows["5a"][1:] == ["-", "-", "8", "4", "4"]
+    sent, refused, lost = map(int, rows["5a"][3:])
+    assert rows["5a"][1:3] == ["-", "-"]
+    assert (sent, refused) == (8, lost)
+    assert 0 < lost <= 4  # on a machine that sends all of them at once, 4
     sent, refused, lost = map(int, rows["5b"][3:])
     assert (sent - refused, lost) == (8, 0)
-    assert refused > 0
 
 
 def test_it_writes_a_file_for_each_language_marked_as_simulated(simulated):
@@ -102,7 +128,7 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     done = run("demo", "--output", ".", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(done.stderr)
-    assert "README_FRENCH.md is no simulated translation and is not overwritten" in done.stderr
+    assert "README_FRENCH.md is not a simulated translation, so it is not overwritten" in done.stderr
     assert (tmp_path / "README_FRENCH.md").read_text(encoding="utf-8") == "Bonjour"
 
 
@@ -124,8 +150,28 @@ def test_control_c_is_one_line_and_130(tmp_path):
             if line.startswith("1 "):
                 break
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=600)
     assert (process.returncode, said) == (130, "fanmap: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to die by there")
+def test_control_c_within_an_exec_of_text_is_130_as_well(tmp_path):
+    """Modules that are being imported make their classes that way. CPython's flag for it outlives the exception."""
+    program = tmp_path / "program.py"
+    program.write_text("""
+import sys
+from fanmap import __main__
+
+def interrupted(options):
+    exec("raise KeyboardInterrupt")
+
+__main__._COMMANDS["demo"] = interrupted
+sys.exit(__main__.main(["demo"]))
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "program"], stderr=subprocess.PIPE, text=True, timeout=600, cwd=tmp_path, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stderr) == (130, "fanmap: interrupted\n")
 
 
 def test_what_is_not_installed_is_one_line(tmp_path):
@@ -136,7 +182,7 @@ from fanmap.__main__ import main
 sys.exit(main(["demo"]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=ENVIRONMENT
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, cwd=tmp_path, env=ENVIRONMENT
     )
     assert done.returncode == 2
     assert done.stderr == 'fanmap: the demo needs tqdm, starlette: pip install "fanmap[demo]"\n'
@@ -162,7 +208,7 @@ def test_a_real_endpoint_goes_the_ways_that_make_sense_there(server, tmp_path):
 
     again = run("demo", "--output", "out", cwd=tmp_path)
     assert again.returncode == 2
-    assert "is no simulated translation" in again.stderr  # simulated over real
+    assert "is not a simulated translation" in again.stderr  # simulated over real
 
 
 # The next ones in this process: a second of imports each is saved, and a leak would be a warning.
@@ -195,7 +241,7 @@ def test_a_page_that_is_no_endpoint_is_one_line(monkeypatch, capsys, tmp_path):
         page = capsys.readouterr().err
         assert main(["demo", *REAL, f"{server.url}/v2"]) == 1
         nowhere = capsys.readouterr().err
-    assert is_one_line(page) and "does not answer as an OpenAI-compatible endpoint does" in page
+    assert is_one_line(page) and "does not answer like an OpenAI-compatible endpoint" in page
     assert is_one_line(nowhere) and "answered 404: check --model, and the path" in nowhere
 
 
@@ -217,7 +263,7 @@ def test_a_refused_connection_is_one_line(tmp_path):
         (("demo", "--model", "small"), "--model needs --base-url"),
         (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "UNSET"), "variable UNSET is not set"),
         (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "EMPTY"), "variable EMPTY is empty"),
-        (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "ODD"), "variable ODD holds characters"),
+        (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "ODD"), "variable ODD contains characters"),
         (("demo", "--scale", "0"), "--scale: must be a number above 0, got '0'"),
         (("demp",), "invalid choice: 'demp'"),
     ],
@@ -255,6 +301,8 @@ def test_ideal_is_the_sum_with_one_slot_and_the_slowest_with_a_slot_for_each():
 
 
 def test_a_row_counts_refusals_and_promises_no_ideal_where_some_were_lost():
+    from fanmap._demo.job import Request  # which imports a client
+
     seen = [Request(0.0, 2.0, True, False), Request(0.0, 0.0, False, True), Request(1.0, 1.0, True, False)]
     assert measured("way", 3.5, seen, 0, 1) == Row("way", 3.5, 3.0, 3, 1, 0)
     assert measured("way", 3.5, seen, 1, 1).ideal is None
@@ -272,5 +320,5 @@ def test_the_readme_comes_from_the_installed_distribution_where_there_is_no_sour
     monkeypatch.setattr("importlib.metadata.metadata", lambda _: {"Description": "# from the wheel"})
     assert find_readme() == "# from the wheel"
     monkeypatch.setattr("importlib.metadata.metadata", lambda _: {})
-    with pytest.raises(Failure, match="the README was not found"):
+    with pytest.raises(CommandError, match="the README was not found"):
         find_readme()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import types
 
 import pytest
 
@@ -103,3 +104,13 @@ def test_the_same_script_gives_the_same_results_on_every_loop(new_loop):
     assert result[7] == doubled[:20]
     assert result[8] == doubled[:5]
     assert result[9] == doubled[:9]
+
+
+def test_a_thread_that_is_importing_trio_is_in_nobody_s_way(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trio", types.ModuleType("trio"))
+    assert ask_nothing.map([1, 2]) == [1, 2]
+
+
+@parallel_map
+def ask_nothing(item):
+    return item

@@ -44,7 +44,7 @@ def openai_client(server):
 
 
 def until(condition):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.005)
@@ -194,12 +194,13 @@ async def disconnected(request):
         pass
 
 
-def test_fastapi_many_requests_share_one_budget(server, app, listen):
+def test_fastapi_many_requests_share_one_budget(server, app, listen, holding):
     httpx = pytest.importorskip("httpx")
+    holding.together(server, BOUND)
     url = listen(app)
 
     async def main():
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=600) as client:
             replies = await asyncio.gather(*[client.post(f"{url}/summaries", json=PROMPTS) for _ in range(8)])
             streamed = await client.post(f"{url}/stream", json=PROMPTS)
         return [reply.json() for reply in replies], [json.loads(line) for line in streamed.text.splitlines()]
@@ -207,26 +208,29 @@ def test_fastapi_many_requests_share_one_budget(server, app, listen):
     replies, streamed = asyncio.run(main())
     assert replies == [ANSWERS] * 8
     assert [answer for _, answer in sorted(streamed)] == ANSWERS
-    assert 1 < server.max_in_flight <= BOUND
+    assert server.max_in_flight == BOUND
 
 
 @pytest.mark.parametrize("path", ["/cancelled", "/stream"])
 def test_fastapi_a_client_that_leaves_cancels_its_calls(server, app, listen, path):
     httpx = pytest.importorskip("httpx")
     url = listen(app)
-    server.script([Reply(delay=5)] * BOUND)
+    server.script([Reply(delay=10_000)] * BOUND)
 
     async def leave():
-        async with httpx.AsyncClient() as client:
-            await client.post(f"{url}{path}", json=PROMPTS, timeout=0.3)
+        async with httpx.AsyncClient(timeout=600) as client:
+            request = asyncio.create_task(client.post(f"{url}{path}", json=PROMPTS))
+            while server.sent < BOUND:
+                await asyncio.sleep(0.005)
+            request.cancel()
+            await asyncio.wait([request])
 
-    with pytest.raises(httpx.TimeoutException):
-        asyncio.run(leave())
+    asyncio.run(leave())
     until(lambda: len(server.log) == BOUND)
     assert [record.status for record in server.log] == ["gone"] * BOUND
     assert server.sent == BOUND
     # and their slots are free
-    assert httpx.post(f"{url}/summaries", json=PROMPTS).json() == ANSWERS
+    assert httpx.post(f"{url}/summaries", json=PROMPTS, timeout=600).json() == ANSWERS
 
 
 # instructor

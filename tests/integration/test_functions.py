@@ -365,6 +365,63 @@ def test_with_options_shares_the_limits_unless_it_is_given_others(meter):
     assert other.__name__ == "function"
 
 
+def test_with_options_keeps_what_it_is_not_given_and_none_takes_away():
+    account = Limits(4)
+    whole = parallel_map(len, limits=account, retry=Retry(2), timeout=30.0).with_options(max_concurrency=2)
+    assert whole.limits is account
+    for name, setting in (("retry", Retry(2)), ("timeout", 30.0), ("workers", 2)):
+        assert getattr(whole.with_options()._settings, name) == setting
+        option = {"workers": "max_concurrency"}.get(name, name)
+        without = whole.with_options(**{option: None})
+        assert getattr(without._settings, name) is None
+        for other in {"retry", "timeout", "workers"} - {name}:
+            assert getattr(without._settings, other) == getattr(whole._settings, other)
+        assert without.limits is account
+    own = whole.with_options(limits=None)
+    assert own.limits is not account
+    assert repr(own.limits) == repr(parallel_map(len).limits)
+    assert own.map(["a"]) == whole.with_options(timeout=None).map(["a"]) == [1]
+    assert str(inspect.signature(whole.with_options)).count("= UNCHANGED") == 4
+
+
+def test_its_limits_and_their_stats_can_be_asked_for():
+    account = Limits(4)
+    one, other = parallel_map(len, limits=account), parallel_map(str.upper, limits=account)
+    assert one.limits is other.limits is account
+    one.map(["a", "b"])
+    other("c")
+    assert one.stats == other.stats == account.stats
+    assert one.stats.done == 3
+    client = Client("c")
+    assert client.ask.limits is Client.ask.limits
+    assert aask.partial(model="large").limits is aask.limits
+
+
+# A class
+
+
+def test_a_decorated_class_is_still_a_class_to_others():
+    class Parsed:
+        def __init__(self, text):
+            self.text = text
+
+    decorated = parallel_map(Parsed)
+    first, second = decorated.map(["a", "b"])
+    assert (first.text, second.text) == ("a", "b")
+    assert isinstance(first, decorated)
+    assert not isinstance("a", decorated)
+
+    class Heir(decorated):
+        pass
+
+    assert Heir.__mro__[1] is Parsed
+    assert issubclass(Heir, decorated)
+    with pytest.raises(TypeError, match="a class cannot inherit from ask, which is a decorated function"):
+
+        class Wrong(ask):
+            pass
+
+
 # Pickling and copying
 
 

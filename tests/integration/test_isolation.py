@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 
 import pytest
 
 from fanmap import gather_bounded, parallel_map, to_async, to_sync
+from fanmap._drive import threads
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 
@@ -119,3 +121,69 @@ def test_an_item_that_leaves_a_scope_open_does_not_leak_it_into_the_next():
     ask_parallel, look_parallel = parallel_map(max_concurrency=1)(ask), parallel_map(max_concurrency=1)(look)
     ask_parallel.map(range(5))
     assert set(look_parallel.map(range(5))) == {"unset"}
+
+
+# What a framework leaves on the thread itself (Streamlit keeps its script's run there)
+
+RUNS_OF_A_DEF = {
+    "map": lambda ask: parallel_map(max_concurrency=1)(ask).map(range(8)),
+    "imap": lambda ask: list(parallel_map(max_concurrency=1)(ask).imap(iter(range(8)))),
+    "amap": lambda ask: asyncio.run(parallel_map(max_concurrency=1)(ask).amap(range(8))),
+    "timeout=": lambda ask: parallel_map(max_concurrency=1, timeout=60)(ask).map(range(8)),
+    "timeout= of a direct call": lambda ask: [parallel_map(timeout=60)(ask)(1)],
+    "to_async": lambda ask: [asyncio.run(to_async(ask)(1))],
+}
+
+
+@pytest.fixture
+def few_threads():
+    """Warm threads from before are put away, so that those which are started here serve again."""
+    idle = threads._threads.idle
+    warm = list(idle)
+    idle.clear()
+    yield
+    idle.extendleft(warm)
+
+
+@pytest.mark.parametrize("second", RUNS_OF_A_DEF.values(), ids=RUNS_OF_A_DEF)
+@pytest.mark.parametrize("first", RUNS_OF_A_DEF.values(), ids=RUNS_OF_A_DEF)
+def test_a_warm_thread_brings_nothing_of_one_users_run_to_another(first, second, few_threads):
+    def leave(item):
+        thread = threading.current_thread()
+        thread.script_run_ctx = "one user's"
+        thread.name = "one user's"
+
+    def look(item):
+        thread = threading.current_thread()
+        return thread.ident in warm, getattr(thread, "script_run_ctx", None), thread.name
+
+    first(leave)
+    while len(threads._threads.idle) < (2 if first is RUNS_OF_A_DEF["timeout="] else 1):
+        threading.Event().wait(0.001)
+    warm = {thread.ident for thread in threading.enumerate()}
+    seen = second(look)
+    assert {(context, name) for _, context, name in seen} == {(None, "fanmap-worker")}
+    if second is not RUNS_OF_A_DEF["timeout="]:  # which needs two threads
+        assert all(was_warm for was_warm, _, _ in seen)
+
+
+def test_within_one_run_a_thread_is_one_users():
+    def ask(item):
+        thread = threading.current_thread()
+        seen = getattr(thread, "connection", None)
+        thread.connection = item
+        return seen
+
+    assert parallel_map(max_concurrency=1)(ask).map(range(4)) == [None, 0, 1, 2]
+
+
+def test_a_thread_that_failed_is_put_back_as_well(few_threads):
+    def fail(item):
+        threading.current_thread().script_run_ctx = "one user's"
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        parallel_map(fail, max_concurrency=1).map(range(4))
+    while not threads._threads.idle:
+        threading.Event().wait(0.001)
+    assert parallel_map(lambda _: getattr(threading.current_thread(), "script_run_ctx", None)).map([1]) == [None]

@@ -20,7 +20,7 @@ def play(rounds, seed, directory):
         [sys.executable, str(SCRIPT), str(rounds), str(seed), str(directory)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # it waits for progress, and says itself where there is none
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -29,7 +29,9 @@ def play(rounds, seed, directory):
 def test_fifty_kills_lose_nothing(tmp_path):
     count = play(50, 1, tmp_path)
     assert count["rounds"] == 50
-    assert count["killed while calling"] >= 5, "the kills missed the calls"
+    assert count["killed held"] == 18
+    assert count["killed torn"] == 16
+    assert count["killed while calling"] >= count["killed held"]
 
 
 @pytest.mark.nightly

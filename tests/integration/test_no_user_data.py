@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import time
 import warnings
 
@@ -126,8 +127,42 @@ CASES = {
     "a classify that fails": lambda: parallel_map(
         raising(ValueError("no")), limits=Limits(classify=lambda error: 1 / 0)
     ).map([SECRET], return_exceptions=True),
+    "a result that cannot be kept": lambda: [resumed(lambda prompt: (prompt, prompt), SECRET)],
+    "an input that has no key": lambda: [resumed(lambda prompt: 1, [SECRET, object()])],
+    "a journal that cannot be opened": lambda: [
+        failing(parallel_map(identity).map, [SECRET], resume="/nowhere/at/all")
+    ],
     "the bridge on its own loop": lambda: [failing(to_sync(in_vain), SECRET)],
+    "a dict for inputs": lambda: [failing(parallel_map(identity).map, {SECRET: SECRET})],
+    "inputs by position": lambda: [
+        failing(parallel_map(identity).map, SECRET, SECRET),
+        failing(parallel_map(identity).map, [SECRET], [SECRET]),
+        failing(parallel_map, identity, [SECRET]),
+    ],
+    "keywords that nobody knows": lambda: [
+        failing(parallel_map(identity).map, [SECRET], system=SECRET, workers=SECRET, keys=SECRET),
+        failing(parallel_map(identity).map, [SECRET], key=SECRET),
+        failing(parallel_map(identity).with_options, system=SECRET, retries=SECRET),
+        failing(parallel_map(identity).partial, system=SECRET),
+        failing(parallel_map(identity).partial, SECRET, SECRET, SECRET),
+        failing(lambda: asyncio.run(gather_bounded(system=SECRET, limit=SECRET))),
+    ],
+    "no awaitable among others": lambda: [
+        failing(lambda: asyncio.run(gather_bounded({SECRET: SECRET}))),
+        failing(lambda: asyncio.run(gather_bounded(identity, [SECRET]))),
+        failing(lambda: asyncio.run(gather_bounded([SECRET], 5))),
+    ],
+    "a function that was called": lambda: [failing(parallel_map, identity(SECRET))],
+    "tuples that were not unpacked": lambda: [failing(parallel_map(raising(ValueError("no"))).map, [(SECRET, SECRET)])],
+    "dicts that were not unpacked": lambda: [
+        failing(parallel_map(raising(ValueError("no"))).map, [{"prompt": SECRET}])
+    ],
 }
+
+
+def resumed(function, item):
+    with tempfile.TemporaryDirectory() as directory:
+        return failing(parallel_map(function).map, [item], resume=f"{directory}/journal")
 
 
 async def in_vain(prompt):

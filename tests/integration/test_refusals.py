@@ -12,15 +12,15 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import anyio
-import openai
 import pytest
 import tenacity
 
 from fanmap import Adaptive, DeadlineExceeded, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
-from fanmap._drive.budget import Seat
 from fanmap._drive.limits import budget_of
+from fanmap._policy.permit import Permit
 from fanmap.testing import Reply, SimulatedAPIError, VirtualTime, serve, sleep
+from fanmap.testing._behaviour import Bucket
 
 
 def refusal(status=429, *, wait=None, code="rate_limit_exceeded", text="slow down", **headers):
@@ -242,11 +242,11 @@ def test_a_server_that_refuses_everything_and_says_nothing_is_asked_ever_less_of
 def test_from_the_second_round_the_gate_closes_unless_fewer_at_once_is_the_answer(kind, closes):
     budget = budget_of(Limits(8))
     with VirtualTime() as virtual:
-        seats = [Seat(lambda: None) for _ in range(8)]
+        seats = [Permit() for _ in range(8)]
         assert all(budget.join(seat, None) for seat in seats)
         for seat in seats[:2]:
             assert budget.refused(Verdict(kind), seat, virtual.now()).gate is None
-            budget.leave(seat)
+            budget.release(seat)
         virtual.sleep(0.6)
         assert (budget.refused(Verdict(kind), seats[2], virtual.now()).gate is not None) is closes
 
@@ -295,6 +295,28 @@ def test_a_direct_call_raises_its_own_exception():
     assert len({id(error) for error in found}) == 3
 
 
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (403, "Your team has either used all available credits or reached its monthly spending limit."),
+        (403, "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys"),
+        (412, "Account A is suspended, possibly due to reaching the monthly spending limit."),
+        (429, "Too many tokens per day, please wait before trying again."),
+    ],
+)
+def test_an_account_that_is_spent_in_words_only_stops_the_run_at_once_half_way_too(run_by, status, text):
+    def decide(number, item):
+        return 0.1, None if item < 100 else refusal(status, code=None, text=text)
+
+    provider = Provider(decide)
+    with VirtualTime() as virtual:
+        found = run_by(virtual, provider, list(range(1000)), {"max_concurrency": 4}, return_exceptions=True)
+        assert virtual.now() < 3
+    assert found[:100] == list(range(100))
+    assert len(provider.starts) <= 100 + 4
+    assert sum(isinstance(error, NotRun) for error in found) >= 896
+
+
 # A key that is denied
 
 
@@ -307,15 +329,185 @@ def test_when_the_first_eight_are_all_denied_it_is_the_key_and_the_run_stops(run
     assert sum(isinstance(error, NotRun) for error in found) == 100 - len(provider.starts)
 
 
-def test_once_one_has_succeeded_a_denial_is_its_items_own(run_by):
+def test_with_a_success_between_a_denial_is_its_items_own(run_by):
     def decide(number, item):
-        return 0.1, None if item % 10 == 3 else refusal(403, code=None)
+        return 0.1, None if item % 8 == 3 else refusal(403, code=None)
 
     provider = Provider(decide)
     with VirtualTime() as virtual:
-        found = run_by(virtual, provider, list(range(100)), {"max_concurrency": 4}, return_exceptions=True)
+        found = run_by(virtual, provider, list(range(100)), {"max_concurrency": 1}, return_exceptions=True)
     assert len(provider.starts) == 100
-    assert [result for result in found if isinstance(result, int)] == list(range(3, 100, 10))
+    assert [result for result in found if isinstance(result, int)] == list(range(3, 100, 8))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_key_that_is_withdrawn_half_way_stops_the_run(run_by, workers):
+    def decide(number, item):
+        return 0.1, None if item < 52 else refusal(403, code=None)
+
+    provider = Provider(decide)
+    with VirtualTime() as virtual:
+        found = run_by(virtual, provider, list(range(900)), {"max_concurrency": workers}, return_exceptions=True)
+    assert found[:52] == list(range(52))
+    assert 60 <= len(provider.starts) <= 60 + workers - 1
+    assert sum(isinstance(error, NotRun) for error in found) == 900 - len(provider.starts)
+
+
+# One item that is refused again and again
+
+
+class Above(Exception):
+    """What the server says of one prompt above the account's tokens a minute."""
+
+    def __init__(self, text, wait=None):
+        super().__init__("refused")
+        self.status_code = 429
+        self.body = {"message": text, "type": "tokens", "code": "rate_limit_exceeded"}
+        self.headers = {} if wait is None else {"retry-after": str(wait)}
+
+
+LIMITED = "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 30601."
+
+
+def test_one_prompt_above_the_whole_limit_is_sent_once_and_costs_the_others_nothing(run_by):
+    def decide(number, item):
+        return (0.1, Above(LIMITED)) if item == 3 else (1.0, None)
+
+    provider = Provider(decide)
+    with VirtualTime() as virtual:
+        found = run_by(virtual, provider, list(range(400)), {"max_concurrency": 8}, return_exceptions=True)
+        assert virtual.now() <= 50 * 1.05
+    assert len(provider.starts) == 400
+    assert isinstance(found[3], Above)
+    assert sum(isinstance(result, int) for result in found) == 399
+
+
+@pytest.mark.parametrize("wait", [None, 2])
+@pytest.mark.parametrize("retry", [None, Retry()])
+def test_one_item_that_is_refused_for_ever_ends_by_its_own_clock_and_holds_nobody(run_by, wait, retry):
+    tried, ends = [], {}
+
+    def decide(number, item):
+        if item == 3:
+            tried.append(clock.now())
+            return 0.1, Above("This request is too large for your tier.", wait)
+        ends[item] = clock.now() + 1.0
+        return 1.0, None
+
+    provider = Provider(decide)
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(
+            virtual, provider, list(range(2000)), {"max_concurrency": 8, "retry": retry}, return_exceptions=True
+        )
+        assert virtual.now() <= 300 + 2
+    assert max(ends.values()) <= 250 * 1.05
+    assert sum(isinstance(result, int) for result in found) == 1999
+    assert isinstance(found[3], Above)
+    assert any("others were answered" in note for note in found[3].__notes__)
+    assert 290 <= tried[-1] - tried[0] <= 300.1  # its clock began when its first refusal came
+    assert len(tried) < 70
+
+
+@pytest.mark.parametrize("wait", [None, 2])
+def test_with_one_call_at_a_time_the_next_item_tells_that_it_is_the_item(run_by, wait):
+    tried = []
+
+    def decide(number, item):
+        if item == 3:
+            tried.append(clock.now())
+            return 0.1, Above("This request is too large for your tier.", wait)
+        return 0.5, None
+
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(virtual, Provider(decide), list(range(400)), {"max_concurrency": 1}, return_exceptions=True)
+        assert virtual.now() <= 330
+    assert sum(isinstance(result, int) for result in found) == 399
+    assert any("others were answered" in note for note in found[3].__notes__)
+    assert 290 <= tried[-1] - tried[0] <= 300.1
+
+
+def test_with_one_call_at_a_time_a_server_that_refuses_everything_still_ends_the_run(run_by):
+    provider = Provider(lambda number, item: (0.1, Above("slow down")))
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(virtual, provider, list(range(50)), {"max_concurrency": 1}, return_exceptions=True)
+        assert 200 <= virtual.now() <= 420
+    assert all(isinstance(result, (Above, NotRun)) for result in found)
+    assert len(provider.starts) < 30
+
+
+def test_where_nobody_is_answered_other_items_are_tried_and_the_run_stops(run_by):
+    provider = Provider(lambda number, item: (0.1, Above("slow down")))
+    with VirtualTime(seed=1) as virtual:
+        limits = Limits(4, max_wait=60)
+        found = run_by(virtual, provider, list(range(400)), {"limits": limits}, return_exceptions=True)
+        assert virtual.now() <= 2 * 60
+    assert not any(isinstance(result, int) for result in found)
+    assert sum(isinstance(result, NotRun) for result in found) >= 350
+    assert len(provider.starts) < 60
+
+
+@pytest.mark.parametrize("wait", [None, 2.0])
+@pytest.mark.parametrize(("slots", "bad"), [(1, 4), (2, 5), (4, 4), (16, 19)])
+def test_items_that_are_refused_for_ever_lose_no_other_though_they_come_first_and_fill_every_slot(
+    run_by, slots, bad, wait
+):
+    """Nobody was answered, so the same items were sent again until the run gave up, and none of the others was."""
+    good = []
+
+    def decide(number, item):
+        if item < bad:
+            return 0.1, refusal(wait=wait)
+        good.append(item)
+        return 0.5, None
+
+    provider = Provider(decide)
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(virtual, provider, list(range(60)), {"limits": Limits(slots)}, return_exceptions=True)
+        assert virtual.now() <= 2 * 300
+    assert found[bad:] == list(range(bad, 60))
+    assert not any(isinstance(result, int) for result in found[:bad])
+    assert sorted(good) == found[bad:]  # once each
+
+
+def test_an_item_that_was_only_unlucky_comes_through_though_it_stood_back(run_by):
+    tried = []
+
+    def decide(number, item):
+        if item == 3 and len(tried) < 6:
+            tried.append(clock.now())
+            return 0.1, Above("slow down")
+        return 1.0, None
+
+    provider = Provider(decide)
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(virtual, provider, list(range(200)), {"max_concurrency": 4})
+        assert virtual.now() <= 50 * 1.1
+    assert found == list(range(200))
+    assert len(tried) == 6
+
+
+def test_a_direct_call_that_is_refused_for_ever_ends_by_its_own_clock():
+    def decide(number, item):
+        return (0.1, Above("slow down")) if item == 3 else (1.0, None)
+
+    provider = Provider(decide)
+    with VirtualTime(seed=1) as virtual:
+        limits = Limits(4, max_wait=30)
+        ask = parallel_map(limits=limits)(provider.__call__)
+        ended = []
+
+        def alone():
+            try:
+                ask(3)
+            except Above as error:
+                ended.append((virtual.now(), error))
+
+        thread = virtual.start(alone)
+        others = [item for item in range(200) if item != 3]
+        assert ask.map(others) == others
+        virtual.join(thread)
+    assert len(ended) == 1
+    assert 30 - 8 <= ended[0][0] <= 30.3  # the next pause would have been too long
 
 
 # A server that keeps everybody waiting for too long
@@ -345,10 +537,10 @@ def test_refusals_for_max_wait_without_a_success_stop_the_run(run_by):
     provider = Provider(lambda number, item: (0.01, refusal()))
     with VirtualTime() as virtual:
         limits = Limits(4, max_wait=300)
-        found = run_by(virtual, provider, list(range(40)), {"limits": limits}, return_exceptions=True)
+        found = run_by(virtual, provider, list(range(400)), {"limits": limits}, return_exceptions=True)
         assert 300 < virtual.now() < 300 + 60 + 1
     assert all(isinstance(one, (SimulatedAPIError, NotRun)) for one in found)
-    assert sum(isinstance(one, NotRun) for one in found) >= 36
+    assert sum(isinstance(one, NotRun) for one in found) >= 340
     assert len(provider.starts) < 60
 
 
@@ -368,7 +560,7 @@ def test_a_wait_that_is_too_long_stops_the_other_runs_and_calls_under_the_same_l
             parallel_map(limits=limits)(provider.__call__).map(["bad"])
         virtual.join(thread)
         assert virtual.now() < 3
-        reason = "the server has asked for 359"
+        reason = "the server asked to wait 359"
         with pytest.raises(NotRun, match=reason):
             parallel_map(limits=limits)(provider.__call__)(1)
         with pytest.raises(NotRun, match=reason), limits:
@@ -510,9 +702,10 @@ def test_an_item_that_has_been_run_and_meets_a_gate_that_is_too_long_ends_with_i
         assert virtual.now() == pytest.approx(5.1)
     assert len(fails.starts) == 2
     for failure in failures:
-        assert "fanmap: not sent again: the server has asked for 3595.9 s more, longer than max_wait=60" in (
-            failure.__notes__
-        )
+        assert (
+            "fanmap: not sent again: the server asked to wait 3595.9 s more, longer than max_wait=60: "
+            "to wait that long, write Limits(max_wait=3596)"
+        ) in failure.__notes__
 
 
 @pytest.mark.parametrize(
@@ -564,7 +757,7 @@ def test_tokens_of_an_answer_that_is_given_up_are_settled_too():
     with VirtualTime() as virtual:
         ask = parallel_map(limits=limits, retry=retry)(lambda text: reply_of(10))
         assert len(ask.map(["x" * 400] * 92, return_exceptions=True)) == 92
-        assert virtual.now() == pytest.approx(9, rel=0.05)
+        assert virtual.now() == pytest.approx(8.34, rel=0.05)
 
 
 # The server's own trouble
@@ -594,12 +787,69 @@ def test_a_refusal_that_names_its_wait_lowers_no_ceiling(run_by, status, code):
     assert limits.history == []
 
 
+@pytest.mark.parametrize("forfeit", [False, True], ids=["refusals are free", "refusals count"])
+@pytest.mark.parametrize("at_once", [64, "auto"])
+def test_a_rate_that_nobody_was_told_is_kept_by_fewer_at_once(at_once, forfeit):
+    """A server that names a wait of some milliseconds, again and again: gates alone sent every call twice."""
+    bucket = Bucket(3000, 50)
+
+    def decide(number, item):
+        wait = bucket.take(clock.now(), forfeit=forfeit)
+        return (0.0, refusal(wait=wait)) if wait else (0.4 + item % 9 / 10, None)
+
+    provider = Provider(decide)
+    with VirtualTime() as virtual:
+        assert by_asyncio(virtual, provider, range(2000), {"limits": Limits(at_once)}) == list(range(2000))
+        assert virtual.now() < 1.15 * 1950 / 50
+    assert len(provider.starts) < 1.05 * 2000
+
+
+@pytest.mark.parametrize("at_once", [64, "auto"])
+def test_nor_does_a_client_that_repeats_by_itself_keep_everybody_out(at_once):
+    """At a server where knocking counts. Its calls have begun before every gate; what was refused has not."""
+    bucket, asked = Bucket(3000, 50), []
+
+    @parallel_map(limits=Limits(at_once, read_responses=False))
+    async def ask(item):
+        for repeat in range(3):
+            asked.append(item)
+            wait = bucket.take(clock.now(), forfeit=True)
+            if not wait:
+                await anyio.sleep(0.4 + item % 9 / 10)
+                return item
+            if repeat < 2:
+                await anyio.sleep(wait + 0.5 * 2**repeat)
+        error = refusal(wait=wait)
+        error.request = SimpleNamespace(headers={"x-stainless-retry-count": "2"})
+        raise error
+
+    with VirtualTime() as virtual:
+        assert virtual.run(ask.amap(range(1000))) == list(range(1000))
+        assert virtual.now() < 60.0  # 19 at best; 121, or for ever, where it did
+    assert len(asked) < 7 * 1000  # 1.6 and 5 an item
+
+
 def test_a_429_that_a_rate_of_ours_explains_lowers_no_ceiling(run_by):
     provider = Provider(lambda number, item: (0.1, refusal() if number == 9 else None))
     limits = Limits(8, rate=Rate(100, 1))
     with VirtualTime() as virtual:
         run_by(virtual, provider, range(20), {"limits": limits})
     assert limits.history == []
+
+
+def test_one_that_its_client_had_repeated_lowers_it_under_a_rate_too(run_by):
+    """The rate paces calls, and not what the client sends again by itself."""
+
+    def decide(number, item):
+        error = refusal() if number == 9 else None
+        if error is not None:
+            error.request = SimpleNamespace(headers={"x-stainless-retry-count": "2"})
+        return 0.1, error
+
+    limits = Limits(8, rate=Rate(100, 1))
+    with VirtualTime() as virtual:
+        run_by(virtual, Provider(decide), range(20), {"limits": limits})
+    assert [change.why for change in limits.history][:1] == ["refused"]
 
 
 def outage(begin, end, seconds=0.05):
@@ -660,6 +910,8 @@ def completions(client):
 @pytest.fixture
 def stubborn():
     """A real server and a real client with its usual two retries."""
+    import openai
+
     with (
         serve(latency=0.002) as server,
         openai.OpenAI(base_url=server.openai_url, api_key="none", max_retries=2) as client,
@@ -672,6 +924,8 @@ def quick(status):
 
 
 def test_a_client_that_repeats_by_itself_is_said_once_with_the_line_to_write(stubborn):
+    import openai
+
     server, client = stubborn
     server.script([quick(500)] * 12)
     ask = parallel_map(max_concurrency=2)(completions(client))
@@ -759,7 +1013,7 @@ def test_a_call_that_takes_over_is_charged_what_it_costs_and_not_what_its_awaita
 
 
 @gathered
-@pytest.mark.parametrize(("used", "seconds"), [(100, 90), (10, 9), (None, 90)])
+@pytest.mark.parametrize(("used", "seconds"), [(100, 90), (10, 8.34), (None, 90)])
 def test_a_call_that_takes_over_is_settled_with_the_usage_in_its_reply(used, seconds, options):
     async def call(text):
         await anyio.sleep(0.001)
@@ -850,7 +1104,7 @@ def test_a_prompt_that_could_never_start_is_an_error_at_once():
         assert virtual.now() == 0
 
 
-@pytest.mark.parametrize(("used", "seconds"), [(100, 90), (10, 9), (None, 90)])
+@pytest.mark.parametrize(("used", "seconds"), [(100, 90), (10, 8.34), (None, 90)])
 def test_tokens_are_settled_with_the_usage_in_the_reply(used, seconds):
     async def call(text):
         await anyio.sleep(0.001)
@@ -891,7 +1145,7 @@ def test_classify_says_what_an_exception_of_ones_own_means(run_by):
 
 def test_classify_goes_before_our_own_reading():
     provider = Provider(lambda number, item: (0.1, spent()))
-    limits = Limits(4, classify=lambda error: Verdict("wrong"))
+    limits = Limits(4, classify=lambda error: Verdict("permanent"))
     with VirtualTime() as virtual:
         found = by_threads(virtual, provider, range(20), {"limits": limits}, return_exceptions=True)
     assert [type(one) for one in found] == [SimulatedAPIError] * 20
@@ -900,8 +1154,11 @@ def test_classify_goes_before_our_own_reading():
 @pytest.mark.parametrize(
     ("classify", "said"),
     [
-        (lambda error: 1 / 0, "classify raised ZeroDivisionError on a SimulatedAPIError: read without it"),
-        (lambda error: "rate", "classify must return a Verdict or None, got a str: read without it"),
+        (
+            lambda error: 1 / 0,
+            "classify raised ZeroDivisionError for a SimulatedAPIError; the error was read without it",
+        ),
+        (lambda error: "rate", "classify must return a Verdict or None, got a str; the error was read without it"),
     ],
 )
 def test_a_classify_that_fails_is_logged_and_the_failure_is_read_without_it(classify, said, caplog):

@@ -1,13 +1,15 @@
 """A slot that passes from an item to a call in another thread while the item ends: in every interleaving, used once.
 
-One of two threads is stopped before its k-th byte code, the other goes on as far as it can, then the first goes on;
-for every k. Nothing is left to chance.
+One of two threads is stopped before its k-th moment, the other goes on as far as it can, then the first goes on; for
+every k. A moment is a line or a return; with `FANMAP_SEEDS`, where the interpreter bears that (3.11), a byte code.
+Nothing is left to chance.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import sys
 import threading
 import time
@@ -20,7 +22,10 @@ from fanmap import Limits, gather_bounded, parallel_map
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 HERE = str(Path(fanmap.__file__).parent)
-PATIENCE = 5.0
+PATIENCE = 120.0  # seconds without progress after which it hangs
+FEWEST = 20  # moments in each story
+# 3.12 and 3.13 crashed by it; it takes a quarter of a minute, so only where all is tried
+BY_BYTE_CODE = sys.version_info < (3, 12) and "FANMAP_SEEDS" in os.environ
 
 
 def until(condition):
@@ -31,14 +36,16 @@ def until(condition):
 
 
 class Stop:
-    """Stops this thread once, before the k-th byte code that it runs in fanmap and holds no lock at."""
+    """Stops this thread once, before the k-th moment that it runs in fanmap and holds no lock at."""
 
     def __init__(self, k, locks, meanwhile):
         self.k, self.locks, self.meanwhile = k, locks, meanwhile
         self.reached = False
+        # Held for as long as this is: 3.11 frees a trace function that nobody else holds while it still calls it.
+        self._on_call, self._on_step = self._call, self._step
 
     def begin(self):
-        sys.settrace(self._call)
+        sys.settrace(self._on_call)
 
     def end(self):
         sys.settrace(None)
@@ -46,18 +53,17 @@ class Stop:
     def _call(self, frame, event, argument):
         if self.reached or not frame.f_code.co_filename.startswith(HERE):
             return None
-        frame.f_trace = self._step  # first: from Python 3.13 on nothing else is listened to
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._step
+        frame.f_trace_opcodes, frame.f_trace_lines = BY_BYTE_CODE, not BY_BYTE_CODE
+        return self._on_step
 
     def _step(self, frame, event, argument):
-        if event == "opcode" and not self.reached and not any(lock.locked() for lock in self.locks):
+        if event != "exception" and not self.reached and not any(lock.locked() for lock in self.locks):
             self.k -= 1
             if self.k < 0:
                 self.reached = True
                 self.end()
                 self.meanwhile()
-        return self._step
+        return self._on_step
 
 
 class Story:
@@ -98,9 +104,11 @@ class Story:
         self.nested = threading.Thread(target=main, daemon=True)
         self.nested.start()
 
+    def locked(self):
+        return bool(self.account._budget._holder)
+
     def in_line(self):
-        with self.account._budget._lock:  # or a call would be seen half-way
-            return self.account._budget.admission.waiting() > 0
+        return self.account._budget.admission.waiting() > 0
 
     def nested_is_settled(self):
         return self.in_body.is_set() or self.in_line() or not self.nested.is_alive()
@@ -140,7 +148,8 @@ class Story:
     def check(self):
         self.nested.join(PATIENCE)
         assert not self.nested.is_alive(), "it hangs"
-        assert self.failures == []
+        for failure in self.failures:
+            raise failure  # with its own traceback
         assert self.most == 1, "one slot was used twice"
         stats = self.account.stats
         assert (stats.in_flight, stats.waiting) == (0, 0)
@@ -156,7 +165,7 @@ def test_a_call_may_come_at_any_moment_of_its_items_end(way):
             story.start_nested()
             until(story.nested_is_settled)
 
-        stop = Stop(k, [story.account._budget._lock], meanwhile)
+        stop = Stop(k, [story], meanwhile)
 
         async def first(story=story, stop=stop):
             story.context = contextvars.copy_context()
@@ -180,9 +189,8 @@ def test_a_call_may_come_at_any_moment_of_its_items_end(way):
         story.second = ended
         asyncio.run(main())
         story.check()
-        # On 3.12 the first trace of all is told of nothing: k = 0 is only seen by later ones.
-        k, reached = k + 1, stop.reached or k == 0
-    assert k > 50
+        k, reached = k + 1, stop.reached
+    assert k > FEWEST
 
 
 @pytest.mark.parametrize("way", ["taken over", "lent"])
@@ -195,7 +203,7 @@ def test_an_item_may_end_at_any_moment_of_a_call_that_it_began(way):
             stopped.set()
             until(story.worker_is_settled)
 
-        stop = Stop(k, [story.account._budget._lock], meanwhile)
+        stop = Stop(k, [story], meanwhile)
 
         async def first(story=story, stop=stop, stopped=stopped):
             story.context = contextvars.copy_context()
@@ -206,4 +214,4 @@ def test_an_item_may_end_at_any_moment_of_a_call_that_it_began(way):
         asyncio.run(story.run(first))
         story.check()
         k, reached = k + 1, stop.reached
-    assert k > 50
+    assert k > FEWEST

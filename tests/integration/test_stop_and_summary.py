@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import tenacity
 
-from fanmap import NotRun, Retry, Summary, parallel_map
+from fanmap import NotRun, Retry, parallel_map
 from fanmap.testing import SimulatedAPIError, VirtualTime, sleep
+from fanmap.types import Summary, Usage
 
 
 def ended(way, results):
@@ -147,7 +148,7 @@ def test_stop_before_the_beginning_means_that_nothing_is_called(lazy_way):
         return [result async for result in lazy_way.each(results)]
 
     assert lazy_way.go(main) == called == []
-    assert results.summary == Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), None)
+    assert results.summary == Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), Usage(), 0.0)
 
 
 def test_leaving_after_stop_does_not_wait_for_threads(gates):
@@ -155,7 +156,7 @@ def test_leaving_after_stop_does_not_wait_for_threads(gates):
 
     def ask(item):
         if item:
-            gate._event.wait(10)
+            gate._event.wait(120)
         return item
 
     results = parallel_map(max_concurrency=2)(ask).imap(range(5))
@@ -190,13 +191,16 @@ def test_a_summary_tells_what_the_run_came_to():
     assert (summary.attempts, summary.refused, summary.resumed) == (8, 1, 0)
     assert [index for index, _ in summary.slowest] == [7, 6, 5, 4, 3]
     assert [seconds for _, seconds in summary.slowest] == pytest.approx([8.0, 7.0, 6.0, 5.0, 4.0])
-    assert summary.tokens == 20.0
+    assert summary.tokens == Usage(20)
     assert summary.seconds >= 17.0
     assert summary.speedup == pytest.approx(36.0 / summary.seconds)
     lines = str(summary).splitlines()
     assert lines[0] == "5 answered, 0 resumed, 3 failed (2 ValueError, 1 KeyError)"
     assert lines[1].startswith("8 attempts, 1 refused, in 17.")
-    assert lines[2:] == ["slowest: item 7 8.0 s, item 6 7.0 s, item 5 6.0 s, item 4 5.0 s, item 3 4.0 s", "20 tokens"]
+    assert lines[2:] == [
+        "slowest: item 7 8.0 s, item 6 7.0 s, item 5 6.0 s, item 4 5.0 s, item 3 4.0 s",
+        "20 tokens: 20 in, 0 out",
+    ]
 
 
 def test_a_summary_of_many_workers_has_the_slowest_of_all(lazy_way):

@@ -1,5 +1,5 @@
-# What the blocks of README and docs take for granted; each page begins with these names. The server is simulated,
-# and the environment already names it (see run_blocks.py).
+# What the README's blocks take for granted: each begins with these names. The server is simulated, and the
+# environment already names it (see run_blocks.py).
 import openai
 
 from fanmap import parallel_map

@@ -1,8 +1,8 @@
-"""Runs the Python blocks of many pages in one process, because importing the clients takes longer than all of them.
+"""Runs the Python blocks of many pages in one process, because importing the clients takes longer than most of them.
 
 Reads `{"prelude": ..., "pages": [[name, each_alone, [[line, code], ...]], ...]}` from its standard input. The
 blocks of a page share their names, as a reader has them when reading from the top; where a page says
-`each_alone`, every block starts anew. A page in which a block awaits outside of any function is a notebook:
+`each_alone`, every block starts anew, with the names of the prelude. A page in which a block awaits outside of any function is a notebook:
 all of its blocks run inside one event loop.
 """
 
@@ -41,7 +41,7 @@ def awaits(code: types.CodeType) -> bool:
 def run_page(prelude: str, page: str, each_alone: bool, blocks: list[tuple[int, str]]) -> None:
     codes = [compiled(page, line, code) for line, code in blocks]
     notebook = any(map(awaits, codes))
-    module = new_module(prelude, page)
+    module = new_module("", page)
 
     async def cell(code: types.CodeType) -> None:
         result = eval(code, module.__dict__)
@@ -65,6 +65,7 @@ def main() -> None:
         # The clients read these, so that a page can say `OpenAI()` as everybody does.
         os.environ.update(OPENAI_BASE_URL=server.openai_url, OPENAI_API_KEY="none")
         os.environ.update(ANTHROPIC_BASE_URL=server.anthropic_url, ANTHROPIC_API_KEY="none")
+        os.environ.update(FANMAP_SHARED=os.getcwd())  # names that the pages share are these tests' own
         for page, each_alone, blocks in story["pages"]:
             began = time.perf_counter()
             try:

@@ -17,7 +17,7 @@ import fanmap.testing
 
 
 def test_all_is_sorted_and_exists() -> None:
-    for module in (fanmap, fanmap.testing):
+    for module in (fanmap, fanmap.testing, fanmap.types):
         assert list(module.__all__) == sorted(module.__all__)
         for name in module.__all__:
             assert hasattr(module, name), f"{module.__name__}.{name}"
@@ -28,18 +28,24 @@ def test_no_public_name_is_missing_from_all() -> None:
     assert public == set(fanmap.__all__)
 
 
+def test_the_top_level_holds_what_people_type_and_types_the_rest() -> None:
+    assert not set(fanmap.__all__) & set(fanmap.types.__all__)
+    for name in fanmap.types.__all__:
+        assert not hasattr(fanmap, name)
+
+
 def test_every_public_name_has_a_docstring() -> None:
-    for module in (fanmap, fanmap.testing):
+    for module in (fanmap, fanmap.testing, fanmap.types):
         for name in module.__all__:
             assert inspect.getdoc(getattr(module, name)), f"{module.__name__}.{name}"
 
 
 def test_every_public_method_has_a_docstring() -> None:
     missing: list[str] = []
-    for name in fanmap.__all__:
-        value = getattr(fanmap, name)
-        if inspect.isclass(value):
-            for member, inner in vars(value).items():
+    for module in (fanmap, fanmap.testing, fanmap.types):
+        for name in module.__all__:
+            value = getattr(module, name)
+            for member, inner in vars(value).items() if inspect.isclass(value) else ():
                 if not member.startswith("_") and callable(inner) and not inspect.getdoc(inner):
                     missing.append(f"{name}.{member}")
     assert not missing
@@ -56,7 +62,7 @@ def test_parameters_with_a_default_are_keyword_only() -> None:
 
 def public_callables() -> Iterator[tuple[str, Any]]:
     """Every public name, and every method of the public classes, those with two underscores included."""
-    for module in (fanmap, fanmap.testing):
+    for module in (fanmap, fanmap.testing, fanmap.types):
         for name in module.__all__:
             value = getattr(module, name)
             yield name, value
@@ -72,6 +78,15 @@ def test_type_hints_of_everything_public_can_be_asked_for() -> None:
     assert len(found) > 100
     for name in ("parallel_map", "gather_bounded", "Limits.__init__"):
         assert aiolimiter.AsyncLimiter in typing.get_args(found[name]["rate"])
+
+
+def test_what_the_four_ways_return_is_said_and_not_any() -> None:
+    """The pages of the reference show what is written at the function itself, not what its overloads say."""
+    ways = ("map", "amap", "imap", "as_completed", "stream", "batch", "abatch")
+    functions = [getattr(fanmap.ParallelFunction, name) for name in ways]
+    for function in (*functions, fanmap.parallel_map, fanmap.gather_bounded, fanmap.to_sync, fanmap.to_async):
+        said = str(inspect.signature(function).return_annotation)
+        assert said not in ("Any", "list[Any]", "Results[Any]", "Results[Outcome[Any]]"), function.__qualname__
 
 
 def test_type_hints_of_a_decorated_function_are_the_functions_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "tried-with.md"
-PINS = [path for name in ("lint", "clients", "frameworks") for path in (ROOT / ".ci").glob(f"{name}-*.txt")]
+PINS = [path for name in ("lint", "clients", "frameworks", "reading") for path in (ROOT / ".ci").glob(f"{name}-*.txt")]
 ROW = re.compile(r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 

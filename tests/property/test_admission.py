@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fanmap._policy.admission import Admission, Ticket
+from fanmap._policy.admission import Admission
+from fanmap._policy.permit import APPOINTED, RUNNING, Permit
 from fanmap._policy.rate import Bucket, Rate
 
 picks = st.integers(0, 10**6)
@@ -23,56 +24,57 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.limit = limit
         self.admission = Admission(limit, [self.rate] if rated else [])
         self.now = 0.0
-        self.tickets: list[Ticket] = []  # asked and not left
-        self.asked: dict[Ticket, int] = {}
-        self.exempt: set[Ticket] = set()  # ever on a lent slot
+        self.permits: list[Permit] = []  # asked and not left
+        self.asked: dict[Permit, int] = {}
+        self.exempt: set[Permit] = set()  # ever on a lent slot
         self.number = self.last = 0
         self.gate = -math.inf
         self.charged: list[tuple[float, float]] = []
-        self.grant_times: dict[Ticket, tuple[float, float]] = {}
+        self.grant_times: dict[Permit, tuple[float, float]] = {}
 
-    def ask(self, ticket):
+    def ask(self, permit):
         self.number += 1
-        self.asked[ticket] = self.number
-        self.tickets.append(ticket)
-        self.admission.ask(ticket)
+        self.asked[permit] = self.number
+        self.permits.append(permit)
+        self.admission.ask(permit)
         self.poll()
 
     def poll(self):
-        for ticket in self.admission.poll(self.now):
+        for permit in self.admission.poll(self.now):
             assert self.now >= self.gate, "started inside a named wait"
-            assert ticket in self.tickets and ticket.granted
-            ticket.started = True
-            cost = ticket.costs[0] if ticket.costs else 1.0
+            assert permit in self.permits and permit.state == APPOINTED
+            assert self.admission.take_up(permit, self.now)
+            permit.started = True
+            cost = permit.costs[0] if permit.costs else 1.0
             self.charged.append((self.now, cost))
-            if ticket not in self.exempt and ticket.lender is None:
-                assert self.asked[ticket] > self.last, "overtaken"
-                self.last = self.asked[ticket]
-        for ticket in self.tickets:
-            if ticket.lender is not None:
-                self.exempt.add(ticket)
+            if permit not in self.exempt and permit.lender is None:
+                assert self.asked[permit] > self.last, "overtaken"
+                self.last = self.asked[permit]
+        for permit in self.permits:
+            if permit.lender is not None:
+                self.exempt.add(permit)
 
     @rule(cost=st.sampled_from([1.0, 1.0, 2.0, 5.0]))
     def somebody_asks(self, cost):
-        self.ask(Ticket([cost] if self.rate else None))
+        self.ask(Permit([cost] if self.rate else None))
 
-    @precondition(lambda self: any(ticket.granted for ticket in self.tickets))
+    @precondition(lambda self: any(permit.state == RUNNING for permit in self.permits))
     @rule(pick=picks, cost=st.sampled_from([1.0, 3.0]))
     def a_nested_call_asks(self, pick, cost):
-        running = [ticket for ticket in self.tickets if ticket.granted]
-        self.ask(Ticket([cost] if self.rate else None, running[pick % len(running)]))
+        running = [permit for permit in self.permits if permit.state == RUNNING]
+        self.ask(Permit([cost] if self.rate else None, running[pick % len(running)]))
 
-    @precondition(lambda self: self.tickets)
+    @precondition(lambda self: self.permits)
     @rule(pick=picks, twice=st.booleans())
     def somebody_leaves(self, pick, twice):
-        self.leave(self.tickets[pick % len(self.tickets)], twice)
+        self.leave(self.permits[pick % len(self.permits)], twice)
 
-    def leave(self, ticket, twice=False):
-        self.tickets.remove(ticket)
+    def leave(self, permit, twice=False):
+        self.permits.remove(permit)
         for _ in range(2 if twice else 1):
             before = self.admission.in_flight(), self.admission.waiting()
-            self.admission.leave(ticket)
-            assert not ticket.granted
+            self.admission.leave(permit)
+            assert permit.state != RUNNING
         if twice:
             assert (self.admission.in_flight(), self.admission.waiting()) == before, "leaving twice is leaving once"
         self.poll()
@@ -103,12 +105,12 @@ class AdmissionMachine(RuleBasedStateMachine):
     def slots_are_never_exceeded_and_each_ticket_is_where_it_says(self):
         admission = self.admission
         assert admission.in_flight() <= self.limit
-        granted = [ticket for ticket in self.tickets if ticket.granted]
-        lenders = [ticket for ticket in granted if ticket.lent_to is not None]
+        granted = [permit for permit in self.permits if permit.state == RUNNING]
+        lenders = [permit for permit in granted if permit.lent_to is not None]
         assert admission.running() == len(granted) - len(lenders)
-        assert admission.waiting() == len(self.tickets) - len(granted)
+        assert admission.waiting() == len(self.permits) - len(granted)
         for lender in lenders:
-            assert lender.lent_to in self.tickets and lender.lent_to.lender is lender
+            assert lender.lent_to in self.permits and lender.lent_to.lender is lender
 
     @invariant()
     def a_free_slot_is_never_left_to_somebody_who_waits(self):
@@ -126,32 +128,32 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def teardown(self):
         """No deadlock: calls without a nested one under way end, and everybody gets a turn."""
-        if not hasattr(self, "tickets"):
+        if not hasattr(self, "permits"):
             return
-        for _ in range(4 * len(self.tickets) + 4):
-            if not self.tickets:
+        for _ in range(4 * len(self.permits) + 4):
+            if not self.permits:
                 break
             self.now += 100.0
             self.poll()
-            parents = {ticket.parent for ticket in self.tickets}
-            leaf = next((ticket for ticket in self.tickets if ticket.granted and ticket not in parents), None)
+            parents = {permit.parent for permit in self.permits}
+            leaf = next((permit for permit in self.permits if permit.state == RUNNING and permit not in parents), None)
             if leaf is None:
-                assert any(not ticket.granted for ticket in self.tickets)
+                assert any(permit.state != RUNNING for permit in self.permits)
                 continue
             self.leave(leaf)
-        assert not self.tickets, "a deadlock"
+        assert not self.permits, "a deadlock"
         assert self.admission.in_flight() == self.admission.waiting() == 0
 
 
-AdmissionMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AdmissionMachine.TestCase.settings = settings(stateful_step_count=40)
 TestAdmission = AdmissionMachine.TestCase
 
 
 def test_what_never_ran_is_refunded_exactly():
     admission = Admission(3, [Rate(10, 10, burst=3)])
-    one, granted, waiting = Ticket(), Ticket(), Ticket()
-    for ticket in (one, granted):
-        admission.ask(ticket)
+    one, granted, waiting = Permit(), Permit(), Permit()
+    for permit in (one, granted):
+        admission.ask(permit)
     assert admission.poll(0.0) == [one, granted]
     one.started = True
     admission.leave(granted)  # cancelled between the grant and the call

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from fanmap._drive.journal import Journal
 from fanmap._errors import JournalError
+from fanmap._policy.canonical import canonical
 from fanmap._policy.journal import Keys, Reading, error_line, read_line, value_line
-from fanmap._policy.plain import canonical, plain_text
+from fanmap._policy.plain import plain_text
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -28,8 +29,8 @@ def journal(values):
     for index, value in enumerate(values):
         key = keys.key((index % 3,), {})
         held[key] = value
-        lines.append(error_line(key, index, 0.1, ValueError("later")) if index % 4 == 3 else b"")
-        lines.append(value_line(key, index, 0.5, plain_text(value)))
+        lines.append(error_line(key, index, 1.0, 0.1, ValueError("later")) if index % 4 == 3 else b"")
+        lines.append(value_line(key, index, 1.0, 0.5, plain_text(value)))
     return [line for line in lines if line], held
 
 
@@ -86,10 +87,10 @@ def test_every_prefix_is_recovered_and_the_next_record_is_never_lost(tmp_path):
         for line, end in zip(LINES, ends, strict=True):
             said = json.loads(line)
             if end - 1 <= length and "value" in said:  # all of it but perhaps its newline
-                complete.setdefault(said["key"], said["value"])
+                complete[said["key"]] = said["value"]
         assert {key: opened.find(key)["value"] for key in complete} == complete
         assert len(opened) == len(complete)
-        opened.append(value_line("next", 99, 0.0, '"kept"'))
+        opened.append(value_line("next", 99, 1.0, 0.0, '"kept"'))
         opened.close()
         again = Journal(str(path), durable=False)
         assert again.find("next")["value"] == "kept"
@@ -135,6 +136,6 @@ def test_any_other_bytes_are_an_error_or_hold_nothing(data):
 def test_a_foreign_file_is_left_as_it_is(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my notes\nno newline at the end")
-    with pytest.raises(JournalError, match="something else"):
+    with pytest.raises(JournalError, match="is not a fanmap journal"):
         Journal(str(path), durable=False)
     assert path.read_text() == "my notes\nno newline at the end"

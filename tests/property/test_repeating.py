@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from fanmap._policy.adaptive import Adaptive, Ceiling
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.brake import Brake
+from fanmap._policy.refusals import Refusals
 from fanmap._policy.signals import Verdict
 
 chances = st.floats(0, 1, exclude_max=True)
 moments = st.floats(0, 1e6)
-kinds = st.sampled_from(["transient", "overloaded", "rate", "wrong", "spent", "refused"])
+kinds = st.sampled_from(["transient", "overloaded", "rate", "permanent", "spent", "forbidden"])
 waits = st.one_of(st.none(), st.floats(0.001, 1e4))
 tries = st.lists(st.tuples(kinds, waits, st.floats(0, 100), chances), max_size=40)
 
@@ -77,7 +78,7 @@ def test_an_unwanted_result_is_asked_for_again_until_the_attempts_run_out(attemp
 
 
 refusals = st.lists(
-    st.tuples(st.sampled_from(["rate", "concurrency", "steep"]), waits, st.floats(0, 30), st.floats(0, 5), chances),
+    st.tuples(st.sampled_from(["rate", "concurrency", "ramp"]), waits, st.floats(0, 30), st.floats(0, 5), chances),
     min_size=1, max_size=30,
 )  # fmt: skip
 
@@ -110,21 +111,53 @@ def test_an_outage_begins_with_the_eighth_failure_in_a_row_and_probes_within_eig
     brake, now = Brake(300.0), 0.0
     for count, (later, chance) in enumerate(failures, 1):
         now += later
-        probe = brake.failed(now, chance)
+        probe = brake.failed(now, chance, now)
         assert (probe is not None) == brake.outage == (count >= 8)
         if probe is not None:
             longest = min(8.0, 0.5 * 2.0 ** (count - 8))
             assert now + 0.5 * longest <= probe <= now + longest
     brake.succeeded(now)
-    assert not brake.outage and brake.failed(now, 0.5) is None
+    assert not brake.outage and brake.failed(now, 0.5, now) is None
 
 
-@given(st.integers(0, 20), st.booleans())
-def test_denials_mean_the_key_only_when_the_first_eight_calls_were_denied(count, one_succeeded):
-    brake = Brake(300.0)
-    if one_succeeded:
-        brake.succeeded(0.0)
-    assert [brake.denied() for _ in range(count)] == [i >= 7 and not one_succeeded for i in range(count)]
+@given(st.lists(st.sampled_from(["denied", "succeeded", "failed", "refused"]), max_size=60))
+def test_denials_mean_the_key_when_eight_ended_in_a_row_with_no_success_between(events):
+    brake, row = Brake(300.0), 0
+    for event in events:
+        if event == "denied":
+            row += 1
+            assert brake.denied() == (row >= 8)
+        elif event == "succeeded":
+            row = 0
+            brake.succeeded(1e9)
+        elif event == "failed":
+            brake.failed(0.0, 0.5, 0.0)
+        else:
+            brake.refused(wait=None, kind="rate", started=0.0, now=0.0, chance=0.5)
+
+
+@given(
+    st.lists(
+        st.tuples(waits, st.floats(0, 30), st.integers(0, 2), st.integers(0, 3), chances), min_size=1, max_size=40
+    ),
+    st.floats(1, 1e4),
+)
+def test_an_item_by_itself_never_asks_within_a_wait_and_is_bounded_by_its_own_clock(refusals, max_wait):
+    item, now, answers, told, row, first, was = Refusals(), 100.0, 7, 5, 0, None, False
+    for wait, later, more, others, chance in refusals:
+        now += later
+        row += 1 if first is None or was or more else 0
+        first = now if first is None else first
+        answers, told = answers + more, told + others
+        own = item.again(now, answers, told)
+        told += not own
+        assert own == item.own >= was
+        assert not own or row >= 3
+        assert not item.too_long(now, max_wait) or now - first > max_wait
+        if own:
+            rejoin = item.rejoin(wait, now, chance)
+            assert now + max(1.0, wait or 0.0) <= rejoin <= now + max(8.0, 1.1 * (wait or 0.0) + 0.25)
+        was = own
 
 
 @given(

@@ -7,14 +7,17 @@ import contextvars
 import hashlib
 import math
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fanmap import DeadlineExceeded, NotRun, Retry, partial_results
-from fanmap._drive import clock
+from fanmap._drive import clock, on_top
 from fanmap._policy.journal import read_line
+from fanmap._policy.permit import RELEASED, Permit
 
-from .model import FINAL, REFUSAL, SPENT, Item, expected
+from .model import FINAL, GROUPED, MENDABLE, REFUSAL, SPENT, Item, expected
+from .troubles import BLOCKED, CANCELLED, CLOSED, DEAD, INTERRUPTED
 
 EPSILON = 1e-6  # of float arithmetic on the clock
 left_over = contextvars.ContextVar("left_over", default=None)
@@ -32,6 +35,7 @@ class Call:
     error: BaseException | None = None
     kind: str | None = None
     served: bool = False
+    dead: bool = False  # nobody was there to answer it
     late: bool = False  # left behind by a timeout, or by a stopped run of threads
 
 
@@ -65,6 +69,20 @@ class RunLog:
     recorded: frozenset[int] = frozenset()  # what the journal had of it at the beginning
 
 
+class Left(Exception):
+    """What a program raises in the body of its loop."""
+
+
+def is_a(error: BaseException, kinds) -> bool:
+    """As `isinstance`, of an exception that may lie about its class."""
+    return issubclass(type(error), kinds)
+
+
+def objects(error: BaseException) -> bool:
+    """Does it object to being looked at?"""
+    return type(error).__name__.startswith("Hostile")
+
+
 def run_out(call: Call) -> bool:
     """Did it end when its timeout did?"""
     timeout = call.item.run.timeout
@@ -82,15 +100,19 @@ class Book:
     def __init__(self, seed, mix, server, limit, max_wait, rates):
         self.seed, self.mix, self.server = seed, mix, server
         self.limit, self.max_wait, self.rates = limit, max_wait, rates
+        self.let_out: Collection[Permit] = ()  # over the limit, where code of the user's waits on top of the engine
         self.wrong: list[str] = []
+        self.outages: list[float] = []  # when a probe failed
         self.calls: list[Call] = []
         self.starts: list[tuple[float, float]] = []
-        self.waits: list[tuple[float, float]] = []
+        self.waits: list[tuple[float, float, Item | None]] = []  # the item: it alone is held
         self.trace = hashlib.sha256()
         self.running = 0
         self.threads_overtake = False
         self.events = 0
         self.faults: dict[str, int] = {}
+        self.troubles: frozenset[str] = frozenset()
+        self.failures = 0  # in a row, that a repeat might mend
 
     def note(self, *what):
         self.events += 1
@@ -122,12 +144,14 @@ class Book:
                 and failed.item.index < item.index
                 and failed.ended < now
                 and run.deadline is None
+                and not self.set_aside(failed)
             ):
                 self.blame("G7", f"{item.value} started after item {failed.item.index} had failed")
         if left_over.get() is not None:
             self.blame("isolation", f"{item.value} sees what {left_over.get()} left")
-        for said, until in self.waits:
-            if said < now < until - EPSILON:
+        for said, until, alone in self.waits:
+            # Where code of the user's waits on top of the engine, calls are let out whatever holds them.
+            if said < now < until - EPSILON and alone in (None, item) and not on_top.somebody_waits():
                 self.blame("G5", f"{item.value} started {until - now:.3f} s before a named wait was over")
         run.active += 1
         if not previous:
@@ -137,11 +161,15 @@ class Book:
             if call.parent.inside == 1 and not call.parent.late:
                 self.running -= 1
         self.running += 1
-        if self.running > self.limit:
+        if self.running > self.most():
             self._sweep()
-        if self.running > self.limit:
+        if self.running > self.most():
             self.blame("G2", f"{self.running} calls at once, of {self.limit}")
         return call
+
+    def most(self):
+        """Calls that may be under way."""
+        return self.limit + sum(permit.state != RELEASED for permit in self.let_out)
 
     def _sweep(self):
         """Calls that a timeout has left behind no longer count."""
@@ -150,6 +178,16 @@ class Book:
             if call.ended is None and not call.late and timeout and clock.now() >= call.started + timeout:
                 call.late = True
                 self.running -= call.inside == 0
+
+    def outage_since(self, item: Item) -> bool:
+        """Was there an outage since its first start? An item that was set aside in one has one more attempt after it."""
+        first = min(call.started for call in item.calls)
+        return any(first <= at for at in self.outages)
+
+    def set_aside(self, last: Call) -> bool:
+        """May the item whose attempts ended with this one have failed in an outage, and not for good?"""
+        mends = isinstance(last.item.run.retry, Retry) and last.kind not in (None, FINAL, SPENT)
+        return mends and self.outage_since(last.item)
 
     def end(self, call: Call, kind: str | None, error: BaseException | None, wait: float | None = None):
         now, run = clock.now(), call.item.run
@@ -166,14 +204,30 @@ class Book:
         run.active -= 1
         heard = not call.late and not (timeout and now >= call.started + timeout)
         self.faults[kind or "answer"] = self.faults.get(kind or "answer", 0) + 1
-        if kind == REFUSAL and wait is not None and heard:
-            self.waits.append((now, now + wait))
+        if kind in (REFUSAL, GROUPED) and wait is not None and heard:
+            # From its third in a row on, and with answers to others between, it may be this item's own trouble.
+            refusals = sum(other.kind == REFUSAL for other in call.item.calls)
+            self.waits.append((now, now + wait, call.item if refusals >= 3 else None))
+        self.failures = 0 if kind is None else self.failures + (kind == MENDABLE and isinstance(run.retry, Retry))
         if not (kind == REFUSAL or came_through(call)) or run.retry is False:
             retry = run.retry
             counted = sum(c.kind != REFUSAL for c in call.item.calls)
-            mends = kind not in (None, FINAL, SPENT) and isinstance(retry, Retry) and counted < retry.attempts
-            if not mends and not call.late:
+            ends = kind in (None, FINAL, SPENT, GROUPED)
+            mends = not ends and isinstance(retry, Retry) and counted < retry.attempts
+            aside = kind == MENDABLE and (DEAD in self.troubles or self.failures >= 2)  # perhaps
+            if not mends and not call.late and not aside:
                 run.final[call.item.index] = call
+
+    def leave_behind(self, thread: int):
+        """The event loop of this thread is no more: its calls never end, and nothing of it starts."""
+        for call in self.calls:
+            run = call.item.run
+            if run.thread == thread:
+                run.over, run.over_at = True, clock.now()
+                call.error = None  # its traceback leads to the loop, which nobody is to keep
+                if call.ended is None and not call.late:
+                    call.late = True
+                    self.running -= call.inside == 0
 
     def _may_repeat(self, item, previous):
         """G6: unasked, only what was refused; attempts bounded."""
@@ -190,15 +244,19 @@ class Book:
                 self.blame("G6", f"{item.value} was sent again unasked after its timeout")
         elif run_out(previous):
             pass  # it ended at the very moment of its timeout: either may have been first
-        elif previous.kind in (None, FINAL, SPENT) and not previous.late:
+        elif previous.kind in (None, FINAL, SPENT, GROUPED) and not previous.late:
             self.blame("G6", f"{item.value} was sent again after {previous.kind or 'an answer'}")
         elif came_through(previous):
             pass
         elif previous.kind != REFUSAL and retry is None:
             self.blame("G6", f"{item.value} was sent again unasked after {previous.kind}")
-        elif isinstance(retry, Retry) and counted >= retry.attempts:
+        elif isinstance(retry, Retry) and counted >= retry.attempts and not self.outage_since(item):
             self.blame("G6", f"{item.value}: attempt {counted + 1} of {retry.attempts}")
-        elif isinstance(retry, Retry) and clock.now() > item.calls[0].started + retry.total + EPSILON:
+        elif (
+            isinstance(retry, Retry)
+            and clock.now() > item.calls[0].started + retry.total + EPSILON
+            and not self.outage_since(item)
+        ):
             self.blame("G6", f"{item.value} was sent again although its total was over")
 
     # Inputs
@@ -259,10 +317,17 @@ class Book:
         """G1: the answer of this input, at its index."""
         if value != (run.name, index):
             self.blame("G1", f"{run.name}[{index}] is {value!r}")
-        elif index not in run.recorded and (index not in run.final or run.final[index].error is not None):
+        elif index not in run.recorded and not self._succeeded(run, index):
             self.blame("G1", f"{run.name}[{index}] never succeeded")
         if run.journal is not None and index not in self.kept(run):
             self.blame("G8", f"{run.name}[{index}] was handed out and is not in the journal")
+
+    def _succeeded(self, run: RunLog, index: int) -> bool:
+        if index in run.final and run.final[index].error is None:
+            return True
+        # A loop that was blocked beyond the timeout of a call may find its answer there all the same.
+        calls = [call for item in run.items if item.index == index for call in item.calls]
+        return BLOCKED in self.troubles and bool(calls) and calls[-1].ended is not None and calls[-1].error is None
 
     def kept(self, run: RunLog) -> set[int]:
         """G8: what the journal has of this run, each an answer of its own, and once."""
@@ -289,19 +354,26 @@ class Book:
 
     def failure(self, run: RunLog, index: int, error):
         """Was this item to fail so?"""
-        if isinstance(error, (NotRun, DeadlineExceeded)):
+        if is_a(error, (NotRun, DeadlineExceeded)):
             called = [call for item in run.items if item.index == index for call in item.calls]
-            if isinstance(error, NotRun) and called and not any(call.error is error for call in called):
+            if is_a(error, NotRun) and called and not any(call.error is error for call in called):
                 self.blame("G1", f"{run.name}[{index}] is NotRun and had been run")
             if error.__cause__ is None and not self.hopeless(error):
                 self.blame("G1", f"{run.name}[{index}]: {type(error).__name__} without a cause")
             return
-        if isinstance(error, TimeoutError) and run.timeout is not None:
+        if is_a(error, TimeoutError) and run.timeout is not None:
+            return
+        if is_a(error, asyncio.CancelledError) and CANCELLED in self.troubles:
             return
         item = next((item for item in run.items if item.index == index), None)
         if item is None or not any(call.error is error for call in item.calls):
             self.blame("G1", f"{run.name}[{index}] has somebody else's failure: {error!r}")
         elif self._deterministic(run):
+            last = item.calls[-1]
+            if last.dead and isinstance(run.retry, Retry) and not run.direct and self.failures > 9:
+                self.blame("outage", f"{run.name}[{index}] was lost in an outage")
+            if any(call.dead for call in item.calls) or any(call.dead and call.error is error for call in self.calls):
+                return  # its attempts, or those of a call inside it, are not those that it was to have
             kind, _ = expected(self.mix, item, run.retry)
             found = item.calls[-1].kind
             # A spent account stops the run: who waits to be sent again ends with what the last attempt came to.
@@ -311,9 +383,11 @@ class Book:
 
     def hopeless(self, error: BaseException) -> bool:
         """Was it told that somebody else's refusal keeps the gate closed for longer than max_wait?"""
+        if self.max_wait > 1e5 or objects(error):
+            return False
         # An item that was run ends with its last failure, and a note that says so.
-        said = [str(error)] if isinstance(error, NotRun) else getattr(error, "__notes__", ())
-        return self.max_wait < 1e5 and any("longer than max_wait=" in text for text in said)
+        said = [str(error)] if is_a(error, NotRun) else getattr(error, "__notes__", ())
+        return any("longer than max_wait=" in text or "failed for max_wait=" in text for text in said)
 
     def _deterministic(self, run):
         retry = run.retry
@@ -343,22 +417,24 @@ class Book:
         partial = partial_results(error)
         for index, value in partial.items():
             self.value(run, index, value)
+        # Threads are left behind at a run's deadline, though a slow consumer reads on.
+        until = now if run.deadline is None or run.in_tasks else min(now, run.began + run.deadline)
         for index, call in run.final.items():
-            if call.error is None and call.ended < now - EPSILON and index not in partial and index not in handed:
+            if call.error is None and call.ended < until - EPSILON and index not in partial and index not in handed:
                 self.blame("G8", f"{run.name}[{index}] had finished and is lost ({type(error).__name__})")
-        if isinstance(error, DeadlineExceeded):
+        if is_a(error, DeadlineExceeded):
             if run.deadline is None or now < run.began + run.deadline - EPSILON:
                 self.blame("G7", f"{run.name} was cut before its deadline")
             return
-        if isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled":
+        if is_a(error, (asyncio.CancelledError, Left)) or type(error).__name__ == "Cancelled":
             return
         owner = next((item for item in run.items for call in item.calls if call.error is error), None)
         if owner is None:
-            if not (isinstance(error, TimeoutError) and run.timeout is not None) and not self.hopeless(error):
+            if not (is_a(error, TimeoutError) and run.timeout is not None) and not self.hopeless(error):
                 self.blame("G7", f"{run.name} raised what no item of it raised: {error!r}")
             return
-        notes = getattr(error, "__notes__", [])
-        if not any(note.startswith(f"fanmap: item {owner.index} of ") for note in notes):
+        notes = [] if objects(error) else getattr(error, "__notes__", [])
+        if not objects(error) and not any(note.startswith(f"fanmap: item {owner.index} of ") for note in notes):
             self.blame("G7", f"{run.name}: no note names item {owner.index}: {notes}")
         self.failure(run, owner.index, error)
 
@@ -384,6 +460,8 @@ class Book:
     def check_rest(self, budget):
         """G12: every slot given back, nobody in line."""
         admission = budget.admission
+        if CLOSED in self.troubles:
+            admission.sweep()  # what comes back as soon as somebody waits
         if admission.in_flight() or admission.waiting():
             self.blame("G12", f"{admission.in_flight()} slots held and {admission.waiting()} in line at the end")
         if self.running:
@@ -391,47 +469,100 @@ class Book:
 
 
 class Queue:
-    """G4: first come, first served. Sees who asks and who is let in; calls on a lent slot are apart."""
+    """G4: first come, first served within the foreground and within the background, and the foreground first.
+
+    Sees who asks and who is let in; calls on a lent slot are apart.
+    """
 
     def __init__(self, book, budget):
-        self.book, self.asked, self.order, self.lent, self.last = book, 0, {}, set(), -math.inf
+        self.book, self.asked, self.order, self.lent = book, 0, {}, set()
+        self.last = {False: -math.inf, True: -math.inf}
+        self.polling = False
+        self.in_turn = set()  # those let in as the turn was theirs
         admission = budget.admission
         inner = admission
 
         class Watched(type(admission)):
             __slots__ = ()
 
-            def ask(_, ticket):
+            def ask(_, permit):
                 self.asked += 1
-                self.order[ticket] = self.asked
-                super().ask(ticket)
+                self.order[permit] = self.asked
+                super().ask(permit)
 
             def _lend(_, lender, borrower):
                 super()._lend(lender, borrower)
                 self.order.pop(borrower, None)  # on its parent's slot it may overtake
                 self.lent.add(borrower)
 
-            def charge_anew(_, ticket, costs):
-                waits = super().charge_anew(ticket, costs)
+            def charge_anew(_, permit, costs):
+                waits = super().charge_anew(permit, costs)
                 if waits:
-                    self.lent.add(ticket)  # as well: it goes on with a slot that it has
+                    self.lent.add(permit)  # as well: it goes on with a slot that it has
                 return waits
 
-            def poll(_, now):
-                started = super().poll(now)
-                for ticket in started:
-                    self.granted(ticket)
+            def _back_in_line(_, permit):
+                super()._back_in_line(permit)
+                self.lent.add(permit)  # as well: it came too late for its appointment
+
+            def start(_, permit, now):
+                started = super().start(permit, now)
+                if started:
+                    self.asked += 1
+                    if _.waiting():
+                        self.blame("a call started at once although others wait")
+                    self.last[permit.background] = max(self.last[permit.background], self.asked)
                 return started
+
+            def renew(_, permit, costs, now):
+                behind = 0 if _.turns is None else len(_.turns.for_slot) + len(_.turns.for_start)
+                waiting = _.waiting() - (0 if permit.background else behind)
+                kept = super().renew(permit, costs, now)
+                if kept and waiting:
+                    self.blame("a slot was kept for the next item although others wait")
+                return kept
+
+            def poll(_, now, here=None):
+                due = _.turns is not None and _.turns.due()
+                within, self.polling = self.polling, True
+                appointed = super().poll(now, here)
+                self.polling = within
+                if within:  # it polls again where the next slot is the background's
+                    self.in_turn.update(appointed if due else ())
+                    return appointed
+                for permit in appointed:
+                    self.granted(permit)
+                    ahead = permit.background and permit.lender is None and permit not in self.lent
+                    if ahead and not (due or permit in self.in_turn) and _.waiting_for_slot():
+                        self.blame("a call in the background was let in while the foreground waits for a slot")
+                return appointed
 
         inner.__class__ = Watched
 
-    def granted(self, ticket):
-        place = self.order.pop(ticket, None)
+        class Watching(type(budget._brake)):
+            __slots__ = ()
+
+            def failed(_, now, chance, started):
+                probe = super().failed(now, chance, started)
+                if _.outage or _.failures >= 2:  # attempts run out in a row of everybody's failures, at least two
+                    self.book.outages.append(now)
+                return probe
+
+        budget._brake.__class__ = Watching
+
+    def blame(self, text):
+        # A call on top of a section of ours overtakes; a loop that is blocked or gone is passed over.
+        if not self.book.troubles & {BLOCKED, CLOSED, INTERRUPTED}:
+            self.book.blame("G4", text)
+
+    def granted(self, permit):
+        place = self.order.pop(permit, None)
         if place is None:
-            if ticket not in self.lent:
-                self.book.blame("G4", "somebody was let in who never asked")
-            self.lent.discard(ticket)
+            if permit not in self.lent:
+                self.blame("somebody was let in who never asked")
+            self.lent.discard(permit)
             return
-        if place < self.last:
-            self.book.blame("G4", f"the call that asked as number {place} was overtaken by number {self.last}")
-        self.last = max(self.last, place)
+        last = self.last[permit.background]
+        if place < last:
+            self.blame(f"the call that asked as number {place} was overtaken by number {last}")
+        self.last[permit.background] = max(last, place)

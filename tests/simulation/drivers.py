@@ -10,14 +10,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
 import trio
 
-from fanmap._drive import budget, run
-from fanmap.testing import VirtualTime
+from fanmap._drive import books
+from fanmap._policy import admission
+from fanmap.testing import VirtualTime, _virtual
 
+from .troubles import (
+    BLOCKED,
+    CANCELLED,
+    CLOSED,
+    INTERRUPTED,
+    cancelled_where_they_wait,
+    interrupted,
+    loses_a_loop,
+    troubles,
+)
 from .world import LATENESS, World
+
+_virtual._LAST_WORDS = 120.0  # a busy machine may be late with the end of a thread
 
 
 def play(driver: str, seed: int):
@@ -25,23 +37,38 @@ def play(driver: str, seed: int):
     name = f"{driver} {seed}"
     dice = Random(name)
     start = dice.choice((0.0, 1000.5, 1e5))
+    befall = troubles(driver, name)
+    guarded_line = bool(
+        befall & {BLOCKED, CLOSED, INTERRUPTED}
+    )  # loops that are away or gone: others look for themselves
     enabled = gc.isenabled()
     gc.disable()  # its moments are not the seed's to choose
     left = set(threading.enumerate())
     complaints: list[str] = []
     try:
         with (
-            VirtualTime(seed=seed, start=start, horizon=1e6) as virtual,
+            VirtualTime(seed=seed, start=start, horizon=2e4 if guarded_line else 1e6) as virtual,
             interleaved(virtual, dice) as share,
             replayable_trio(seed),
             ExitStack() as stack,
         ):
             keeps = Random(f"{name} journals").random() < 0.25
             directory = Path(stack.enter_context(TemporaryDirectory())) if keeps else None
-            world = World(name, virtual, kinds=DRIVERS[driver][1], directory=directory)
+            world = World(name, virtual, kinds=DRIVERS[driver][1], directory=directory, befall=befall)
             world.book.threads_overtake = share > 0
+            losing = []
+            if guarded_line:
+                admission.guard = 0.5  # as outside of virtual time, whose end puts it back
+            if CLOSED in befall:
+                losing.append(virtual.start(guarded(complaints, loses_a_loop), world, world.more))
+            if INTERRUPTED in befall:
+                stack.enter_context(interrupted(world, world.more))
+            if CANCELLED in befall:
+                stack.enter_context(cancelled_where_they_wait(world.stranger))
             with unraisable(complaints):
                 DRIVERS[driver][0](world, virtual, complaints)
+                for thread in losing:
+                    virtual.join(thread)
                 virtual.sleep(LATENESS)
             world.book.check_rates()
             world.book.check_rest(world.budget)
@@ -90,7 +117,10 @@ DRIVERS = {
 async def asyncio_main(world, complaints, count):
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(f"the loop was told: {context}"))
-    await asyncio.gather(*(program.arun() for program in world.programs(count)))
+    programs = [loop.create_task(program.arun()) for program in world.programs(count)]
+    if world.stranger is not None:
+        world.stranger.stay(loop, {asyncio.current_task(), *programs})
+    await asyncio.gather(*programs)
     await asyncio.sleep(1)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
@@ -123,7 +153,12 @@ def guarded(complaints, function):
 def unraisable(complaints):
     """What nobody can catch (un-awaited coroutines, errors in finalizers) is a complaint."""
     before = sys.unraisablehook
-    sys.unraisablehook = lambda said: complaints.append(f"unraisable: {said.exc_value!r} in {said.object!r}")
+
+    def hear(said):
+        if not isinstance(said.exc_value, ResourceWarning):  # a loop that was forgotten
+            complaints.append(f"unraisable: {said.exc_value!r} in {said.object!r}")
+
+    sys.unraisablehook = hear
     try:
         yield
     finally:
@@ -144,27 +179,29 @@ def replayable_trio(seed):
 
 @contextmanager
 def interleaved(virtual, dice):
-    """Threads also hand on wherever the engine takes a lock: that is where real ones overtake each other."""
-    held = threading.local()
+    """Threads also hand on where the engine opens its books, and inside: that is where real ones overtake each other."""
     share = dice.choice((0.0, 0.1, 0.5))
+    do, work_off = books.Books.do, books.Books.work_off
 
-    class Lock:
-        def __init__(self):
-            self.real = threading.Lock()
+    def pause():
+        if virtual._baton.is_here() and share and dice.random() < share:  # what else lives here is not played
+            virtual.sleep(0)
 
-        def __enter__(self):
-            if not getattr(held, "count", 0) and share and dice.random() < share:
-                virtual.sleep(0)
-            held.count = getattr(held, "count", 0) + 1
-            self.real.acquire()
+    def doing(self, event, *args):
+        pause()
 
-        def __exit__(self, *_):
-            self.real.release()
-            held.count -= 1
+        def paused(*args):
+            pause()  # whoever comes meanwhile finds the books taken
+            return event(*args)
 
-    before = run.threading, budget.threading
-    run.threading = budget.threading = SimpleNamespace(Lock=Lock)
+        return do(self, paused, *args)
+
+    def working_off(self):
+        pause()
+        work_off(self)
+
+    books.Books.do, books.Books.work_off = doing, working_off
     try:
         yield share
     finally:
-        run.threading, budget.threading = before
+        books.Books.do, books.Books.work_off = do, work_off

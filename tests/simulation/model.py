@@ -7,17 +7,18 @@ however its calls interleave.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
-
-import httpx
 
 from fanmap import Retry
 from fanmap._drive import clock
 from fanmap.testing import SimulatedAPIError
 
+from .hostile import hostile
+
 # What PROVIDERS.md lists, by what is to be done about it.
 REFUSAL, MENDABLE, FINAL, SPENT = "refusal", "mendable", "final", "spent"
+GROUPED = "grouped"  # several refusals at once, out of one item: its siblings may have been paid for, so it ends
 
 
 def api_error(status, *, code=None, message="simulated", headers=None, **body):
@@ -44,11 +45,19 @@ UNNAMED = {
     "too many at once": lambda: api_error(429, code="concurrent_request_limit_exceeded"),
     "too steep": lambda: api_error(429, code="limit_burst_rate"),
 }
+
+
+def read_timeout():
+    import httpx  # not where tests are collected
+
+    return httpx.ReadTimeout("simulated")
+
+
 BROKEN = {
     MENDABLE: [
         *(lambda status=status: api_error(status) for status in (408, 409, 500, 502, 503, 504, 529)),
         lambda: ConnectionResetError("simulated"),
-        lambda: httpx.ReadTimeout("simulated"),
+        read_timeout,
     ],
     FINAL: [
         *(lambda status=status: api_error(status) for status in (400, 404, 413, 422)),
@@ -70,6 +79,7 @@ class Fate:
     clean_up: float = 0.0
     nested: int = 0
     leaves_a_variable: bool = False
+    dead: bool = False  # nobody was there: an outage
 
 
 @dataclass(eq=False)
@@ -97,6 +107,8 @@ class Mix:
     spent: float
     nested: float
     longest: float
+    groups: bool = False  # refusals that name a wait come in groups, half of them
+    objects: bool = False  # what is final objects to being looked at
 
     def fate(self, item, attempt):
         dice = Random(f"{self.seed} {item.run.name} {item.index} {attempt}")
@@ -113,12 +125,22 @@ class Mix:
         else:
             nested = dice.randint(1, 4) if item.run.depth < 2 and dice.random() < self.nested else 0
             return Fate(None, latency, clean_up=clean_up, nested=nested, leaves_a_variable=dice.random() < 0.1)
+        if kind == FINAL and self.objects:
+            made = hostile(dice)
+            if made.place == "from another":  # which a repeat might mend
+                made = replace(made, place="bare")
+            return Fate(kind, latency, made.among(), clean_up=clean_up)
         if kind != REFUSAL:
             return Fate(kind, latency, dice.choice(BROKEN[kind])(), clean_up=clean_up)
         if dice.random() < 0.5:
             return Fate(kind, 0.01, dice.choice(list(UNNAMED.values()))())
         wait = round(dice.uniform(0.05, 20.0), 3)
-        return Fate(kind, 0.01, dice.choice(list(named(wait).values()))(), wait)
+        error = dice.choice(list(named(wait).values()))()
+        if self.groups and dice.random() < 0.5:
+            shorter = named(round(wait / 2, 3))["rate"]()
+            error = ExceptionGroup("simulated", [shorter, error])
+            return Fate(GROUPED, 0.01, dice.choice((error, ExceptionGroup("around it", [error]))), wait)
+        return Fate(kind, 0.01, error, wait)
 
 
 def expected(mix: Mix, item: Item, retry) -> tuple[str | None, int]:
@@ -148,13 +170,23 @@ class Server:
         down = dice.random() < 0.2
         self.down_from = began + dice.uniform(0, 20) if down else math.inf
         self.down_until = self.down_from + dice.uniform(1, 60) if down else math.inf
+        self.dead_from = self.dead_until = math.inf
         self.held = float(self.capacity)
         self.filled = began
         self.serving = 0
 
+    def dies(self, dice: Random) -> None:
+        """Nobody answers for a while, and nobody says until when."""
+        self.dead_from = clock.now() + dice.uniform(0, 10)
+        self.dead_until = self.dead_from + dice.choice((5.0, 30.0, 60.0))
+
     def turns_away(self) -> Fate | None:
         """A refusal, or None: the call is served (and `serving` is the caller's to give back)."""
         now = clock.now()
+        if self.dead_from <= now < self.dead_until:
+            number = round((now - self.dead_from) * 1e6)
+            error = (api_error(500), api_error(503), ConnectionResetError("simulated"))[number % 3]
+            return Fate(MENDABLE, 0.01, error, dead=True)
         if self.down_from <= now < self.down_until:
             wait = round(self.down_until - now + 0.001, 3)
             return Fate(REFUSAL, 0.01, api_error(503, headers={"retry-after": f"{wait:.3f}"}), wait)

@@ -153,6 +153,7 @@ SCRIPTS = 150
 OTHERS = ["threads", "trio", *(["eager"] if sys.version_info >= (3, 12) else [])]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("driver", OTHERS)
 def test_every_driver_plays_a_script_alike(driver):
     different = [seed for seed in range(SCRIPTS) if not alike(through(driver, seed), through("asyncio", seed))]

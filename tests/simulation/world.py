@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 import anyio
 import trio
 
-from fanmap import Adaptive, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
+from fanmap import Adaptive, BridgeError, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
 from fanmap._policy.journal import Keys, value_line
@@ -17,8 +18,9 @@ from fanmap._policy.plain import plain_text
 from fanmap._resume import identity_of
 from fanmap.testing import SimulatedAPIError, sleep
 
-from .book import Book, Queue, RunLog, left_over
+from .book import Book, Left, Queue, RunLog, left_over
 from .model import REFUSAL, Mix, Server
+from .troubles import BLOCKED, BODIES, CANCELLED, DEAD, FINALLY, GROUPS, OBJECTS, SHARED, Stranger
 
 LATENESS = 400.0  # virtual seconds after which every call that was left behind has ended
 
@@ -26,7 +28,10 @@ LATENESS = 400.0  # virtual seconds after which every call that was left behind 
 class World:
     """The functions under test, and what they are checked against."""
 
-    def __init__(self, seed: str, virtual, *, kinds: tuple[str, ...], directory: Path | None = None) -> None:
+    def __init__(
+        self, seed: str, virtual, *, kinds: tuple[str, ...], directory: Path | None = None,
+        befall: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
         dice = self.dice = Random(seed)
         self.directory = directory  # where runs keep journals; None: they keep none
         self.virtual, self.kinds = virtual, kinds
@@ -39,6 +44,8 @@ class World:
             spent=pick((0.0, 0.0, 0.0, 0.02)),
             nested=pick((0.0, 0.15)),
             longest=pick((0.2, 2.0, 50.0)),
+            groups=GROUPS in befall,
+            objects=OBJECTS in befall,
         )
         limit = dice.randint(1, 8)
         rates = []
@@ -53,10 +60,23 @@ class World:
         budget.random.seed(seed)
         self.budget = budget
         self.book = Book(seed, mix, Server(dice, clock.now()), limit, self.max_wait, rates)
+        self.book.let_out = budget._let_out
         Queue(self.book, budget)
+        self.troubles = self.book.troubles = befall
+        self.more = Random(f"{seed} more")  # for what befalls it
+        self.stranger = Stranger(Random(f"{seed} stranger")) if CANCELLED in befall else None
+        if DEAD in befall:
+            self.book.server.dies(self.more)
         self.mix, self.server, self.limit = mix, self.book.server, limit
         self.names = 0
         self.functions = {}
+        # In a third of the worlds, half of the work is done in the background; drawn by name, as what befalls them.
+        self.shift = Random(f"{seed} background")
+        self.has_background = self.shift.random() < 0.33
+
+    def limits_of(self):
+        """The account, or its background."""
+        return self.limits.background if self.has_background and self.shift.random() < 0.5 else self.limits
 
     # What is called
 
@@ -64,19 +84,24 @@ class World:
         """The function under test: `def` or `async def`, with these settings."""
         key = kind, str(retry), timeout
         if key not in self.functions:
-            decorate = parallel_map(limits=self.limits, retry=retry, timeout=timeout)
+            decorate = parallel_map(limits=self.limits_of(), retry=retry, timeout=timeout)
             self.functions[key] = decorate(self.plain if kind == "def" else self.awaited)
         return self.functions[key]
 
     def plain(self, item):
         call, fate = self.arrive(item)
         try:
-            sleep(fate.latency)
-            if fate.error is not None:
-                raise fate.error
-            self.served(call)
-            for log, items in self.nested(call, fate, "def"):
-                self.check_nested(log, self.function("def", log.retry, None).map(items))
+            try:
+                sleep(fate.latency)
+                if fate.error is not None:
+                    raise fate.error
+                self.served(call)
+                for log, items in self.nested(call, fate, "def"):
+                    self.check_nested(log, self.function("def", log.retry, None).map(items))
+            finally:
+                for log, last in self.last_words(call, "def"):
+                    with self.spoken(log):
+                        self.book.value(log, 0, self.function("def", None, None)(last))
         except BaseException as error:
             self.leave(call, fate, error)
             raise
@@ -85,17 +110,26 @@ class World:
 
     async def awaited(self, item):
         call, fate = self.arrive(item)
+        lost = False  # with its event loop: nothing can be awaited any more
         try:
             try:
+                if self.stranger is not None:
+                    self.stranger.at_a_wait(0.02)
                 await anyio.sleep(fate.latency)
                 if fate.error is not None:
                     raise fate.error
                 self.served(call)
                 for log, items in self.nested(call, fate, "async"):
                     self.check_nested(log, await self.function("async", log.retry, None).amap(items))
+            except GeneratorExit:
+                lost = True
+                raise
             finally:
-                if fate.clean_up:
+                if fate.clean_up and not lost:
                     await anyio.sleep(fate.clean_up)
+                for log, last in () if lost else self.last_words(call, "async"):
+                    with self.spoken(log):
+                        self.book.value(log, 0, await self.function("async", None, None)(last))
         except BaseException as error:
             self.leave(call, fate, error)
             raise
@@ -106,6 +140,7 @@ class World:
         call = self.book.begin(item)
         fate = self.server.turns_away()
         call.served = fate is None
+        call.dead = fate is not None and fate.dead
         if fate is None:
             fate = self.mix.fate(item, item.arrivals)
             item.arrivals += 1
@@ -129,6 +164,24 @@ class World:
             log = self.log(kind, fate.nested, depth=run.depth + 1, retry=None)
             log.parent = call
             yield log, [self.book.item(log, index) for index in range(fate.nested)]
+
+    def last_words(self, call, kind):
+        """A call of another decorated function out of an item's `finally`, however the item ends."""
+        run = call.item.run
+        self.served(call)
+        if FINALLY in self.troubles and not run.depth and Random(f"{call.item.value}").random() < 0.2:
+            log = self.log(kind, 1, depth=1, retry=None)
+            log.parent, log.direct = call, True
+            yield log, self.book.item(log, 0)
+
+    @contextmanager
+    def spoken(self, log):
+        try:
+            yield
+        except Exception as error:
+            self.book.failure(log, 0, error)
+        finally:
+            self.book.finish(log)
 
     def check_nested(self, log, results):
         self.book.results(log, results, in_place=False)
@@ -184,7 +237,7 @@ class Program:
         lines = [(keys.key(index), index) for index in range(log.size)]
         log.journal.write_bytes(
             b"".join(
-                value_line(key, index, 0.0, plain_text([log.name, index]))
+                value_line(key, index, 0.0, 0.0, plain_text([log.name, index]))
                 for key, index in lines
                 if index in log.recorded
             )
@@ -206,6 +259,8 @@ class Program:
     def run(self):
         sleep(self.pause)
         for act in self.acts:
+            if SHARED in self.world.troubles:
+                self.share()
             kind = self.dice.choice(self.world.kinds)
             if act < 4:
                 self.map(kind)
@@ -222,7 +277,7 @@ class Program:
         log, function, options = self.settings(kind)
         try:
             results = function.map(self.source(log), **options)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error)
         else:
             self.book.results(log, results, in_place=self.in_place(options))
@@ -239,9 +294,10 @@ class Program:
                     handed[index] = result
                     self.book.outcome(log, index, result)
                     if index == stop_at:
+                        self.break_off()
                         break
                     sleep(slow)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error, handed=handed)
         else:
             self.left(log, handed, stop_at)
@@ -255,12 +311,61 @@ class Program:
                 for outcome in outcomes:
                     self.got(log, handed, outcome)
                     if len(handed) == stop_at:
+                        self.break_off()
                         break
                     sleep(slow)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error, handed=handed)
         else:
             self.left(log, handed, stop_at - 1)
+
+    def shared(self, kind):
+        more = self.world.more
+        log = self.world.log(kind, more.randint(1, 20), retry=None)
+        items = [self.book.item(log, index) for index in range(log.size)]
+        outcomes = self.world.function(kind, None, None).as_completed(items)
+        return log, outcomes, {}, [more.choice((0.0, 0.0, 0.5)) for _ in range(more.choice((2, 3)))]
+
+    def share(self):
+        """Threads that share one iterator: each result once, and all of them end."""
+        log, outcomes, handed, pauses = self.shared(self.world.more.choice(self.world.kinds))
+        stopped = []
+
+        def read(pause):
+            try:
+                for outcome in outcomes:
+                    self.got(log, handed, outcome)
+                    sleep(pause)
+            except Exception as error:
+                stopped.append(error)
+
+        virtual = self.world.virtual
+        with outcomes:
+            for thread in [virtual.start(read, pause) for pause in pauses]:
+                virtual.join(thread)
+        self.book.finish(log) if stopped else self.left(log, handed, -2)
+
+    async def ashare(self):
+        """The same of tasks."""
+        log, outcomes, handed, pauses = self.shared("async")
+        stopped = []
+
+        async def read(pause):
+            try:
+                async for outcome in outcomes:
+                    self.got(log, handed, outcome)
+                    await anyio.sleep(pause)
+            except (Exception, asyncio.CancelledError) as error:
+                stopped.append(error)
+
+        async with outcomes:
+            if clock_is_trio():
+                async with trio.open_nursery() as nursery:
+                    for pause in pauses:
+                        nursery.start_soon(read, pause)
+            else:
+                await asyncio.gather(*(asyncio.create_task(read(pause), name="inner") for pause in pauses))
+        self.book.finish(log) if stopped else self.left(log, handed, -2)
 
     def direct(self):
         log, function, _ = self.settings("def", keeps=False)
@@ -276,7 +381,7 @@ class Program:
     def block(self):
         for _ in range(self.dice.randint(1, 4)):
             try:
-                with self.world.limits:
+                with self.world.limits_of():
                     self.entered()
                     sleep(0.5)
                     self.book.running -= 1
@@ -288,6 +393,10 @@ class Program:
     async def arun(self):
         await anyio.sleep(self.pause)
         for act in self.acts:
+            if BLOCKED in self.world.troubles:
+                self.blocks()
+            if SHARED in self.world.troubles:
+                await self.ashare()
             kind = self.dice.choice(self.world.kinds)
             if act < 3:
                 await self.amap(kind)
@@ -304,6 +413,22 @@ class Program:
             else:
                 await self.ablock()
 
+    def blocks(self):
+        """A blocking run in a loop that has calls in line; it may be told that it would wait for itself."""
+        if self.world.more.random() < 0.5:
+            log = self.world.log("def", self.world.more.randint(1, 8), retry=None)
+            items = [self.book.item(log, index) for index in range(log.size)]
+            try:
+                results = self.world.function("def", None, None).map(items)
+            except BridgeError:
+                self.book.finish(log)
+            except Exception as error:
+                self.book.ended_with(log, error)
+            else:
+                self.book.results(log, results, in_place=False)
+        else:
+            sleep(self.world.more.choice((0.02, 0.2, 5.0)))
+
     def asource(self, log):
         if self.dice.random() < 0.3:
             log.began = clock.now()
@@ -315,7 +440,7 @@ class Program:
         log, function, options = self.settings(kind)
         try:
             results = await function.amap(self.asource(log), **options)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error)
         else:
             self.book.results(log, results, in_place=self.in_place(options))
@@ -341,7 +466,7 @@ class Program:
             except Exception:
                 pass
         else:
-            task = asyncio.create_task(inner())
+            task = asyncio.create_task(inner(), name="inner")
             await asyncio.sleep(after)
             done = task.done()
             begun = clock.now()
@@ -370,10 +495,11 @@ class Program:
                     handed[index] = result
                     self.book.outcome(log, index, result)
                     if index == stop_at:
+                        self.break_off()
                         break
                     index += 1
                     await anyio.sleep(slow)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error, handed=handed)
         else:
             self.left(log, handed, stop_at)
@@ -387,9 +513,10 @@ class Program:
                 async for outcome in outcomes:
                     self.got(log, handed, outcome)
                     if len(handed) == stop_at:
+                        self.break_off()
                         break
                     await anyio.sleep(slow)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error, handed=handed)
         else:
             self.left(log, handed, stop_at - 1)
@@ -401,7 +528,7 @@ class Program:
             item = self.book.item(log, index)
             try:
                 self.book.value(log, index, await function(item))
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 self.book.failure(log, index, error)
         self.book.finish(log)
 
@@ -412,8 +539,8 @@ class Program:
         items = [self.book.item(log, index) for index in range(log.size)]
         entries = [function(item) if self.dice.random() < 0.5 else (lambda item=item: function(item)) for item in items]
         try:
-            results = await gather_bounded(*entries, limits=self.world.limits, retry=False, **options)
-        except Exception as error:
+            results = await gather_bounded(*entries, limits=self.world.limits_of(), retry=False, **options)
+        except (Exception, asyncio.CancelledError) as error:
             self.book.ended_with(log, error)
         else:
             self.book.results(log, results, in_place=self.in_place(options))
@@ -421,7 +548,7 @@ class Program:
     async def ablock(self):
         for _ in range(self.dice.randint(1, 4)):
             try:
-                async with self.world.limits:
+                async with self.world.limits_of():
                     self.entered()
                     try:
                         await anyio.sleep(0.5)
@@ -447,6 +574,11 @@ class Program:
         else:
             self.book.failure(log, outcome.index, outcome.error)
 
+    def break_off(self):
+        """Out of the body of the loop: with an exception, which has to have what nobody was handed."""
+        if BODIES in self.world.troubles:
+            raise Left
+
     def left(self, log, handed, stop_at):
         """The consumer has what it wanted: everything, or as much as it came for."""
         calls = [call for item in log.items for call in item.calls]
@@ -465,12 +597,12 @@ class Program:
         book.starts.append((now, 1.0))
         book.note("block")
         book.running += 1
-        if book.running > book.limit:
+        if book.running > book.most():
             book._sweep()
-        if book.running > book.limit:
+        if book.running > book.most():
             book.blame("G2", f"{book.running} at once, of {book.limit}, one of them a block")
-        for said, until in book.waits:
-            if said < now < until - 1e-6:
+        for said, until, alone in book.waits:
+            if said < now < until - 1e-6 and alone is None:
                 book.blame("G5", "a block was entered inside a named wait")
 
 

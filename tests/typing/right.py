@@ -6,25 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, TextIO, assert_type
 
 import tenacity
 from aiolimiter import AsyncLimiter
+from typing_extensions import Unpack
 
 from fanmap import (
     Adaptive,
     AsyncParallelFunction,
-    JournalOptions,
     Limits,
     Outcome,
     ParallelFunction,
     Rate,
-    Results,
     Retry,
-    RunStats,
-    Summary,
     Verdict,
     gather_bounded,
     parallel_map,
@@ -32,6 +29,7 @@ from fanmap import (
     to_async,
     to_sync,
 )
+from fanmap.types import JournalOptions, Results, RunOptions, RunStats, Stats, Summary
 
 
 @parallel_map
@@ -79,7 +77,9 @@ def blocking(prompts: list[str], either: bool) -> None:
     assert_type(ask.map(prompts, return_exceptions=either), list[int | BaseException])
     assert_type(ask.map([("a",), {"prompt": "b"}], unpack=True), list[int])
     assert_type(ask.imap(iter(prompts)), Results[int])
-    assert_type(ask.imap(prompts, return_exceptions=True), Results[int | BaseException])
+    assert_type(ask.imap(prompts, return_exceptions=True, max_failures=3), Results[int | BaseException])
+    assert_type(ask.map(prompts, return_exceptions=True, max_failures=3), list[int | BaseException])
+    assert_type(ask.as_completed(prompts, max_failures=3), Results[Outcome[int]])
     assert_type(ask.as_completed(prompts), Results[Outcome[int]])
     for answer in aask.imap(prompts):
         assert_type(answer, int)
@@ -90,8 +90,16 @@ def blocking(prompts: list[str], either: bool) -> None:
             assert_type(outcome.result(), int)
             assert_type(outcome.value, int | None)
             assert_type(outcome.error, BaseException | None)
+            assert_type(outcome.seconds, float)
     lazily: Iterator[int] = ask.imap(prompts)
     print(lazily)
+
+
+def with_options_of_its_own(prompts: list[str], **options: Unpack[RunOptions]) -> list[int]:
+    return ask.map(prompts, **options)
+
+
+with_options_of_its_own(["a"], deadline=3.0, resume="answers.jsonl", version=2)
 
 
 async def awaiting(prompts: AsyncIterator[str], either: bool) -> None:
@@ -112,6 +120,111 @@ def wider(outcome: Outcome[int], results: Results[int], function: ParallelFuncti
     wider_results: Results[int | str] = results
     wider_function: ParallelFunction[[str], int | str] = function
     print(wider_outcome, wider_results, wider_function)
+
+
+# Streams: the items of a run are lists of their chunks
+
+
+@parallel_map
+def tell(prompt: str) -> Iterator[str]:
+    yield prompt
+
+
+@parallel_map(max_concurrency=4)
+async def atell(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+@parallel_map
+def generates(prompt: str) -> Generator[str, None, None]:
+    yield prompt
+
+
+@parallel_map
+async def agenerates(prompt: str) -> AsyncGenerator[str, None]:
+    yield prompt
+
+
+@parallel_map
+async def opens(prompt: str) -> AsyncIterator[bytes]:  # and returns it
+    return (word.encode() async for word in atell(prompt))
+
+
+def streams(prompts: list[str], either: bool) -> None:
+    kinds: tuple[ParallelFunction[[str], Iterator[str]], ParallelFunction[[str], AsyncIterator[str]]] = tell, atell
+    assert_type(tell("a"), Iterator[str])
+    assert_type(atell("a"), AsyncIterator[str])
+    assert_type(tell.map(prompts), list[list[str]])
+    assert_type(tell.map(prompts, return_exceptions=True, max_failures=2), list[list[str] | BaseException])
+    assert_type(tell.map(prompts, return_exceptions=either), list[list[str] | BaseException])
+    assert_type(generates.map(prompts, deadline=3.0), list[list[str]])
+    assert_type(atell.map(prompts), list[list[str]])
+    assert_type(tell.imap(iter(prompts)), Results[list[str]])
+    assert_type(agenerates.imap(prompts, return_exceptions=True), Results[list[str] | BaseException])
+    assert_type(tell.as_completed(prompts), Results[Outcome[list[str]]])
+    assert_type(opens.as_completed(prompts, resume="answers.jsonl"), Results[Outcome[list[bytes]]])
+    assert_type(tell.stream(prompts), Results[tuple[int, str]])
+    assert_type(atell.stream(prompts, return_exceptions=True), Results[tuple[int, str | BaseException]])
+    assert_type(
+        opens.stream(prompts, return_exceptions=either, deadline=3.0), Results[tuple[int, bytes | BaseException]]
+    )
+    assert_type(tell.with_options(timeout=3.0).map(prompts), list[list[str]])
+    assert_type(tell.partial("a").stream(prompts), Results[tuple[int, str]])
+    for index, word in generates.stream(prompts):
+        assert_type((index, word), tuple[int, str])
+    print(kinds)
+
+
+async def awaited_streams(prompts: AsyncIterator[str]) -> None:
+    assert_type(await atell.amap(prompts), list[list[str]])
+    assert_type(await tell.amap(["a"]), list[list[str]])
+    assert_type(await opens.amap(["a"], return_exceptions=True), list[list[bytes] | BaseException])
+    assert_type(await opens("a"), AsyncIterator[bytes])
+    async for index, word in agenerates.stream(prompts):
+        assert_type((index, word), tuple[int, str])
+
+
+class Teller:
+    @parallel_map
+    def tell(self, prompt: str) -> Iterator[str]:
+        yield prompt
+
+    @parallel_map
+    @staticmethod
+    async def atell(prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+
+def methods_that_stream(teller: Teller, prompts: list[str]) -> None:
+    assert_type(teller.tell("a"), Iterator[str])
+    assert_type(teller.tell.map(prompts), list[list[str]])
+    assert_type(teller.atell.stream(prompts), Results[tuple[int, str]])
+
+
+# What is no stream, and what says nothing, is a result as it is
+
+
+def opened(path: str) -> TextIO:
+    return Path(path).open()
+
+
+def maybe(prompt: str) -> Iterator[str] | None:
+    return iter(prompt) if prompt else None
+
+
+async def untyped(prompt: str) -> Any:
+    return prompt
+
+
+def in_general(function: ParallelFunction[[str], Any], prompts: list[str]) -> None:
+    assert_type(parallel_map(opened).map(prompts), list[TextIO])
+    assert_type(parallel_map(opened).as_completed(prompts), Results[Outcome[TextIO]])
+    assert_type(parallel_map(maybe).map(prompts), list[Iterator[str] | None])
+    assert_type(parallel_map(untyped).map(prompts), list[Any])
+    assert_type(function.map(prompts), list[Any])
+    assert_type(function.map(prompts, return_exceptions=True), list[Any | BaseException])
+    assert_type(function.imap(prompts), Results[Any])
+    assert_type(function.as_completed(prompts), Results[Outcome[Any]])
 
 
 # Methods: self is dropped
@@ -220,6 +333,9 @@ def copies(prompts: list[str]) -> None:
     other = ask.with_options(max_concurrency=4, timeout=3.0)
     assert_type(other("a", model="large"), int)
     assert_type(aask.with_options(retry=False).map(prompts), list[int])
+    assert_type(ask.with_options(max_concurrency=None, retry=None, timeout=None, limits=None).map(prompts), list[int])
+    assert_type(ask.limits, Limits)
+    assert_type(aask.stats, Stats)
     kinds: tuple[ParallelFunction[..., int], AsyncParallelFunction[..., int]] = ask, aask
     print(kinds)
 
@@ -269,6 +385,8 @@ async def gathered(
     )
     assert_type(await gather_bounded(*many, return_exceptions=True), list[int | BaseException])
     assert_type(await gather_bounded(aask("a"), asyncio.create_task(text())), tuple[int, str])
+    assert_type(await gather_bounded(number(), max_concurrency="auto"), tuple[int])
+    assert_type(await gather_bounded(many, max_concurrency=Adaptive(4)), list[int])
     first, second = await gather_bounded(number(), text())
     assert_type(first, int)
     assert_type(second, str)

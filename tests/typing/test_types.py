@@ -15,6 +15,7 @@ import pytest
 
 import fanmap
 
+pytestmark = pytest.mark.whole
 HERE = Path(__file__).parent
 EXPECTED = re.compile(r"# error: ([\w-]+), ([\w, ]+)$")
 
@@ -30,7 +31,7 @@ def run(checker: str, *arguments: str) -> str:
         [sys.executable, "-m", checker, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         cwd=HERE,
         env={**os.environ, "PATH": path},
     )

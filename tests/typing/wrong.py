@@ -7,7 +7,7 @@ Each wrong line names what mypy and what pyright must call it, in that order (py
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from fanmap import Limits, Outcome, Retry, gather_bounded, parallel_map, to_async, to_sync
 
@@ -86,6 +86,7 @@ ask.map(3)  # error: call-overload, reportArgumentType
 ask.map(["a"], max_workers=3)  # error: call-overload, reportCallIssue
 ask.map(["a"], ["b"])  # error: call-overload, reportCallIssue
 ask.map(["a"], max_concurrency="3")  # error: call-overload, reportArgumentType
+ask.map(["a"], max_failures=3)  # error: call-overload, reportCallIssue
 ask.map(["a"], deadline="soon")  # error: call-overload, reportArgumentType
 ask.map(["a"], progress=3)  # error: call-overload, reportArgumentType
 ask.imap(["a"], unpacked=True)  # error: call-overload, reportCallIssue
@@ -101,6 +102,19 @@ async def asynchronous_input_is_not_for_map() -> None:
     await ask.map(["a"])  # error: misc, reportGeneralTypeIssues
 
 
+# Streams
+
+
+@parallel_map
+def tell(prompt: str) -> Iterator[str]:
+    yield prompt
+
+
+lists: list[str] = tell.map(["a"])  # error: assignment, reportAssignmentType
+ask.stream(["a"])  # error: misc, reportAttributeAccessIssue, reportUnknownMemberType
+tell.stream(["a"], resume="answers.jsonl")  # error: call-overload, reportCallIssue
+chunks: list[tuple[int, bytes]] = list(tell.stream(["a"]))  # error: arg-type, reportAssignmentType
+
 # Settings
 
 parallel_map(max_workers=3)  # error: call-overload, reportCallIssue
@@ -111,7 +125,12 @@ parallel_map(retry=True)  # error: call-overload, reportArgumentType
 parallel_map(limits=8)  # error: call-overload, reportArgumentType
 parallel_map(3)  # error: call-overload, reportArgumentType, reportCallIssue
 ask.with_options(rpm=3)  # error: call-arg, reportCallIssue
+ask.with_options(model="large")  # error: call-arg, reportCallIssue
+print(ask.stat)  # error: attr-defined, reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType
 ask.with_options(max_concurrency=3.5)  # error: arg-type, reportArgumentType
+Limits(8, 500)  # error: call-arg, reportCallIssue
+Limits(rate="10/s")  # error: arg-type, reportArgumentType
+ask.map(["a"], max_concurrency="auto")  # error: call-overload, reportArgumentType
 Limits(8, max_concurrency=8)  # error: misc, reportCallIssue
 Retry(on="429")  # error: arg-type, reportArgumentType
 

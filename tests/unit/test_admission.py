@@ -6,53 +6,68 @@ import math
 
 import pytest
 
-from fanmap._policy.admission import Admission, Ticket
+from fanmap._policy.admission import Admission, guard
+from fanmap._policy.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, THREADS, WAITING, Permit
 from fanmap._policy.rate import Bucket, Rate
 
 
-def running(admission, count=1, *, now=0.0, parent=None, owner=None):
-    """So many tickets that may run from now on."""
-    tickets = [Ticket(None, parent, owner) for _ in range(count)]
-    for ticket in tickets:
-        admission.ask(ticket)
-    assert admission.poll(now) == tickets
-    for ticket in tickets:
-        ticket.started = True
-    return tickets
+class Loop:
+    """An owner that can block, and be gone."""
+
+    can_block = True
+
+    def __init__(self):
+        self.over = False
+
+    def gone(self):
+        return self.over
+
+
+def running(admission, count=1, *, now=0.0, parent=None, owner=THREADS):
+    """So many permits whose calls run from now on."""
+    permits = [Permit(None, parent, owner) for _ in range(count)]
+    for permit in permits:
+        admission.ask(permit)
+    assert admission.poll(now) == permits
+    for permit in permits:
+        assert permit.state == APPOINTED
+        assert admission.take_up(permit, now)
+        permit.started = True
+    return permits
 
 
 def waiting(admission, count=1, *, now=0.0):
-    """So many tickets that have to wait."""
-    tickets = [Ticket() for _ in range(count)]
-    for ticket in tickets:
-        admission.ask(ticket)
+    """So many permits that have to wait."""
+    permits = [Permit() for _ in range(count)]
+    for permit in permits:
+        admission.ask(permit)
     assert admission.poll(now) == []
-    return tickets
+    return permits
 
 
 def start_times(admission, count, *, now=0.0):
     """When so many calls start that ask together and each leave at once, if the head sleeps as it is told."""
-    tickets, times = [Ticket() for _ in range(count)], []
-    for ticket in tickets:
-        admission.ask(ticket)
+    permits, times = [Permit() for _ in range(count)], []
+    for permit in permits:
+        admission.ask(permit)
     for _ in range(2 * count + 1):
-        for ticket in admission.poll(now):
+        for permit in admission.poll(now):
             times.append(now)
-            ticket.started = True
-            admission.leave(ticket)
+            permit.started = True
+            admission.leave(permit)
         head = admission.head()
         now += 0.0 if head is None else admission.patience(head, now)
     assert len(times) == count
     return times
 
 
-# What a ticket says
+# What a permit says
 
 
 def test_a_new_ticket_says_nothing_yet():
-    ticket = Ticket()
-    assert (ticket.granted, ticket.started) == (False, False)
-    assert (ticket.crowd, ticket.ceiling, ticket.epoch, ticket.slotted) == (0, 0, 0, 0.0)
+    permit = Permit()
+    assert (permit.state, permit.started, permit.place, permit.until) == (NEW, False, 0, 0.0)
+    assert (permit.crowd, permit.ceiling, permit.epoch, permit.slotted) == (0, 0, 0, 0.0)
 
 
 def test_a_ticket_says_in_what_crowd_under_which_ceiling_and_epoch_it_was_granted():
@@ -61,7 +76,7 @@ def test_a_ticket_says_in_what_crowd_under_which_ceiling_and_epoch_it_was_grante
     admission.epoch = 5
     first, second = running(admission, 2)
     (third,) = running(admission)
-    assert [(ticket.crowd, ticket.ceiling, ticket.epoch) for ticket in (first, second, third)] == [
+    assert [(permit.crowd, permit.ceiling, permit.epoch) for permit in (first, second, third)] == [
         (2, 3, 5),
         (2, 3, 5),
         (3, 3, 5),
@@ -71,9 +86,22 @@ def test_a_ticket_says_in_what_crowd_under_which_ceiling_and_epoch_it_was_grante
 def test_a_ticket_says_when_it_got_its_slot_not_when_the_gate_let_it_go():
     admission = Admission(1)
     admission.close_gate(10.0, spread=0.0, apart=math.inf)
-    (ticket,) = waiting(admission, now=4.0)
-    assert admission.poll(10.0) == [ticket]
-    assert ticket.slotted == 4.0
+    (permit,) = waiting(admission, now=4.0)
+    assert admission.poll(10.0) == [permit]
+    assert permit.slotted == 4.0
+
+
+def test_a_ticket_on_a_lent_slot_got_it_when_it_was_lent():
+    admission = Admission(1)
+    (parent,) = running(admission)
+    first, second = Permit(None, parent), Permit(None, parent)
+    admission.ask(first)
+    admission.ask(second)
+    assert admission.poll(2.0) == [first]
+    admission.take_up(first, 2.0)
+    admission.leave(first)
+    assert admission.poll(5.0) == [second]
+    assert (first.slotted, second.slotted) == (2.0, 5.0)
 
 
 # Lending
@@ -83,7 +111,7 @@ def test_a_call_that_has_not_started_has_no_slot_to_lend():
     admission = Admission(2)
     admission.close_gate(10.0, spread=0.0, apart=math.inf)
     (outer,) = waiting(admission)
-    inner = Ticket(None, outer)
+    inner = Permit(None, outer)
     admission.ask(inner)
     assert (outer.lent_to, inner.lender, outer.children) == (None, None, None)
     assert admission.poll(10.0) == [outer, inner]
@@ -106,7 +134,7 @@ def test_a_slot_that_comes_back_goes_to_the_lenders_next_nested_call_before_anyb
     (outer,) = running(admission)
     (inner,) = running(admission, parent=outer)
     (stranger,) = waiting(admission)
-    second, third = Ticket(None, outer), Ticket(None, outer)
+    second, third = Permit(None, outer), Permit(None, outer)
     admission.ask(second)
     admission.ask(third)
     admission.leave(inner)
@@ -149,12 +177,12 @@ def test_who_waits_under_a_call_that_left_waits_as_anybody_does():
     admission = Admission(1)
     (outer,) = running(admission)
     running(admission, parent=outer)
-    child = Ticket(None, outer)
+    child = Permit(None, outer)
     admission.ask(child)
     assert list(outer.children) == [child]
     admission.leave(outer)
     assert (outer.children, child.parent) == (None, None)
-    late = Ticket(None, outer)
+    late = Permit(None, outer)
     admission.ask(late)
     assert outer.children is None
     assert admission.waiting() == 2
@@ -204,12 +232,12 @@ def test_a_call_that_names_no_costs_takes_one_of_each_rate():
 def test_costs_are_taken_rate_by_rate():
     rates = [Rate(8, 8, burst=4), Rate(8, 16, burst=4)]
     admission, first, second = Admission(4, rates), Bucket(rates[0]), Bucket(rates[1])
-    ticket = Ticket([3.0, 2.0])
-    admission.ask(ticket)
-    assert admission.poll(0.0) == [ticket]
+    permit = Permit([3.0, 2.0])
+    admission.ask(permit)
+    assert admission.poll(0.0) == [permit]
     first.charge(0.0, 3.0)
     second.charge(0.0, 2.0)
-    late = Ticket([1.0, 4.0])
+    late = Permit([1.0, 4.0])
     admission.ask(late)
     assert admission.poll(0.0) == []
     assert admission.patience(late, 0.0) == max(first.earliest(0.0, 1.0), second.earliest(0.0, 4.0)) == 4.0
@@ -222,12 +250,12 @@ def one_call(actual, *, started=True):
     """What a next call of cost 4 waits for after one that was charged 2 in two rates, and took this."""
     rates = [Rate(8, 8, burst=4), Rate(8, 16, burst=4)]
     admission = Admission(4, rates)
-    ticket = Ticket([2.0, 2.0])
-    admission.ask(ticket)
-    assert admission.poll(0.0) == [ticket]
-    ticket.started = started
-    admission.settle(ticket, actual)
-    assert ticket.grants == ()
+    permit = Permit([2.0, 2.0])
+    admission.ask(permit)
+    assert admission.poll(0.0) == [permit]
+    permit.started = started
+    admission.settle(permit, actual)
+    assert permit.charges == ()
     return [bucket.earliest(0.0, 4.0) for bucket in admission._buckets]
 
 
@@ -252,36 +280,36 @@ def test_a_call_that_was_never_made_is_refunded():
 def test_to_settle_a_call_that_was_not_charged_is_a_mistake():
     admission = Admission(1, [Rate(8, 8)])
     with pytest.raises(ValueError, match="shorter"):
-        admission.settle(Ticket(), [1.0])
+        admission.settle(Permit(), [1.0])
 
 
 def taken_over(costs):
     """A call on its way, charged 1 in two rates of which three more are left, whose slot a call of these costs takes."""
     admission = Admission(1, [Rate(8, 8, burst=4), Rate(8, 16, burst=4)])
-    (ticket,) = running(admission)
-    ticket.started = True
-    return admission, ticket, admission.charge_anew(ticket, costs)
+    (permit,) = running(admission)
+    permit.started = True
+    return admission, permit, admission.charge_anew(permit, costs)
 
 
 def test_a_call_that_takes_over_and_costs_the_same_goes_on():
-    admission, ticket, waits = taken_over([1.0, 1.0])
-    assert (waits, ticket.granted, admission.waiting()) == (False, True, 0)
+    admission, permit, waits = taken_over([1.0, 1.0])
+    assert (waits, permit.state, admission.waiting()) == (False, RUNNING, 0)
 
 
 def test_a_call_that_takes_over_and_costs_more_of_one_rate_only_waits():
-    _, ticket, waits = taken_over([1.0, 2.0])
-    assert (waits, ticket.granted) == (True, False)
+    _, permit, waits = taken_over([1.0, 2.0])
+    assert (waits, permit.state) == (True, SLOTTED)
 
 
 def test_to_take_over_from_a_call_that_was_not_charged_is_a_mistake():
     with pytest.raises(ValueError, match="longer"):
-        Admission(1, [Rate(8, 8)]).charge_anew(Ticket(), [1.0])
+        Admission(1, [Rate(8, 8)]).charge_anew(Permit(), [1.0])
 
 
 def test_a_nested_call_that_got_its_lenders_slot_is_in_one_line_only():
     admission = Admission(1)
     (lender,) = running(admission)
-    first, second = Ticket(parent=lender), Ticket(parent=lender)
+    first, second = Permit(parent=lender), Permit(parent=lender)
     for nested in (first, second):
         admission.ask(nested)
     assert admission.poll(0.0) == [first]
@@ -292,55 +320,57 @@ def test_a_nested_call_that_got_its_lenders_slot_is_in_one_line_only():
 
 
 def test_a_call_that_takes_over_gets_the_charge_back_and_pays_its_own():
-    admission, ticket, waits = taken_over([4.0, 2.0])
-    assert (waits, ticket.granted, ticket.started, ticket.costs) == (True, False, False, [4.0, 2.0])
+    admission, permit, waits = taken_over([4.0, 2.0])
+    assert (waits, permit.state, permit.started, permit.costs) == (True, SLOTTED, False, [4.0, 2.0])
     assert (admission.in_flight(), admission.running(), admission.waiting()) == (1, 0, 1)
-    assert admission.poll(0.0) == [ticket]  # of a burst of four, none had been used
-    assert [grant.cost for grant in ticket.grants] == [4.0, 2.0]
+    assert admission.poll(0.0) == [permit]  # of a burst of four, none had been used
+    assert [charge.cost for charge in permit.charges] == [4.0, 2.0]
 
 
 def test_a_call_that_takes_over_waits_for_its_own_charge_behind_those_who_wait_with_a_slot():
     admission = Admission(2, [Rate(8, 8, burst=4)])
-    spender, ticket = running(admission, 2)
+    spender, permit = running(admission, 2)
     spender.started = True
     admission.settle(spender, [4.0])
     admission.leave(spender)
-    other = Ticket()
+    other = Permit()
     admission.ask(other)
     assert admission.poll(0.0) == []
-    assert admission.charge_anew(ticket, [3.0])
+    assert admission.charge_anew(permit, [3.0])
     assert admission.poll(0.0) == []
     assert admission.poll(1.0) == [other]
-    assert admission.patience(ticket, 1.0) == 3.0
-    assert admission.poll(4.0) == [ticket]
+    assert admission.patience(permit, 1.0) == 3.0
+    assert admission.poll(4.0) == [permit]
 
 
 def test_a_call_that_takes_over_and_leaves_before_its_turn_has_cost_nothing():
-    admission, ticket, _ = taken_over([8.0, 8.0])
-    admission.leave(ticket)
-    assert (admission.in_flight(), admission.waiting(), ticket.grants) == (0, 0, ())
+    admission, permit, _ = taken_over([8.0, 8.0])
+    admission.leave(permit)
+    assert (admission.in_flight(), admission.waiting(), permit.charges) == (0, 0, ())
     assert [bucket.earliest(0.0, 4.0) for bucket in admission._buckets] == [0.0, 0.0]
 
 
 def test_leaving_settles_what_was_not_settled_once():
     admission = Admission(4, [Rate(8, 8, burst=4)])
-    (ticket,) = running(admission)
-    admission.leave(ticket)
-    assert ticket.grants == ()
-    admission.leave(ticket)
+    (permit,) = running(admission)
+    admission.leave(permit)
+    assert permit.charges == ()
+    admission.leave(permit)
     assert admission._buckets[0].earliest(0.0, 4.0) == 1.0
 
 
 # Patience
 
 
-def test_only_the_head_holds_a_timer_and_the_next_of_each_line_looks_once_a_second():
-    admission = Admission(3)
+def test_only_the_head_holds_a_timer_and_each_owners_first_looks_now_and_then():
+    admission, loop = Admission(4), Loop()
     admission.close_gate(10.0, spread=0.0, apart=math.inf)
-    head, second, third, next_for_a_slot, last = waiting(admission, 5)
-    assert admission.head() is head
-    told = [admission.patience(ticket, 4.0) for ticket in (head, second, third, next_for_a_slot, last)]
-    assert told == [6.0, 1.0, None, 1.0, None]
+    permits = [Permit(owner=owner) for owner in (THREADS, THREADS, loop, loop, THREADS, THREADS, loop)]
+    for permit in permits:
+        admission.ask(permit)
+    assert admission.poll(0.0) == []
+    assert admission.head() is permits[0]
+    assert [admission.patience(permit, 4.0) for permit in permits] == [6.0, None, 0.5, None, 0.5, None, 0.5]
 
 
 def test_a_head_that_may_start_looks_at_once():
@@ -355,33 +385,348 @@ def test_with_nobody_in_the_second_line_the_next_for_a_slot_still_looks():
     running(admission)
     first, second = waiting(admission, 2)
     assert admission.head() is None
-    assert (admission.patience(first, 0.0), admission.patience(second, 0.0)) == (1.0, None)
+    assert (admission.patience(first, 0.0), admission.patience(second, 0.0)) == (0.5, None)
 
 
 # Whose slots they are
 
 
 def test_slots_are_held_only_by_an_owner_if_all_are_taken_and_all_by_it():
-    admission = Admission(2)
-    (first,) = running(admission, owner="here")
-    assert not admission.held_only_by("here")  # one is free
-    (second,) = running(admission, owner="here")
-    assert admission.held_only_by("here")
-    assert not admission.held_only_by("there")
+    admission, here, there = Admission(2), Loop(), Loop()
+    running(admission, owner=here)
+    assert not admission.held_only_by(here)  # one is free
+    (second,) = running(admission, owner=here)
+    assert admission.held_only_by(here)
+    assert not admission.held_only_by(there)
     admission.limit = 1  # lowered meanwhile
-    assert admission.held_only_by("here")
+    assert admission.held_only_by(here)
     admission.limit = 2
     admission.leave(second)
-    running(admission, owner="there")
-    assert not admission.held_only_by("here")
-    assert first.owner == "here"
+    running(admission, owner=there)
+    assert not admission.held_only_by(here)
+
+
+def test_no_slot_at_all_is_held_by_nobody():
+    admission, here = Admission(1), Loop()
+    (only,) = running(admission, owner=here)
+    admission.limit = 0
+    assert not admission.held_only_by(here)
+    admission.leave(only)
+    assert not admission.held_only_by(here)
+    waiting(admission)
 
 
 def test_a_slot_that_may_be_borrowed_blocks_nobody():
-    admission = Admission(2)
-    first, _ = running(admission, 2, owner="here")
-    assert not admission.held_only_by("here", first)
-    assert admission.held_only_by("here", Ticket())
+    admission, here = Admission(2), Loop()
+    first, _ = running(admission, 2, owner=here)
+    assert not admission.held_only_by(here, first)
+    assert admission.held_only_by(here, Permit())
+
+
+def test_a_slot_whose_call_waits_or_has_not_come_blocks_nobody_for_ever():
+    admission, here = Admission(2), Loop()
+    (first,) = running(admission, owner=here)
+    second = Permit(owner=here)
+    admission.ask(second)
+    assert admission.poll(0.0) == [second]
+    assert not admission.held_only_by(here)
+    assert admission.take_up(second, 0.01)
+    assert admission.held_only_by(here)
+    assert first.state == RUNNING
+
+
+def test_a_borrowed_slot_whose_call_waits_for_the_gate_blocks_for_ever():
+    admission, here = Admission(1), Loop()
+    (first,) = running(admission, owner=here)
+    admission.close_gate(100.0, spread=0.0, apart=math.inf)
+    nested = Permit(parent=first, owner=here)
+    admission.ask(nested)
+    assert admission.poll(0.0) == []
+    assert nested.state == SLOTTED and nested.lender is first
+    assert admission.held_only_by(here)
+    assert not admission.held_only_by(here, nested)
+
+
+# Who looks now and then
+
+
+def test_whoever_becomes_an_owners_first_is_reminded_where_others_hold_slots_and_may_be_lost():
+    admission, loop = Admission(2), Loop()
+    (held,) = running(admission, owner=loop)
+    (mine,) = running(admission)
+    first, second, third = Permit(), Permit(), Permit()
+    for permit in (first, second, third):
+        admission.ask(permit)
+    assert admission.reminded == []
+    admission.leave(mine)
+    assert admission.poll(1.0) == [first]
+    assert admission.reminded == [second]  # or nobody would look whether the loop is still there
+    assert admission.patience(second, 1.0) == guard
+    admission.reminded.clear()
+    admission.leave(held)
+    assert admission.poll(2.0) == [second]
+    assert admission.reminded == []  # threads alone hold slots: nobody of them is lost
+
+
+def test_nobody_is_reminded_where_all_calls_are_of_one_owner():
+    admission, loop = Admission(1), Loop()
+    (held,) = running(admission, owner=loop)
+    waiting = [Permit(owner=loop) for _ in range(3)]
+    for permit in waiting:
+        admission.ask(permit)
+    admission.leave(held)
+    assert admission.poll(1.0) == waiting[:1]
+    assert admission.reminded == []
+
+
+def test_the_first_in_line_of_an_owner_is_told_once_the_one_before_it_has_left():
+    admission, loop = Admission(1), Loop()
+    running(admission, owner=loop)
+    first, second, other = Permit(), Permit(), Permit(owner=loop)
+    for permit in (first, second, other):
+        admission.ask(permit)
+    assert admission.first_waiting(THREADS) is first
+    admission.leave(first)
+    assert admission.first_waiting(THREADS) is second
+    admission.leave(second)
+    assert admission.first_waiting(THREADS) is None
+    assert admission.first_waiting(loop) is other
+
+
+# Appointments
+
+
+def test_an_appointment_that_nobody_takes_up_goes_to_the_next_and_its_owner_is_passed_over():
+    admission, loop = Admission(1), Loop()
+    (first,) = running(admission)
+    late, later, stranger = Permit(owner=loop), Permit(owner=loop), Permit()
+    for permit in (late, later, stranger):
+        admission.ask(permit)
+    admission.leave(first)
+    assert admission.poll(1.0) == [late]
+    assert late.until == 1.05
+    assert admission.poll(1.05) == []
+    assert admission.poll(1.0625) == [stranger]
+    assert (late.state, later.state) == (WAITING, WAITING)
+    assert admission.take_up(stranger, 1.0625)
+    admission.leave(stranger)
+    assert admission.poll(2.0) == []  # nobody knows whether the loop is back
+    assert not admission.take_up(late, 2.0)
+    assert admission.poll(2.0, loop) == [late]  # it keeps its place
+    admission.leave(late)
+    assert admission.poll(2.0, loop) == [later]
+
+
+def test_whoever_asks_is_not_away_whatever_time_it_is():
+    admission, loop = Admission(1), Loop()
+    permit = Permit(owner=loop)
+    admission.ask(permit)
+    assert admission.poll(0.0) == [permit]
+    assert admission.poll(9.0, loop) == []
+    assert admission.take_up(permit, 9.0)
+
+
+def test_threads_are_never_away():
+    admission = Admission(1)
+    permit = Permit()
+    admission.ask(permit)
+    assert admission.poll(0.0) == [permit]
+    assert admission.poll(9.0) == []
+    assert admission.take_up(permit, 9.0)
+
+
+def test_the_charge_of_a_lapsed_appointment_comes_back_and_so_do_the_slots_of_its_owner():
+    admission, loop = Admission(2, [Rate(2, 4, burst=1)]), Loop()
+    first, second, stranger = Permit(owner=loop), Permit(owner=loop), Permit()
+    for permit in (first, second, stranger):
+        admission.ask(permit)
+    assert admission.poll(0.0) == [first]
+    assert (first.state, second.state, stranger.state) == (APPOINTED, SLOTTED, WAITING)
+    assert admission.poll(0.0625) == [stranger]
+    assert (first.state, second.state, first.charges) == (WAITING, WAITING, ())
+    assert admission.in_flight() == 1
+
+
+def test_a_nested_call_of_an_owner_that_is_away_keeps_the_slot_that_it_borrowed():
+    admission, loop = Admission(1), Loop()
+    (outer,) = running(admission)
+    inner = Permit(None, outer, loop)
+    admission.ask(inner)
+    assert admission.poll(0.0) == [inner]
+    assert admission.poll(1.0) == []
+    assert (inner.state, inner.lender, admission.in_flight()) == (SLOTTED, outer, 1)
+    assert admission.poll(1.0, loop) == [inner]
+
+
+def test_a_late_start_is_charged_where_it_is_made():
+    admission = Admission(4, [Rate(2, 4, burst=1)])  # one each 2 s
+    (first,) = appointed(admission, 0.0)
+    assert admission.take_up(first, 1.5)
+    assert first.charges[0].at == 1.5
+    assert admission.head() is None
+    second = Permit()
+    admission.ask(second)
+    assert admission.poll(3.25) == []
+    assert admission.patience(second, 3.25) == 0.25
+
+
+def test_a_late_start_that_would_stand_too_close_to_another_is_asked_for_anew():
+    admission = Admission(4, [Rate(2, 4, burst=1)])
+    first, second = appointed(admission, 0.0), Permit()
+    admission.ask(second)
+    assert admission.poll(2.0) == [second]
+    assert admission.take_up(second, 2.0)
+    assert not admission.take_up(first[0], 2.25)
+    assert (first[0].state, first[0].charges) == (SLOTTED, ())
+    assert admission.patience(first[0], 2.25) == 1.75
+    assert admission.poll(4.0) == first
+    assert admission.take_up(first[0], 4.0)
+
+
+def test_a_start_at_its_own_time_is_charged_once():
+    admission = Admission(4, [Rate(2, 4, burst=1)])
+    (first,) = appointed(admission, 1.0)
+    charge = first.charges[0]
+    assert admission.take_up(first, 1.0)
+    assert first.charges[0] is charge
+    assert admission.take_up(first, 2.0)  # it runs already
+    assert first.charges[0] is charge
+
+
+def test_a_gate_that_closed_meanwhile_holds_an_appointed_call_back():
+    admission = Admission(1)
+    (permit,) = appointed(admission, 0.0)
+    admission.close_gate(5.0, spread=0.0, apart=math.inf)
+    assert not admission.take_up(permit, 0.01)
+    assert (permit.state, admission.patience(permit, 1.0)) == (SLOTTED, 4.0)
+    assert admission.poll(5.0) == [permit]
+    assert admission.take_up(permit, 5.0)
+
+
+def test_a_rate_of_long_periods_gives_more_time_to_take_an_appointment_up():
+    admission, loop = Admission(1, [Rate(500, 60.0), Rate(1, 20.0)]), Loop()
+    permit = Permit(owner=loop)
+    admission.ask(permit)
+    admission.poll(1.0)
+    assert permit.until == 1.0 + 60.0 / 200
+
+
+def appointed(admission, now):
+    permit = Permit()
+    admission.ask(permit)
+    assert admission.poll(now) == [permit]
+    permit.started = True
+    return [permit]
+
+
+# At once
+
+
+def test_where_nobody_waits_a_call_starts_at_once():
+    admission = Admission(2, [Rate(8, 8, burst=4)])
+    permit = Permit([4.0])
+    assert admission.start(permit, 3.0)
+    assert (permit.state, permit.slotted, permit.crowd, permit.ceiling) == (RUNNING, 3.0, 1, 2)
+    assert [charge.cost for charge in permit.charges] == [4.0]
+    assert not admission.start(Permit([1.0]), 3.0)  # the rate
+    assert admission.in_flight() == 1
+
+
+@pytest.mark.parametrize("why", ["no slot", "somebody waits for a slot", "the gate", "somebody waits at it", "nested"])
+def test_else_nothing_is_changed(why):
+    admission = Admission(1)
+    late, parent = Permit(), None
+    if why == "the gate":
+        admission.close_gate(8.0, spread=0.0, apart=math.inf)
+    elif why == "somebody waits at it":
+        admission.limit = 2
+        admission.close_gate(8.0, spread=0.0, apart=math.inf)
+        waiting(admission)
+    else:
+        (parent,) = running(admission)
+        if why == "somebody waits for a slot":
+            waiting(admission)
+            admission.limit = 3
+        elif why == "nested":
+            late, admission.limit = Permit(None, parent), 2
+    numbers = admission.in_flight(), admission.waiting()
+    assert not admission.start(late, 1.0)
+    assert (late.state, late.place) == (NEW, 0)
+    assert (admission.in_flight(), admission.waiting()) == numbers
+
+
+# The next call on the same slot
+
+
+def test_a_worker_goes_on_with_its_slot_where_nobody_waits():
+    admission = Admission(2, [Rate(8, 8, burst=4)])
+    (permit,) = running(admission)
+    admission.settle(permit, None)
+    assert admission.renew(permit, [2.0], 1.0)
+    assert [charge.cost for charge in permit.charges] == [2.0]
+    assert (permit.slotted, permit.state, admission.in_flight()) == (1.0, RUNNING, 1)
+
+
+@pytest.mark.parametrize("why", ["a rate", "somebody waits for a slot", "somebody waits at the gate", "fewer slots"])
+def test_else_it_gives_it_back(why):
+    admission = Admission(2, [Rate(8, 8, burst=4)])
+    (permit,) = running(admission)
+    admission.settle(permit, None)
+    if why == "a rate":
+        costs = [4.0]
+    else:
+        costs = [1.0]
+        if why == "fewer slots":
+            admission.limit = 0
+        elif why == "somebody waits for a slot":
+            admission.limit = 1
+            waiting(admission, now=9.0)
+        else:
+            admission.close_gate(20.0, spread=0.0, apart=math.inf)
+            waiting(admission, now=9.0)
+    assert not admission.renew(permit, costs, 0.0 if why == "a rate" else 9.0)
+    assert permit.state == RELEASED
+    assert admission.in_flight() == (1 if why == "somebody waits at the gate" else 0)
+
+
+def test_a_call_that_could_not_ask_counts_from_now_on():
+    admission = Admission(1, [Rate(8, 8, burst=4)])
+    running(admission)
+    extra = Permit([2.0])
+    extra.state = RUNNING
+    for _ in range(2):
+        admission.admit_over_limit(extra, 1.0)
+    assert (admission.in_flight(), [charge.cost for charge in extra.charges]) == (2, [2.0])
+    released = Permit([2.0])
+    released.state = RELEASED
+    admission.admit_over_limit(released, 1.0)
+    assert admission.in_flight() == 2
+
+
+# Who is gone
+
+
+def test_the_slots_of_whoever_is_gone_come_back():
+    admission, loop = Admission(2), Loop()
+    running(admission, 2, owner=loop)
+    in_line = Permit(owner=loop)
+    admission.ask(in_line)
+    (stranger,) = waiting(admission)
+    admission.sweep()
+    assert admission.in_flight() == 2
+    loop.over = True
+    admission.sweep()
+    assert (admission.in_flight(), in_line.state) == (0, RELEASED)
+    assert admission.poll(1.0) == [stranger]
+
+
+def test_a_lender_that_is_gone_leaves_with_its_nested_call():
+    admission, loop = Admission(1), Loop()
+    (outer,) = running(admission, owner=loop)
+    running(admission, parent=outer, owner=loop)
+    loop.over = True
+    admission.sweep()
+    assert admission.in_flight() == 0
 
 
 # Numbers
@@ -406,7 +751,7 @@ def test_it_is_quiet_while_nothing_waits_no_rate_and_no_gate():
     assert (admission.quiet, admission.steady) == (True, True)
     (first,) = running(admission)
     assert admission.quiet
-    second = Ticket()
+    second = Permit()
     admission.ask(second)
     assert not admission.quiet  # before anybody polls
     admission.poll(0.0)
@@ -422,7 +767,7 @@ def test_it_is_quiet_while_nothing_waits_no_rate_and_no_gate():
 def test_a_nested_call_that_has_a_slot_and_was_not_polled_is_not_quiet():
     admission = Admission(1)
     (outer,) = running(admission)
-    inner = Ticket(None, outer)
+    inner = Permit(None, outer)
     admission.ask(inner)
     assert not admission.quiet
     assert admission.poll(0.0) == [inner]
@@ -432,9 +777,9 @@ def test_a_nested_call_that_has_a_slot_and_was_not_polled_is_not_quiet():
 def test_with_a_rate_it_is_never_quiet():
     admission = Admission(1, [Rate(10, 1)])
     assert not admission.quiet
-    (ticket,) = running(admission)
+    (permit,) = running(admission)
     assert not admission.quiet
-    admission.leave(ticket)
+    admission.leave(permit)
     assert not admission.quiet
 
 
@@ -447,13 +792,13 @@ def test_while_answers_change_something_it_is_not_quiet():
 
 def test_a_gate_ends_the_quiet_at_once_until_its_starts_are_spread():
     admission = Admission(2)
-    (ticket,) = running(admission)
+    (permit,) = running(admission)
     admission.close_gate(8.0, spread=1.0, apart=math.inf)
     assert not admission.quiet
     for now, quiet in ((7.0, False), (8.0, False), (8.875, False), (9.0, True)):
         admission.poll(now)
         assert admission.quiet is quiet
-    admission.leave(ticket)
+    admission.leave(permit)
     assert not admission.quiet  # leaving knows no time: the next poll says so
 
 

@@ -14,7 +14,7 @@ from fanmap._policy.attempt import Attempts
 
 ERROR = RuntimeError("it failed")
 TRANSIENT = Verdict("transient")
-WRONG = Verdict("wrong")
+PERMANENT = Verdict("permanent")
 
 
 def attempts(retry=None, *, at=100.0):
@@ -42,14 +42,22 @@ def test_settings_that_may_be_shared_cannot_be_changed():
         ({"attempts": 2.0}, TypeError, "attempts must be an int >= 1, got 2.0"),
         ({"attempts": True}, TypeError, "attempts must be an int >= 1, got True"),
         ({"total": 0}, ValueError, "total must be a finite number > 0, got 0"),
-        ({"on": int}, TypeError, f"on must be exception classes or a tenacity strategy, got {int!r}"),
-        ({"on": (KeyError, 5)}, TypeError, "on must be exception classes or a tenacity strategy, got 5"),
-        ({"on": "KeyError"}, TypeError, "on must be a tenacity strategy or None, got 'KeyError'"),
+        ({"on": int}, TypeError, f"on must be an exception class, a tuple of them or a tenacity strategy, got {int!r}"),
+        (
+            {"on": (KeyError, 5)},
+            TypeError,
+            "on must be an exception class, a tuple of them or a tenacity strategy, got (<class 'KeyError'>, 5)",
+        ),
+        (
+            {"on": "KeyError"},
+            TypeError,
+            "on must be an exception class, a tuple of them or a tenacity strategy, got 'KeyError'",
+        ),
         ({"wait": -1}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got -1"),
         ({"wait": math.inf}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got inf"),
         ({"wait": math.nan}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got nan"),
-        ({"wait": True}, TypeError, "wait must be a tenacity strategy or None, got True"),
-        ({"stop": 3}, TypeError, "stop must be a tenacity strategy or None, got 3"),
+        ({"wait": True}, TypeError, "wait must be >= 0 seconds or a tenacity wait strategy, got True"),
+        ({"stop": 3}, TypeError, "stop must be a tenacity stop strategy or None, got 3: write attempts=3"),
     ],
 )
 def test_settings_out_of_bounds_are_errors_when_they_are_made(settings, kind, message):
@@ -61,24 +69,24 @@ def test_settings_out_of_bounds_are_errors_when_they_are_made(settings, kind, me
 # What is repeated
 
 
-@pytest.mark.parametrize("kind", ["transient", "overloaded", "rate", "concurrency", "steep"])
+@pytest.mark.parametrize("kind", ["transient", "overloaded", "rate", "concurrency", "ramp"])
 def test_a_failure_that_a_repeat_can_mend_is_repeated_if_that_was_asked_for(kind):
     assert attempts().failed(ERROR, Verdict(kind), 100.0, 0.5) == 0.25
     assert Attempts(None, 100.0).failed(ERROR, Verdict(kind), 100.0, 0.5) is None
 
 
 def test_what_is_wrong_is_not_repeated_unless_on_says_so():
-    assert attempts().failed(ERROR, WRONG, 100.0, 0.5) is None
-    assert attempts(Retry(on=RuntimeError)).failed(ERROR, WRONG, 100.0, 0.5) == 0.25
-    assert attempts(Retry(on=(KeyError, ValueError))).failed(ERROR, WRONG, 100.0, 0.5) is None
-    assert attempts(Retry(on=(KeyError, RuntimeError))).failed(ERROR, WRONG, 100.0, 0.5) == 0.25
+    assert attempts().failed(ERROR, PERMANENT, 100.0, 0.5) is None
+    assert attempts(Retry(on=RuntimeError)).failed(ERROR, PERMANENT, 100.0, 0.5) == 0.25
+    assert attempts(Retry(on=(KeyError, ValueError))).failed(ERROR, PERMANENT, 100.0, 0.5) is None
+    assert attempts(Retry(on=(KeyError, RuntimeError))).failed(ERROR, PERMANENT, 100.0, 0.5) == 0.25
 
 
 def test_on_says_what_is_repeated_instead_of_the_default():
     assert attempts(Retry(on=KeyError)).failed(ERROR, TRANSIENT, 100.0, 0.5) is None
 
 
-@pytest.mark.parametrize("kind", ["spent", "refused"])
+@pytest.mark.parametrize("kind", ["spent", "forbidden"])
 def test_fatal_kinds_stay_fatal_whatever_on_says(kind):
     assert attempts(Retry(on=RuntimeError)).failed(ERROR, Verdict(kind), 100.0, 0.5) is None
 
@@ -240,6 +248,6 @@ def test_a_rule_over_results_and_failures_sees_both():
     rule = tenacity.retry_if_result(lambda text: text == "") | tenacity.retry_if_exception_type(KeyError)
     tries = attempts(Retry(9, on=rule, wait=1))
     assert tries.returned("", 100.0, 0.5) == 1.0
-    assert tries.failed(KeyError(), WRONG, 101.0, 0.5) == 1.0
+    assert tries.failed(KeyError(), PERMANENT, 101.0, 0.5) == 1.0
     assert tries.failed(ERROR, TRANSIENT, 102.0, 0.5) is None
     assert tries.returned("fine", 103.0, 0.5) is None

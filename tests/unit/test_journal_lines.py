@@ -8,11 +8,12 @@ import zlib
 
 import pytest
 
-from fanmap._policy.journal import Keys, Reading, error_line, read_line, value_line
+from fanmap._policy.journal import Keys, Reading, TooDeep, error_line, read_line, value_line
 
-ONE = value_line("ab", 3, 1.25, '"four"')
-TWO = value_line("cd", 4, 0.0, "5")
-FAILED = error_line("ab", 3, 0.5, ValueError("no"))
+BEGAN = 1767225600.0
+ONE = value_line("ab", 3, BEGAN, 1.25, '"four"')
+TWO = value_line("cd", 4, BEGAN, 0.0, "5")
+FAILED = error_line("ab", 3, BEGAN, 0.5, ValueError("no"))
 
 
 def read(data):
@@ -23,8 +24,20 @@ def read(data):
 
 
 def test_a_result_is_one_line_of_json_with_its_checksum_last():
-    assert ONE == b'{"v":1,"key":"ab","index":3,"seconds":1.250,"value":"four","crc":"9366de5b"}\n'
+    assert ONE == (
+        b'{"v":1,"key":"ab","index":3,"began":1767225600.000,"seconds":1.250,"value":"four","crc":"5001853e"}\n'
+    )
     assert json.loads(ONE)["value"] == "four"
+
+
+def test_a_result_that_is_not_what_the_annotation_says_is_marked():
+    line = value_line("ab", 3, 12.0005, 1.25, "null", as_is=True)
+    assert line.startswith(
+        b'{"v":1,"key":"ab","index":3,"began":12.001,"seconds":1.250,"as_is":true,"value":null,"crc":"'
+    )
+    assert read_line(line) == {
+        "v": 1, "key": "ab", "index": 3, "began": 12.001, "seconds": 1.25, "as_is": True, "value": None,
+    }  # fmt: skip
 
 
 def test_a_failure_is_a_line_for_people():
@@ -34,13 +47,14 @@ def test_a_failure_is_a_line_for_people():
 
 
 def test_a_failure_is_one_line_whose_message_stays_readable():
-    assert error_line("ab", 3, 0.5, ValueError("für")) == (
-        '{"v":1,"key":"ab","index":3,"seconds":0.500,"error":"ValueError","message":"für","crc":"52ea1d01"}\n'.encode()
+    assert error_line("ab", 3, BEGAN, 0.5, ValueError("für")) == (
+        '{"v":1,"key":"ab","index":3,"began":1767225600.000,"seconds":0.500,"error":"ValueError","message":"für",'
+        '"crc":"d606e2a9"}\n'.encode()
     )
 
 
 def test_a_failure_names_its_type_with_its_module():
-    assert json.loads(error_line("ab", 0, 0.0, json.JSONDecodeError("bad", "x", 0)))["error"] == (
+    assert json.loads(error_line("ab", 0, BEGAN, 0.0, json.JSONDecodeError("bad", "x", 0)))["error"] == (
         "json.decoder.JSONDecodeError"
     )
 
@@ -48,13 +62,31 @@ def test_a_failure_names_its_type_with_its_module():
 def test_a_failure_whose_text_fails_is_written_without_it():
     class Broken(Exception):
         def __str__(self):
-            raise RuntimeError("no text")
+            raise self.args[0]
 
-    assert json.loads(error_line("ab", 0, 0.0, Broken()))["message"] == ""
+    for why in (RuntimeError("no text"), RecursionError(), GeneratorExit(), BaseException()):
+        assert json.loads(error_line("ab", 0, BEGAN, 0.0, Broken(why)))["message"] == ""
+    for why in (KeyboardInterrupt(), SystemExit()):
+        with pytest.raises(type(why)):
+            error_line("ab", 0, BEGAN, 0.0, Broken(why))
+
+
+def test_a_failure_whose_text_is_of_a_class_of_its_own_is_written_as_it_is():
+    class Text(str):
+        __slots__ = ()
+
+        def __getitem__(self, place):
+            raise RuntimeError("not to be cut")
+
+    class Says(Exception):
+        def __str__(self):
+            return Text("no")
+
+    assert json.loads(error_line("ab", 0, BEGAN, 0.0, Says()))["message"] == "no"
 
 
 def test_a_long_message_is_cut():
-    assert len(json.loads(error_line("ab", 0, 0.0, ValueError("x" * 5000)))["message"]) == 2000
+    assert len(json.loads(error_line("ab", 0, BEGAN, 0.0, ValueError("x" * 5000)))["message"]) == 2000
 
 
 @pytest.mark.parametrize(
@@ -69,7 +101,7 @@ def test_a_long_message_is_cut():
     ],
 )
 def test_every_text_comes_back(text):
-    line = value_line("ab", 0, 0.0, json.dumps(text, ensure_ascii=False))
+    line = value_line("ab", 0, BEGAN, 0.0, json.dumps(text, ensure_ascii=False))
     assert line.count(b"\n") == 1
     said = read_line(line)
     assert said is not None
@@ -77,7 +109,7 @@ def test_every_text_comes_back(text):
 
 
 def test_seconds_are_never_below_0():
-    assert json.loads(value_line("ab", 0, -1.0, "1"))["seconds"] == 0.0
+    assert json.loads(value_line("ab", 0, BEGAN, -1.0, "1"))["seconds"] == 0.0
 
 
 def with_checksum(body):
@@ -90,12 +122,14 @@ def with_checksum(body):
         with_checksum(b'{"v":2,"key":"ab","value":1'),
         with_checksum(b'{"v":1,"key":"ab","value":'),
         with_checksum(b'{"v":1,"key":"\xff","value":1'),
+        with_checksum(b'{"v":1,"key":"ab","key":1,"value":1'),
+        with_checksum(b'{"v":1,"key":"ab","key":[],"value":1'),
         b"",
         b"\n",
         b"{}\n",
         ONE[:-1],  # no newline
-        ONE.replace(b"9366de5b", b"9366DE5B"),
-        ONE.replace(b'"crc":"93', b'"crc":"92'),
+        ONE.replace(b"5001853e", b"5001853E"),
+        ONE.replace(b'"crc":"50', b'"crc":"zz'),
         ONE.replace(b"four", b"five"),
         ONE.replace(b'"v":1', b'"v":2'),
         b" " + ONE,
@@ -116,8 +150,34 @@ def test_a_file_is_read_to_its_end():
     assert (reading.skipped, reading.end, reading.finish, reading.foreign) == (0, len(ONE + TWO), b"", False)
 
 
-def test_the_first_good_line_of_a_key_counts():
-    assert read(TWO + ONE + value_line("ab", 3, 2.0, '"other"')).places["ab"] == len(TWO)
+def test_the_last_good_line_of_a_key_counts():
+    other = value_line("ab", 3, BEGAN, 2.0, '"other"')
+    assert read(ONE + TWO + other + FAILED + other[:-9] + b"\n").places["ab"] == len(ONE + TWO)
+
+
+def test_a_line_of_another_kind_is_passed_over_and_not_counted():
+    for rest in (b'"kind":"batch","id":"b1"', b'"kind":"other","value":1', b'"value":1,"kind":null'):
+        line = with_checksum(b'{"v":1,"key":"ab",' + rest)
+        reading = read(line + ONE + line)
+        assert (reading.places, reading.skipped, reading.foreign) == ({"ab": len(line)}, 0, False)
+        assert (read(line).places, read(line).skipped, read(line).foreign) == ({}, 0, False)
+
+
+def test_lines_are_counted():
+    assert read(ONE + b"garbage\n" + TWO[:-3]).lines == 3
+
+
+DEEP = with_checksum(b'{"v":1,"key":"ab","value":' + b"[" * 100_000 + b"]" * 100_000)
+
+
+def test_a_line_that_is_nested_too_deeply_is_neither_read_nor_passed_over():
+    with pytest.raises(TooDeep):
+        read_line(DEEP)
+    reading = Reading()
+    reading.add(ONE)
+    with pytest.raises(TooDeep):
+        reading.add(DEEP)
+    assert reading.lines == 2
 
 
 def test_a_failure_is_never_a_result():

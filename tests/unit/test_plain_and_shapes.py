@@ -19,8 +19,10 @@ from unittest import mock
 
 import pytest
 
-from fanmap._policy.plain import canonical, is_model, plain_text
-from fanmap._policy.shapes import encoder, same, shape_of
+from fanmap._policy.canonical import canonical
+from fanmap._policy.converter import Converter
+from fanmap._policy.plain import is_model, plain_text, same
+from fanmap._policy.shapes import shape_of
 
 
 class Colour(enum.Enum):
@@ -134,14 +136,19 @@ COMES_BACK = [
 
 @pytest.mark.parametrize(("annotation", "value"), COMES_BACK)
 def test_it_comes_back_as_it_was(annotation, value):
-    shape = shape_of(annotation)
-    back = shape.load(json.loads(encoder(shape)(value)))
+    back = round_trip(annotation, value)
     assert back == value
     assert type(back) is type(value)
 
 
+def round_trip(annotation, value):
+    converter = Converter(annotation)
+    text, exact = converter.encode(value)
+    return converter.decode(json.loads(text), exact)
+
+
 REFUSED = [
-    (Any, (1, 2)), (Any, {1: "a"}), (Any, {1, 2}), (Any, b"bytes"), (Any, Text("a")), (Any, float("nan")), (Any, [float("inf")]),
+    (Any, (1, 2)), (Any, {1: "a"}), (Any, {1, 2}), (Any, b"bytes"), (Any, float("nan")), (Any, [float("inf")]),
     (Any, LABEL), (Any, Colour.RED), (Any, object()), (Any, [(1,)]), (str, (1,)), (list[int], (1,)), (tuple[int, int], (1,)),
     (tuple[int, int], [1, 2]), (Label, "text"), (Label, Other("a", 1.0)), (list[Label], [LABEL, "text"]), (Colour, "red"),
     (Label | Other, Other("a", 1.0)),  # would come back as a Label
@@ -156,18 +163,18 @@ REFUSED = [
 @pytest.mark.parametrize(("annotation", "value"), REFUSED)
 def test_what_would_come_back_as_something_else_is_refused(annotation, value):
     with pytest.raises((TypeError, ValueError)):
-        encoder(shape_of(annotation))(value)
+        Converter(annotation).encode(value)
 
 
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (float("nan"), "a float that is not finite"),
-        ([float("-inf")], "a float that is not finite"),
-        ({1: "a"}, "a dict with a key of type int"),
-        ({"a": (1,)}, "tuple"),
-        ({"a": [{1}]}, "set"),
-        ("\ud83c\udf88", "a text with a surrogate pair as two characters"),
+        (float("nan"), "a float that is not finite is not JSON-serializable"),
+        ([float("-inf")], "a float that is not finite is not JSON-serializable"),
+        ({1: "a"}, "a dict with a key of type int is not JSON-serializable"),
+        ({"a": (1,)}, "tuple is not JSON-serializable"),
+        ({"a": [{1}]}, "set is not JSON-serializable"),
+        ("\ud83c\udf88", "a str with a surrogate pair as two characters does not round-trip through JSON"),
     ],
 )
 def test_what_json_does_not_have_is_said(value, says):
@@ -178,8 +185,8 @@ def test_what_json_does_not_have_is_said(value, says):
 
 def test_what_would_come_back_as_something_else_is_said():
     with pytest.raises(TypeError) as caught:
-        encoder(shape_of(Shouting))(Shouting("a"))
-    assert str(caught.value) == "it would not come back as it is"
+        Converter(Shouting).encode(Shouting("a"))
+    assert str(caught.value) == "Shouting does not round-trip through JSON"
 
 
 @pytest.mark.parametrize(
@@ -205,29 +212,24 @@ def test_a_value_of_another_shape_is_not_written(annotation, value):
 )  # fmt: skip
 def test_data_of_another_shape_is_not_read(annotation, data):
     with pytest.raises((TypeError, ValueError)):
-        shape_of(annotation).load(data)
+        shape_of(annotation).load(data, exact=False)
 
 
 def test_data_of_no_member_of_a_union_is_said():
     with pytest.raises(TypeError) as caught:
-        shape_of(Label | None).load({"name": "a"})
-    assert str(caught.value) == "data of none of the types of the annotation"
+        shape_of(Label | None).load({"name": "a"}, exact=False)
+    assert str(caught.value) == "data that matches none of the annotated types"
     with pytest.raises(TypeError) as caught:
         shape_of(Label | None).dump((1,))
-    assert str(caught.value) == "tuple"
+    assert str(caught.value) == "a tuple is none of the union's types"
 
 
 def test_data_of_a_union_is_read_as_the_member_that_it_is_of():
-    assert shape_of(Label | float).load(1) == 1
-    assert shape_of(Label | float).load(1.5) == 1.5
-    assert shape_of(Label | Any).load({"name": "a"}) == {"name": "a"}
-    assert shape_of(Label | Plain).load({"a": 1}) == {"a": 1}
-    assert shape_of(str | Label).load({"name": "a", "score": 1.0}) == Label("a", 1.0)
-
-
-def test_plain_json_is_written_without_being_read_again():
-    assert encoder(shape_of(Any)) is plain_text
-    assert encoder(shape_of(str)) is plain_text
+    assert shape_of(Label | float).load(1, exact=False) == 1
+    assert shape_of(Label | float).load(1.5, exact=False) == 1.5
+    assert shape_of(Label | Any).load({"name": "a"}, exact=False) == {"name": "a"}
+    assert shape_of(Label | Plain).load({"a": 1}, exact=False) == {"a": 1}
+    assert shape_of(str | Label).load({"name": "a", "score": 1.0}, exact=False) == Label("a", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -269,13 +271,13 @@ def test_a_value_is_the_same_as_its_copy(value):
 @pytest.mark.parametrize("data", [{"name": "a"}, {"name": "a", "score": 1.0, "more": 1}, [], "text"])
 def test_data_of_other_fields_is_no_dataclass(data):
     with pytest.raises(TypeError):
-        shape_of(Label).load(data)
+        shape_of(Label).load(data, exact=False)
 
 
 def test_data_of_other_fields_says_whose():
     with pytest.raises(TypeError) as caught:
-        shape_of(Label).load({"name": "a"})
-    assert str(caught.value) == "other fields than those of Label"
+        shape_of(Label).load({"name": "a"}, exact=False)
+    assert str(caught.value) == "fields other than those of Label"
 
 
 def test_a_pydantic_model_is_written_and_read_by_its_own_json():
@@ -299,10 +301,9 @@ def test_a_pydantic_model_is_written_and_read_by_its_own_json():
         (Model | None, Model(at=at, label=LABEL, type="a")),
         (list[Model], [Model(at=at, label=LABEL, type="a")]),
     ]:
-        shape = shape_of(annotation)
-        assert shape.load(json.loads(encoder(shape)(value))) == value
+        assert round_trip(annotation, value) == value
     with pytest.raises(TypeError):
-        encoder(shape_of(Model))(Derived(at=at, label=LABEL, type="a"))
+        Converter(Model).encode(Derived(at=at, label=LABEL, type="a"))
 
 
 def test_a_pydantic_model_that_its_dump_does_not_tell_apart_is_not_the_same():
@@ -334,22 +335,26 @@ def test_a_pydantic_model_that_its_dump_does_not_tell_apart_is_not_the_same():
         Partly(text="a", raw="b"),
         Holder(held=Derived(x=1, y=2)),
         Loose(any=Small.A),
-        Loose(any=Text("a")),
         Loose(more=(1,)),
         Loose(any={1: 2}),
         Secret(secret="s"),
     ]:
-        with pytest.raises(TypeError, match="it would not come back as it is"):
-            encoder(shape_of(type(value)))(value)
-    for value in [Partly(text="a"), Holder(held=Base(x=1)), Loose(any=["a"], more={"b": 1}), Infinite(x=1.0)]:
-        shape = shape_of(type(value))
-        assert shape.load(json.loads(encoder(shape)(value))) == value
+        with pytest.raises(TypeError, match="does not round-trip through JSON"):
+            Converter(type(value)).encode(value)
+    for value in [
+        Partly(text="a"),
+        Holder(held=Base(x=1)),
+        Loose(any=["a"], more={"b": 1}),
+        Infinite(x=1.0),
+        Loose(any=Text("a")),
+    ]:
+        assert round_trip(type(value), value) == value
     assert same(Loose(more=1), Loose(more=1))
     assert not same(Loose(more=1), Loose(more=2))
     assert not same(Loose(any=1), Loose(any=True))
-    with pytest.raises(TypeError, match="^Derived$"):
+    with pytest.raises(TypeError, match="^a Derived is not a Base$"):
         shape_of(Base).dump(Derived(x=1))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(TypeError, match="not finite"):
         shape_of(Infinite).dump(Infinite(x=float("inf")))
     texts = [
         json.dumps(canonical(value))
@@ -360,7 +365,7 @@ def test_a_pydantic_model_that_its_dump_does_not_tell_apart_is_not_the_same():
         ]
     ]  # fmt: skip
     assert len(set(texts)) == len(texts)
-    with pytest.raises(TypeError, match="^SecretStr$"):
+    with pytest.raises(TypeError, match="^SecretStr has no stable representation$"):
         canonical(Secret(secret="s"))
 
 
@@ -509,4 +514,4 @@ class MyUrl:  # of this module: nothing is known of it
 def test_what_has_no_lasting_text_is_refused_by_its_type(value, says):
     with pytest.raises(TypeError) as caught:
         canonical(value)
-    assert str(caught.value) == says
+    assert str(caught.value) == f"{says} has no stable representation"

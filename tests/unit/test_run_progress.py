@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from fanmap._run.watching import Watch, line
+from fanmap._run.watching import Watch, fitted, line
 from fanmap._types import NOT_BEGUN
+from fanmap.types import Usage
 
 
 @pytest.mark.parametrize(
@@ -25,11 +26,30 @@ from fanmap._types import NOT_BEGUN
         ({"done": 4, "seconds": 2.0, "resumed": 4}, 9, "4/9 done, 4 resumed"),
         ({"done": 1, "seconds": 4.0}, 1000, "1/1000 done, 15.0/min, 1:06:36 left"),
         ({"waiting_for": "rate"}, None, "0 done, waiting for the rate"),
+        ({"tokens": Usage(12_000, 0, 345)}, None, "0 done, 12.3k tokens"),
+        ({"tokens": Usage(12_000, 0, 345), "spent": 1.25, "waiting_for": "rate"}, None,
+         "0 done, $1.2500, waiting for the rate"),
         ({"waiting_for": "gate"}, None, "0 done, the server asked to wait"),
     ],
 )  # fmt: skip
 def test_the_line_says_what_there_is_to_say(values, total, said):
     assert line(replace(NOT_BEGUN, **values), total) == said
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (200, "400/1000 done, 3 failed, 26 refused, 4.0/s, 2:30 left, waiting to try again"),
+        (79, "400/1000 done, 3 failed, 26 refused, 4.0/s, 2:30 left, waiting to try again"),
+        (60, "400/1000 done, 3 failed, 26 refused, 4.0/s, waits to retry"),
+        (49, "400/1000 done, 3 failed, waits to retry"),
+        (29, "400/1000 done, waits to retry"),
+        (20, "400/1000 done, waits"),
+    ],
+)
+def test_where_it_does_not_fit_the_reason_is_the_last_thing_to_go(columns, said):
+    stats = replace(NOT_BEGUN, done=400, failed=3, refused=26, seconds=100.0, waiting_for="repeat")
+    assert fitted(stats, 1000, columns) == said
 
 
 class Terminal(io.StringIO):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import math
 import socket
+import ssl
 import urllib.error
 from dataclasses import FrozenInstanceError
 from http.client import IncompleteRead
@@ -60,11 +62,11 @@ def said(error: BaseException, wall: float = WALL) -> tuple[str, float | None]:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, "wrong"), (401, "refused"), (402, "spent"), (403, "refused"), (404, "wrong"),
-        (408, "transient"), (409, "transient"), (413, "wrong"), (422, "wrong"), (425, "wrong"),
-        (429, "rate"), (499, "wrong"), (500, "transient"), (501, "wrong"), (502, "transient"),
-        (503, "overloaded"), (504, "transient"), (505, "wrong"), (511, "wrong"), (520, "transient"),
-        (524, "transient"), (529, "overloaded"),
+        (400, "permanent"), (401, "forbidden"), (402, "spent"), (403, "forbidden"), (404, "permanent"),
+        (408, "transient"), (409, "transient"), (413, "permanent"), (422, "permanent"), (425, "permanent"),
+        (412, "permanent"), (429, "rate"), (498, "overloaded"), (499, "permanent"), (500, "transient"), (501, "permanent"), (502, "transient"),
+        (503, "overloaded"), (504, "transient"), (505, "permanent"), (511, "permanent"), (520, "transient"),
+        (524, "transient"), (529, "overloaded"), (432, "spent"), (433, "spent"), (456, "spent"),
     ],
 )  # fmt: skip
 def test_a_bare_status_has_its_kind(status: int, kind: str) -> None:
@@ -80,9 +82,10 @@ def test_a_bare_status_has_its_kind(status: int, kind: str) -> None:
         ApiError(code=503, status="UNAVAILABLE", response=None),
         ApiError(response=SimpleNamespace(status=503)),
         ApiError(raw_response=Response(503)),
+        ApiError(http_status=503),
         ApiError(response={"ResponseMetadata": {"HTTPStatusCode": 503}}),
     ],
-    ids=["openai", "httpx", "aiohttp", "gemini", "of its response", "mistral", "botocore"],
+    ids=["openai", "httpx", "aiohttp", "gemini", "of its response", "mistral", "voyageai", "botocore"],
 )
 def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None:
     assert said(error) == ("overloaded", None)
@@ -90,7 +93,7 @@ def test_the_status_is_found_wherever_a_client_keeps_it(error: ApiError) -> None
 
 @pytest.mark.parametrize("status", [True, "503", 0, 99, 600, 503.0, None, float("nan")])
 def test_what_is_no_status_is_not_taken_for_one(status: object) -> None:
-    assert said(ApiError(status_code=status)) == ("wrong", None)
+    assert said(ApiError(status_code=status)) == ("permanent", None)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +152,10 @@ WAITS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "Tue, 14 Nov 2023 22:13:20 GMT"}, None),
     ({"retry-after": "Tue, 14 Nov 2023 22:13:10 GMT"}, None),
     ({"retry-after": "Tue, 99 Nov 2023 99:99:99 GMT"}, None),
+    ({"x-ms-retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+    ({"retry-after": "9", "grpc-retry-pushback-ms": "2500"}, 9.0),
+    ({"grpc-retry-pushback-ms": "2500", "llm_provider-retry-after": "7"}, 2.5),
+    ({"grpc-retry-pushback-ms": "-1", "llm_provider-retry-after": "7"}, 7.0),
     ({"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-reset": "60"}, None),
     ({"anthropic-ratelimit-tokens-reset": "2030-01-01T00:00:00Z"}, None),
 ]
@@ -211,13 +218,32 @@ def test_litellms_headers_are_read_although_its_response_has_none() -> None:
     assert said(error) == ("rate", 7.0)
 
 
+def test_litellms_body_is_that_of_the_error_it_comes_from() -> None:
+    spent = {"message": "x", "type": "exceeded_current_quota_error"}
+    for where in ({"body": spent}, {"response": Response(403, content=b'{"error": {"code": "insufficient_quota"}}')}):
+        litellms, own = foreign("litellm.exceptions", "APIError"), foreign("litellm.llms", "OpenAIError")
+        litellms.__dict__.update(status_code=403, message="litellm.APIError: OpenAIException - x", body=None)
+        litellms.__cause__ = own
+        own.__cause__ = ApiError(**where)
+        assert said(litellms) == ("spent", None)
+        own.__cause__ = foreign("openai", "APIStatusError")
+        own.__cause__.__cause__ = ApiError(**where)
+        assert said(litellms) == ("spent", None)
+        own.__cause__.__cause__ = foreign("httpx", "HTTPStatusError")
+        own.__cause__.__cause__.__cause__ = ApiError(**where)  # further than that it does not go
+        assert said(litellms) == ("forbidden", None)
+    other = ApiError(status_code=403, message="x")
+    other.__cause__ = ApiError(body=spent)
+    assert said(other) == ("forbidden", None)
+
+
 def test_botocores_headers_and_codes() -> None:
     aws = {"HTTPStatusCode": 400, "HTTPHeaders": {"retry-after": "2"}, "RetryAttempts": 4}
     error = ApiError(response={"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": aws})
     assert said(error) == ("rate", 2.0)
     assert client_retries(error) == 4
     other = ApiError(response={"Error": {"Code": "ValidationException"}, "ResponseMetadata": aws})
-    assert said(other) == ("wrong", None)
+    assert said(other) == ("permanent", None)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +258,80 @@ def test_aws_throttles_with_a_400(code: str) -> None:
         return ApiError(response={"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}})
 
     assert said(answered(400)) == ("rate", None)
-    assert said(answered(404)) == ("wrong", None)
+    assert said(answered(404)) == ("permanent", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("throttlingException", "rate"), ("modelNotReadyException", "rate"), ("modelTimeoutException", "transient"),
+        ("serviceQuotaExceededException", "rate"), ("TooManyRequestsException", "rate"),
+        ("badGatewayException", "transient"), ("conflictException", "transient"), ("ModelStreamError", "transient"),
+        ("dependencyFailedException", "transient"), ("InternalStreamFailure", "transient"),
+        ("ServiceFailureException", "transient"), ("accessDeniedException", "forbidden"),
+        ("resourceNotFoundException", "permanent"), ("runtimeClientError", "permanent"),
+        ("serviceUnavailableException", "overloaded"), ("internalServerException", "transient"),
+        ("modelStreamErrorException", "transient"), ("validationException", "permanent"), ("500", "transient"),
+        ("otherException", "permanent"),
+    ],
+)  # fmt: skip
+def test_botocores_event_that_ends_a_stream_has_only_its_code(code: str, kind: str) -> None:
+    assert said(ApiError(response={"Error": {"Code": code, "Message": "x"}})) == (kind, None)
+    assert said(ApiError(code=code)) == ("transient" if code == "500" else "permanent", None)  # of no AWS client
+
+
+def test_botocores_event_that_ends_a_stream_is_read_to_its_words() -> None:
+    event = {"Code": "throttlingException", "Message": "Too many tokens per day, please wait before trying again."}
+    assert said(ApiError(response={"Error": event})) == ("spent", None)
+    assert said(ApiError(response={"Error": event, "ResponseMetadata": {"HTTPStatusCode": 400}})) == ("spent", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("BadRequest", "permanent"), ("Unauthenticated", "forbidden"), ("PermissionDenied", "forbidden"),
+        ("NotFound", "permanent"), ("ResourceConflict", "transient"), ("TooManyRequests", "rate"),
+        ("Cancelled", "permanent"), ("InternalError", "transient"), ("NotImplemented", "permanent"),
+        ("TemporarilyUnavailable", "overloaded"), ("DeadlineExceeded", "transient"), ("Other", "permanent"),
+    ],
+)  # fmt: skip
+def test_databricks_sdk_has_a_class_for_a_status(name: str, kind: str) -> None:
+    for names in (("DatabricksError", name), ("DatabricksError", name, "MoreSpecial")):
+        assert said(foreign("databricks.sdk.errors.platform", *names)) == (kind, None)
+    assert said(foreign("mine", "DatabricksError", name)) == ("permanent", None)
+
+
+def test_databricks_sdk_has_its_wait_in_an_attribute_and_its_words_in_its_args() -> None:
+    error = foreign("databricks.sdk.errors", "DatabricksError", "TooManyRequests")
+    error.__dict__.update(retry_after_secs=7, error_code="REQUEST_LIMIT_EXCEEDED")
+    assert said(error) == ("rate", 7.0)
+    for garbage in (None, -1, math.nan, True, "soon", [7]):
+        error.__dict__.update(retry_after_secs=garbage)
+        assert said(error) == ("rate", None)
+    error.args = ("Workspace has used all available credits",)
+    assert said(error) == ("spent", None)
+    error.args = ()
+    assert said(error) == ("rate", None)
+
+
+def test_the_arguments_of_any_other_error_may_be_anybodys_words() -> None:
+    error = foreign("mine", "Failed")
+    error.args = ("your account has used all available credits",)
+    error.__dict__.update(status_code=429)
+    assert said(error) == ("rate", None)
+
+
+def test_voyages_body_is_read() -> None:
+    spent = {"detail": "You have insufficient credits"}
+    assert said(ApiError(http_status=429, json_body=spent, code=None)) == ("spent", None)
+    assert said(ApiError(http_status=429, http_body='{"detail": "You have insufficient credits"}')) == ("spent", None)
+    assert said(ApiError(http_status=429, json_body=None, headers={"Retry-After": "3"})) == ("rate", 3.0)
+
+
+def test_ollamas_message_is_an_attribute() -> None:
+    error = ApiError(status_code=503, error="server busy, please try again.  maximum pending requests exceeded")
+    assert said(error) == ("overloaded", 0.0)
+    assert read_error(error, wall=WALL).refused_to_start
 
 
 def test_the_message_of_a_botocore_error_is_read() -> None:
@@ -302,7 +401,13 @@ def test_a_quotas_metric_stands_in_for_its_id() -> None:
         ({"error": {"retry_after": "10"}}, 10.0), ({"error": {"retry_after": math.nan}}, None),
         ({"error": {"retry_after": math.inf}}, None), ({"error": {"retry_after": -1}}, None),
         ({"error": {"retry_after": 10**400}}, None), ({"error": {"retry_after": True}}, None),
-        ({"error": {"retry_after": [10]}}, None), ('{"error": {"retry_after": 10}}', 10.0),
+        ({"error": {"retry_after": [10]}}, None), ({"retryAfter": 10}, 10.0), ({"retry_after_seconds": 10}, 10.0),
+        ({"retryAfterSeconds": "10"}, 10.0), ({"estimated_time": 10}, 10.0), ({"retry_after_ms": 10_000}, 10.0),
+        ({"retryAfterMs": 10_000, "retry_after": 7}, 7.0), ({"estimated_time": -10}, None),
+        ({"metadata": {"retry_after": 10}}, 10.0), ({"error": "{\"retry_after\": 10}"}, 10.0),
+        ({"metadata": {"raw": "{\"error\": {\"retry_after\": 10}}"}}, 10.0), ({"other": {"retry_after": 10}}, None),
+        ({"error": {"message": "x {'retry_after': 10, 'y': None} z"}}, 10.0), ({"body": "{\"retry_after\": 10}"}, 10.0),
+        ({"error": {"message": "b'{\\n \"retry_after\": \"10\"}'"}}, 10.0), ("{'retry_after': -10}", None), ('{"error": {"retry_after": 10}}', 10.0),
         (b'{"error": {"retry_after": 10}}', 10.0), ("<html>busy</html>", None),
         ({"errors": [{"retry_after": 10}]}, 10.0), (b'\xff: {"retry_after": 10}', 10.0),
         ('busy: {"retry_after": 10, "details": []}', 10.0), ('[{"error": 1}, {"retry_after": 10}]', 10.0),
@@ -314,18 +419,17 @@ def test_a_gateways_body_names_the_wait(body: object, wait: float | None) -> Non
 
 
 def test_65536_characters_of_a_body_are_read() -> None:
-    text = '{"retry_after": 10, "message": "' + "x" * (65_536 - 34) + '"}'
-    assert len(text) == 65_536
-    assert said(http(503, body=text)) == said(http(503, body=text.encode())) == ("overloaded", 10.0)
-    assert said(http(503, body=text[:-2] + 'x"}')) == ("overloaded", None)
-    assert said(http(503, body=text.encode()[:-2] + b'x"}')) == ("overloaded", None)
+    text = "busy".ljust(65_536 - 17) + '{"retry_after": 7, "message": "cut short'
+    assert said(http(503, body=text)) == said(http(503, body=text.encode())) == ("overloaded", 7.0)
+    assert said(http(503, body=f" {text[1:]}")) == ("overloaded", 7.0)
+    assert said(http(503, body=f"x{text}")) == said(http(503, body=f"x{text}".encode())) == ("overloaded", None)
 
 
 def test_64_parts_of_a_body_are_looked_at() -> None:
-    """Among them are the body itself and the three places beside it that are empty here."""
+    """Among them is the list itself; what a client has not is none."""
     wait = {"retry_after": 10}
-    assert said(ApiError(status=503, body=[*[{}] * 59, wait])) == ("overloaded", 10.0)
-    assert said(ApiError(status=503, body=[*[{}] * 60, wait])) == ("overloaded", None)
+    assert said(ApiError(status=503, body=[*[{}] * 62, wait])) == ("overloaded", 10.0)
+    assert said(ApiError(status=503, body=[*[{}] * 63, wait])) == ("overloaded", None)
 
 
 def test_the_body_of_a_response_is_read_where_the_exception_has_none() -> None:
@@ -361,7 +465,16 @@ def test_a_body_that_was_not_read_stays_unread() -> None:
         ("try again in 20 milliseconds", 0.02), ("Please try again in 20s 5 more", 20.0),
         ("Please try again in 5 more", None), ("Please try again in 0s", None),
         ("Please try again in 20", None), ("Please try again later", None),
-        ("Please try again in 5mx", None), ("Please try again in nans", None), ("", None),
+        ("Please wait 40000 seconds before retrying.", 40_000.0), ("wait for 5 minutes", 300.0), ("Retry in 33s", 33.0),
+        ("Your rate limit resets in ~30s.", 30.0), ("available again in 2h", 7200.0), ("retry after 500\u00b5s", 5e-4),
+        ("retry after 500\u03bcs", 5e-4), ("retry after 500us", 5e-4), ("try again in 3000000000ns", 3.0),
+        ("try again in about 1 minute and 30 seconds", 90.0), ("try again in 9m38.016s", 578.016),
+        ("try again in 1 hour, 2 minutes, and 3 seconds", 3723.0), ("the reset is 7s away", None), ("wait", None),
+        ("Request was throttled. Expected available in 17 seconds.", 17.0), ("Retry-After: 30 seconds", 30.0),
+        ("Please retry your request after 20 seconds.", 20.0), ("try again in: 5s", 5.0), ("an entry in 5s", None),
+        ("You exceeded 150 requests within a 10 second period, and have been timed out for 60 seconds.", 60.0),
+        ("please wait for another 12 seconds", 12.0), ("try your request again in 20 s", 20.0),
+        ("Please wait a minute", None), ("await 7s", None), ("Please try again in 5mx", None), ("Please try again in nans", None), ("", None),
     ],
 )  # fmt: skip
 def test_the_message_of_a_429_names_the_wait(text: str, wait: float | None) -> None:
@@ -376,6 +489,78 @@ def test_the_first_source_that_names_a_wait_is_taken() -> None:
     assert said(http(429, {"retry-after": "0"}, body=body)) == ("rate", 10.0)
     assert said(http(429, {"retry-after": "3"}, body=body)) == ("rate", 3.0)
     assert said(http(429, body={**body, "details": [{"retryDelay": "5s"}]})) == ("rate", 5.0)
+
+
+def test_a_wait_that_is_named_goes_before_words_and_after_fields() -> None:
+    words = "Rate limit reached on tokens per day (TPD): Limit 100000, Used 97050, Requested 3619."
+    assert said(http(429, body={"message": words})) == ("spent", None)
+    assert said(http(429, body={"message": f"{words} Please try again in 9m38s."})) == ("rate", 578.0)
+    assert said(http(429, {"retry-after": "7"}, body={"message": words})) == ("rate", 7.0)
+    assert said(http(429, body={"message": words, "retry_after": 7})) == ("rate", 7.0)
+    assert said(http(429, {"retry-after": "0"}, body={"message": words})) == ("spent", None)
+    assert said(http(429, {"retry-after": "7"}, body={"message": words, "code": "daily_limit_exceeded"}))[0] == "spent"
+    assert said(http(403, {"retry-after": "7"}, body={"message": "Daily limit reached"})) == ("rate", 7.0)
+    assert said(http(403, {"retry-after": "7"}, body={"message": "Not allowed"})) == ("forbidden", None)
+    assert said(http(402, {"retry-after": "7"}, body={"message": words})) == ("spent", None)
+
+
+def test_a_minutes_quota_is_one_in_whatever_words() -> None:
+    words = "You have used all available credits per day"
+    assert said(ApiError(code=429, details=gemini("…PerMinute…", message=words))) == ("rate", None)
+    assert said(ApiError(code=429, details=gemini("…PerSecond…", message=words))) == ("rate", None)
+    assert said(ApiError(code=429, details=gemini("…", message=words))) == ("spent", None)
+    assert said(ApiError(code=429, details=gemini("…PerMinute…", "…PerMonth…", message="x"))) == ("spent", None)
+    for quota in ("…Daily…", "…PerWeek…", "…Weekly…", "…PerYear…", "requests_per_week", "…Monthly…"):
+        assert said(ApiError(code=429, details=gemini(quota, message="x"))) == ("spent", None)
+    assert said(ApiError(code=429, details=gemini("…PerHour…", message="x"))) == ("rate", None)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Arrearage", "AccountOverdueError", "NOT_ENOUGH_BALANCE", "insufficient_user_quota", "insufficient_balance",
+        "insufficient_funds", "INSUFFICIENT_CREDITS", "credits_exhausted", "spending_limit_reached", "no_credit",
+        "openrouter_free_tier_daily", "BILLING_DISABLED", "monthly_quota_exceeded", "requests_per_day_exceeded",
+        "payment_required", "usage_limit_reached", "AllocationQuota.FreeTierOnly", "out_of_credits", "budgetexceeded",
+        "tokens_per_month", "weekly_limit_reached", "requests_per_week", "yearly_quota", "CreditsError",
+    ],
+)  # fmt: skip
+def test_codes_of_a_spent_account_of_any_server(code: str) -> None:
+    for name in ("code", "type", "reason", "status", "error_type", "limit_source", "error"):
+        for status in (400, 401, 403, 412, 429):
+            assert said(http(status, body={name: code})) == ("spent", None)
+        assert said(http(404, body={name: code})) == ("permanent", None)
+        assert said(http(500, body={name: code})) == ("transient", None)
+    assert said(http(429, body={"error": f"the code is {code}!"})) in (("rate", None), ("spent", None))
+
+
+@pytest.mark.parametrize("code", ["quota_exceeded", "rate_limit_exceeded", "credit", "limit", "requests", "balance"])
+def test_other_codes_are_none_of_these(code: str) -> None:
+    assert said(http(429, body={"code": code})) == ("rate", None)
+    assert said(http(403, body={"code": code})) == ("forbidden", None)
+
+
+def test_a_401_is_spent_where_its_code_is_a_quota_and_a_403_a_rate_where_it_says_so() -> None:
+    assert said(http(401, body={"status": "quota_exceeded"})) == ("spent", None)
+    for code in ("rateLimitExceeded", "userRateLimitExceeded"):
+        assert said(http(403, {"retry-after": "7"}, body={"reason": code})) == ("rate", 7.0)
+        assert said(http(401, body={"reason": code})) == ("forbidden", None)
+    for text in ("You have exceeded a secondary rate limit", "API rate limit exceeded for user ID 1"):
+        assert said(http(403, body={"message": text})) == ("rate", None)
+        assert said(http(401, body={"message": text})) == ("forbidden", None)
+    assert said(http(403, body={"message": "Disabled by a rate limit of 0"})) == ("forbidden", None)
+    assert said(http(403, body={"message": "Daily rate limit exceeded"})) == ("spent", None)
+
+
+def test_a_word_for_an_error_is_a_code_and_a_sentence_is_none() -> None:
+    assert said(http(429, body={"error": "insufficient_quota"})) == ("spent", None)
+    assert said(http(429, body={"error": "insufficient_quota is not meant"})) == ("rate", None)
+
+
+def test_a_page_says_nothing() -> None:
+    page = "<html>You have used all available credits. Try again in 7s.</html>"
+    for body in (page, f"  {page}", page.encode()):
+        assert said(http(429, body=body)) == ("rate", None)
 
 
 OPENAI_SPENT = [
@@ -420,7 +605,7 @@ def test_anthropic_says_some_of_it_in_words_only(text: str) -> None:
     assert said(http(400, body=body)) == ("spent", None)
     assert said(http(403, body=body)) == ("spent", None)
     assert said(http(429, body=body)) == ("spent", None)
-    assert said(http(404, body=body)) == ("wrong", None)
+    assert said(http(404, body=body)) == ("permanent", None)
 
 
 def test_words_that_gemini_uses_for_a_minutes_quota_too_are_not_spent() -> None:
@@ -435,11 +620,17 @@ def test_words_that_gemini_uses_for_a_minutes_quota_too_are_not_spent() -> None:
         {"rate_limit_type": "concurrent_requests"},
         {"message": "Your current concurrency is 5, which exceeds your concurrency limit of 5"},
         {"message": "Number of concurrent connections has exceeded your rate limit. Please try again later."},
+        {"message": "Max parallel request limit reached"},
+        {
+            "message": "Rate limit exceeded for api_key: K. Limit type: max_parallel_requests. Current limit: 1, Remaining: 0."
+        },
         {"message": "Your account request reached max organization concurrency: 3"},
         {"message": "Concurrency limit exceeded for user, please retry later"},
         {"message": "Rate limited: Max concurrency limit hit: 4"},
         {"body": {"error": "Too many concurrent requests. Limit: 1 concurrent requests"}},
         {"body": "Too many connections, please wait before trying again."},
+        {"body": "Too many simultaneous requests"},
+        {"body": "Too many parallel requests"},
     ],
 )
 def test_too_many_at_once(attributes: dict[str, Any]) -> None:
@@ -473,15 +664,15 @@ def test_a_plain_429_is_about_the_rate(attributes: dict[str, Any]) -> None:
     ],
 )
 def test_too_steep(attributes: dict[str, Any]) -> None:
-    assert said(http(429, **attributes)) == ("steep", None)
+    assert said(http(429, **attributes)) == ("ramp", None)
     assert said(http(500, **attributes)) == ("transient", None)
 
 
 @pytest.mark.parametrize(
     ("status", "attributes", "kind", "wait"),
     [
-        (429, {}, "wrong", 7.0), (503, {}, "wrong", 7.0), (500, {}, "wrong", 7.0),
-        (400, {}, "wrong", None), (401, {}, "refused", None), (402, {}, "spent", None),
+        (429, {}, "permanent", 7.0), (503, {}, "permanent", 7.0), (500, {}, "permanent", 7.0),
+        (400, {}, "permanent", None), (401, {}, "forbidden", None), (402, {}, "spent", None),
         (429, {"type": "insufficient_quota"}, "spent", None),
     ],
 )  # fmt: skip
@@ -496,7 +687,7 @@ def test_a_server_that_says_no_is_obeyed(
     ("status", "attributes", "kind", "wait"),
     [
         (400, {}, "transient", 7.0), (422, {}, "transient", 7.0), (501, {}, "transient", 7.0),
-        (429, {}, "rate", 7.0), (503, {}, "overloaded", 7.0), (401, {}, "refused", None),
+        (429, {}, "rate", 7.0), (503, {}, "overloaded", 7.0), (401, {}, "forbidden", None),
         (429, {"type": "insufficient_quota"}, "spent", None),
     ],
 )  # fmt: skip
@@ -521,8 +712,12 @@ def foreign(package: str, *names: str) -> Exception:
         TimeoutError(), ConnectionResetError(), BrokenPipeError(),
         socket.gaierror(-2, "Name or service not known"),
         urllib.error.URLError(ConnectionRefusedError()),
+        OSError(errno.EHOSTUNREACH, "No route to host"), OSError(errno.ENETUNREACH, "Network is unreachable"),
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), ssl.SSLZeroReturnError(6, "closed"),
+        foreign("httpx", "TransportError", "ProtocolError", "LocalProtocolError"),
         foreign("openai", "APIConnectionError", "APITimeoutError"),
-        foreign("anthropic._exceptions", "APIConnectionError"),
+        foreign("anthropic._exceptions", "APIConnectionError"), foreign("groq._exceptions", "APIConnectionError"),
+        foreign("voyageai.error", "VoyageError", "APIConnectionError"), foreign("voyageai.error", "VoyageError", "Timeout"),
         foreign("httpx", "TransportError", "TimeoutException", "ReadTimeout"),
         foreign("httpx2", "TransportError", "NetworkError", "ConnectError"),
         foreign("requests.exceptions", "ConnectionError"),
@@ -550,11 +745,27 @@ def test_a_connection_that_failed_is_transient(error: Exception) -> None:
     assert said(error) == ("transient", None)
 
 
+@pytest.mark.parametrize("name", ["APIConnectionError", "APITimeoutError"])
+def test_a_generated_clients_failed_connection_is_told_by_what_it_was_raised_from(name: str) -> None:
+    for cause in (foreign("httpx", "TransportError", "ConnectError"), TimeoutError(), ConnectionResetError()):
+        error = foreign("together._exceptions", "APIError", name)
+        error.__cause__ = cause
+        assert said(error) == ("transient", None)
+    for cause in (None, ValueError(), foreign("mine", name)):
+        error = foreign("together._exceptions", "APIError", name)
+        error.__cause__ = cause
+        assert said(error) == ("permanent", None)
+    error = foreign("together._exceptions", "APIError", name)
+    error.__cause__ = foreign("httpx", "TransportError", "UnsupportedProtocol")
+    assert said(error) == ("permanent", None)
+
+
 @pytest.mark.parametrize(
     "error",
     [
         ValueError("429 rate limit"), KeyError("status_code"), RuntimeError("Event loop is closed"),
         OSError(28, "No space left on device"), FileNotFoundError(), AssertionError(),
+        OSError(errno.EMFILE, "Too many open files"), ssl.SSLCertVerificationError(1, "certificate verify failed"),
         urllib.error.URLError("unknown url type: gopher"), ApiError(reason=ConnectionRefusedError()),
         foreign("mine", "APIConnectionError"), foreign("mine", "TransportError"),
         foreign("httpx", "InvalidURL"), foreign("openai", "OpenAIError", "LengthFinishReasonError"),
@@ -564,8 +775,8 @@ def test_a_connection_that_failed_is_transient(error: Exception) -> None:
     ],
     ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",
 )  # fmt: skip
-def test_what_says_nothing_is_wrong(error: BaseException) -> None:
-    assert said(error) == ("wrong", None)
+def test_what_says_nothing_is_permanent(error: BaseException) -> None:
+    assert said(error) == ("permanent", None)
 
 
 @pytest.mark.parametrize(
@@ -582,10 +793,10 @@ def test_a_client_on_another_event_loop_is_misuse(text: str, link: str) -> None:
     setattr(between, link, RuntimeError(text))
     error = foreign("openai", "APIConnectionError")
     setattr(error, link, between)
-    assert said(error) == ("wrong", None)
+    assert said(error) == ("permanent", None)
     litellms = ApiError(status_code=500, response=Response(500))  # it makes a status of it, without headers
     setattr(litellms, link, between)
-    assert said(litellms) == ("wrong", None)
+    assert said(litellms) == ("permanent", None)
     answered = http(500, {"server": "x"})
     setattr(answered, link, between)
     assert said(answered) == ("transient", None)
@@ -597,7 +808,16 @@ def test_a_client_on_another_event_loop_is_misuse(text: str, link: str) -> None:
 def test_an_address_without_a_protocol_is_misuse() -> None:
     error = foreign("openai", "APIConnectionError")
     error.__cause__ = foreign("httpx", "TransportError", "UnsupportedProtocol")
-    assert said(error) == ("wrong", None)
+    assert said(error) == ("permanent", None)
+
+
+def test_a_header_that_http_does_not_allow_is_misuse() -> None:
+    below = type(foreign("httpx", "TransportError", "ProtocolError", "LocalProtocolError"))
+    error = foreign("openai", "APIConnectionError")
+    error.__cause__ = below("Illegal header value b'Bearer key\\n'")  # a key with its line end
+    assert said(error) == said(error.__cause__) == ("permanent", None)
+    error.__cause__ = below("Max outbound streams is 100, 100 open")
+    assert said(error) == said(error.__cause__) == ("transient", None)
 
 
 def test_another_failure_below_a_connection_is_no_misuse() -> None:
@@ -618,7 +838,7 @@ def above(below: BaseException, links: int) -> Exception:
 
 def test_sixteen_exceptions_of_a_chain_are_looked_at() -> None:
     closed = RuntimeError("Event loop is closed")
-    assert said(above(closed, 15)) == ("wrong", None)
+    assert said(above(closed, 15)) == ("permanent", None)
     assert said(above(closed, 16)) == ("transient", None)
     counted = ApiError(request=ApiError(headers={"x-stainless-retry-count": "2"}))
     assert client_retries(above(counted, 15)) == 2
@@ -646,18 +866,18 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     [
         ({"body": {"type": "error", "error": {"type": "overloaded_error"}}}, "overloaded"),
         ({"type": "rate_limit_error"}, "transient"), ({"type": "api_error"}, "transient"),
-        ({"type": "billing_error"}, "spent"), ({"type": "permission_error"}, "refused"),
+        ({"type": "billing_error"}, "spent"), ({"type": "permission_error"}, "forbidden"),
         ({"code": "502"}, "transient"), ({"body": {"code": 529}}, "overloaded"),
         ({"body": {"status": 529}}, "overloaded"), ({"body": {"code": Busy.BUSY}}, "overloaded"),
-        ({"code": "insufficient_quota"}, "spent"), ({"type": "invalid_request_error"}, "wrong"),
-        ({"type": "authentication_error"}, "refused"), ({"type": "server_overloaded"}, "overloaded"),
+        ({"code": "insufficient_quota"}, "spent"), ({"type": "invalid_request_error"}, "permanent"),
+        ({"type": "authentication_error"}, "forbidden"), ({"type": "server_overloaded"}, "overloaded"),
         ({"code": "rate_limit_exceeded"}, "transient"), ({"code": "server_error"}, "transient"),
         ({"code": "internal_error"}, "transient"), ({"type": "internal_server_error"}, "transient"),
         ({"type": "timeout_error"}, "transient"), ({"code": "request_timeout"}, "transient"),
-        ({"code": "402"}, "spent"), ({"code": "401"}, "refused"), ({"code": "403"}, "refused"),
+        ({"code": "402"}, "spent"), ({"code": "401"}, "forbidden"), ({"code": "403"}, "forbidden"),
         ({"code": "503"}, "overloaded"), ({"code": "408"}, "transient"), ({"code": "409"}, "transient"),
         ({"code": "429"}, "transient"), ({"code": "500"}, "transient"), ({"code": "504"}, "transient"),
-        ({"code": "400"}, "wrong"),
+        ({"code": "400"}, "permanent"),
     ],
 )  # fmt: skip
 def test_an_error_inside_a_stream_is_read_by_its_type(attributes: dict[str, Any], kind: str) -> None:
@@ -667,12 +887,47 @@ def test_an_error_inside_a_stream_is_read_by_its_type(attributes: dict[str, Any]
     assert said(ApiError(**attributes)) == (kind, None)
 
 
-def test_a_group_with_one_leaf_is_its_leaf_and_with_more_is_wrong() -> None:
+def test_a_group_with_one_leaf_is_its_leaf() -> None:
     one = http(429, {"retry-after": "7"})
     assert said(ExceptionGroup("", [ExceptionGroup("", [one])])) == ("rate", 7.0)
-    assert said(ExceptionGroup("", [one, one])) == ("wrong", None)
-    assert said(ExceptionGroup("", [ExceptionGroup("", [one]), http(503)])) == ("wrong", None)
-    assert said(BaseExceptionGroup("", [KeyboardInterrupt()])) == ("wrong", None)
+    assert said(BaseExceptionGroup("", [KeyboardInterrupt()])) == ("permanent", None)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "kind", "wait"),
+    [
+        ([(429, "7"), (429, "9")], "permanent", 9.0),
+        ([(429, "9"), (503, "7")], "permanent", 9.0),
+        ([(503, "7"), (404, "9")], "permanent", 7.0),  # a wait counts where it was a refusal that named it
+        ([(500, "9"), (429, None)], "permanent", None),
+        ([(503, None), (500, None)], "permanent", None),
+        ([(429, "9"), (401, None)], "permanent", 9.0),
+        ([(429, "9"), (402, None)], "spent", None),
+        ([(402, None), (403, None)], "spent", None),
+        ([(401, None), (403, None)], "forbidden", None),
+    ],
+)  # fmt: skip
+def test_of_a_group_the_longest_wait_is_everybodys(
+    leaves: list[tuple[int, str | None]], kind: str, wait: float | None
+) -> None:
+    errors = [http(status, {} if after is None else {"retry-after": after}) for status, after in leaves]
+    assert said(ExceptionGroup("", errors)) == (kind, wait)
+    assert said(ExceptionGroup("", [ExceptionGroup("", errors[:1]), *errors[1:]])) == (kind, wait)
+
+
+def test_a_server_that_says_no_within_a_group_still_names_everybodys_wait() -> None:
+    never = http(429, {"retry-after": "7", "x-should-retry": "false"})
+    assert said(ExceptionGroup("", [never, ValueError()])) == ("permanent", 7.0)
+    assert said(BaseExceptionGroup("", [never, asyncio.CancelledError()])) == ("permanent", 7.0)
+
+
+def test_64_members_of_a_group_are_looked_at() -> None:
+    waits = [http(429, {"retry-after": str(seconds)}) for seconds in range(1, 66)]
+    assert said(ExceptionGroup("", waits)) == ("permanent", 64.0)
+    deep: Exception = waits[6]
+    for _ in range(10_000):
+        deep = ExceptionGroup("", [deep])
+    assert said(deep) == ("rate", 7.0)
 
 
 def test_attributes_that_raise_are_as_if_absent() -> None:
@@ -692,12 +947,15 @@ def test_attributes_that_raise_are_as_if_absent() -> None:
     assert client_retries(Hostile()) == 0
 
 
-def test_a_body_that_cannot_be_read_is_wrong_and_does_not_raise() -> None:
+def test_a_body_that_cannot_be_read_says_nothing() -> None:
     class Failing(dict[str, object]):
-        def get(self, *_: object) -> Any:
+        def items(self) -> Any:
             raise RuntimeError("not now")
 
-    assert said(http(429, body=Failing())) == ("wrong", None)
+    for body in (Failing(), Failing(code="insufficient_quota")):
+        assert said(http(429, {"retry-after": "7"}, body=body)) == ("rate", 7.0)
+        assert said(http(429, body={"error": body})) == ("rate", None)
+        assert said(http(404, body=body)) == ("permanent", None)
 
 
 def test_base_exceptions_from_attributes_are_let_through() -> None:
@@ -766,19 +1024,26 @@ def test_a_verdict_takes_no_other_wait(wait: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["fine", None, "", 7])
 def test_a_verdict_takes_no_other_kind(kind: Any) -> None:
-    with pytest.raises(ValueError, match=r"^kind must be one of rate, .*, wrong, got "):
+    with pytest.raises(ValueError, match=r"^kind must be one of rate, .*, permanent, got "):
         Verdict(kind)
+
+
+@pytest.mark.parametrize(("old", "new"), [("refused", "forbidden"), ("steep", "ramp"), ("wrong", "permanent")])
+def test_an_old_kind_is_an_error_that_names_the_new_one(old: Any, new: Any) -> None:
+    with pytest.raises(ValueError, match=f"^kind must be '{new}', its new name, got '{old}'$"):
+        Verdict(old)
+    assert Verdict(new).kind == new
 
 
 @pytest.mark.parametrize("wait", [None, 0.0, 2.0])
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_what_the_server_refused_to_start(kind: Kind, wait: float | None) -> None:
-    refused = kind in ("rate", "concurrency", "steep") or (kind == "overloaded" and wait is not None)
+    refused = kind in ("rate", "concurrency", "ramp") or (kind == "overloaded" and wait is not None)
     assert Verdict(kind, wait).refused_to_start is refused
 
 
 def test_a_verdict_is_a_value() -> None:
     assert not hasattr(Verdict("rate"), "__dict__")
     assert Verdict("rate", 1.0) == Verdict("rate", 1.0)
-    assert len({Verdict("rate"), Verdict("rate"), Verdict("steep")}) == 2
+    assert len({Verdict("rate"), Verdict("rate"), Verdict("ramp")}) == 2
     assert repr(Verdict("rate", 1.0)) == "Verdict(kind='rate', wait=1.0)"

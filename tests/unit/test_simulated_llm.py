@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from fanmap._drive import clock
-from fanmap.testing import SimulatedAPIError, SimulatedLLM
+from fanmap.testing import SimulatedAPIError, SimulatedLLM, VirtualTime
 from fanmap.testing._behaviour import Behaviour, Bucket
 from fanmap.testing._text import count_tokens, simulated_reply
 from fanmap.testing._wire import go_duration, retry_after_text
@@ -47,7 +47,7 @@ def outcome(llm, prompt):
 
 
 def fates(order, **settings):
-    llm = SimulatedLLM(latency=0.0001, failures={500: 0.2, 503: 0.2, "drop": 0.2}, **settings)
+    llm = SimulatedLLM(latency=0.0001, failure_rates={500: 0.2, 503: 0.2, "drop": 0.2}, **settings)
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(order, pool.map(lambda prompt: outcome(llm, prompt), order), strict=True))
 
@@ -61,7 +61,7 @@ def test_another_seed_gives_other_fates():
 
 
 def test_each_attempt_draws_anew_and_the_shares_are_kept():
-    behaviour = Behaviour(latency=1.0, fail_rates={500: 0.25, "drop": 0.1})
+    behaviour = Behaviour(latency=1.0, failure_rates={500: 0.25, "drop": 0.1})
     drawn = [behaviour.draw("x", attempt) for attempt in range(1, 4001)]
     counts = Counter(status for status, _ in drawn)
     assert counts[500] / 4000 == pytest.approx(0.25, abs=0.03)
@@ -71,19 +71,19 @@ def test_each_attempt_draws_anew_and_the_shares_are_kept():
 
 @pytest.mark.parametrize(("status", "delay"), [(429, 0.0), (503, 0.0), (529, 0.0), (500, 2.0), ("drop", 2.0)])
 def test_what_is_turned_away_comes_at_once_and_other_failures_when_the_answer_would(status, delay):
-    behaviour = Behaviour(latency=2.0, sigma=0.0, fail_rates={status: 1.0})
+    behaviour = Behaviour(latency=2.0, sigma=0.0, failure_rates={status: 1.0})
     assert behaviour.draw("x", 1) == (status, delay)
 
 
 def test_equal_mappings_of_failures_mean_the_same_dice():
-    one = Behaviour(latency=1.0, fail_rates={500: 0.3, "drop": 0.3})
-    other = Behaviour(latency=1.0, fail_rates={"drop": 0.3, 500: 0.3})
+    one = Behaviour(latency=1.0, failure_rates={500: 0.3, "drop": 0.3})
+    other = Behaviour(latency=1.0, failure_rates={"drop": 0.3, 500: 0.3})
     assert [one.draw(p, 1) for p in PROMPTS] == [other.draw(p, 1) for p in PROMPTS]
 
 
 def test_refused_calls_dont_change_the_fate_of_the_attempts_that_follow(at):
-    free = SimulatedLLM(failures=0.5)
-    limited = SimulatedLLM(failures=0.5, requests_per_minute=60, burst=1)
+    free = SimulatedLLM(failure_rates=0.5)
+    limited = SimulatedLLM(failure_rates=0.5, rpm=60, burst=1)
     seen = []
     for _ in range(20):
         while (result := outcome(limited, "x")) == 429:
@@ -101,8 +101,8 @@ def test_latency_is_exactly_the_median_when_sigma_is_0():
     assert (record.arrived, record.ended) == (100.0, 102.0)
 
 
-def test_requests_per_minute_refuses_at_the_exact_boundary(at):
-    llm = SimulatedLLM(latency=0.0, requests_per_minute=60, burst=2)
+def test_rpm_refuses_at_the_exact_boundary(at):
+    llm = SimulatedLLM(latency=0.0, rpm=60, burst=2)
     assert [outcome(llm, p) == 429 for p in "abc"] == [False, False, True]
     at[0] += 0.999
     assert outcome(llm, "d") == 429  # and what had been refilled is forfeit
@@ -114,7 +114,7 @@ def test_requests_per_minute_refuses_at_the_exact_boundary(at):
 
 
 def test_the_retry_after_of_a_refusal_is_when_a_call_is_let_in(at):
-    llm = SimulatedLLM(latency=0.0, requests_per_minute=40, burst=1)
+    llm = SimulatedLLM(latency=0.0, rpm=40, burst=1)
     llm("a")
     with pytest.raises(SimulatedAPIError) as caught:
         llm("b")
@@ -127,9 +127,17 @@ def test_the_retry_after_of_a_refusal_is_when_a_call_is_let_in(at):
     assert llm("b") == "[simulated] b"
 
 
+def test_tpm_counts_the_tokens_of_prompts(at):
+    llm = SimulatedLLM(latency=0.0, tpm=60)
+    assert outcome(llm, "x" * 160) != 429  # 40 tokens
+    assert outcome(llm, "y" * 120) == 429  # 30: 20 are left
+    at[0] += 10.0
+    assert outcome(llm, "y" * 120) != 429
+
+
 @pytest.mark.usefixtures("at")
 def test_retry_after_overrides_what_the_bucket_says():
-    llm = SimulatedLLM(latency=0.0, requests_per_minute=60, burst=1, retry_after=7)
+    llm = SimulatedLLM(latency=0.0, rpm=60, burst=1, retry_after=7)
     llm("a")
     with pytest.raises(SimulatedAPIError) as caught:
         llm("b")
@@ -138,13 +146,14 @@ def test_retry_after_overrides_what_the_bucket_says():
 
 def test_one_call_too_many_at_once_is_refused_and_says_so():
     llm = SimulatedLLM(latency=0.05, sigma=0.0, max_concurrency=2)
-    with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(llm, prompt) for prompt in "ab"]
-        while llm.max_in_flight < 2:
-            time.sleep(0.001)
+    with VirtualTime() as virtual:
+        running = [virtual.start(llm, prompt) for prompt in "ab"]
+        virtual.sleep(0.01)
         with pytest.raises(SimulatedAPIError) as caught:
             llm("c")
-        assert [future.result() for future in running] == ["[simulated] a", "[simulated] b"]
+        for thread in running:
+            virtual.join(thread)
+    assert [record.status for record in llm.log] == [429, 200, 200]
     error = caught.value
     assert error.code == "concurrent_request_limit_exceeded"
     assert error.message == "Your current concurrency is 3, which exceeds your concurrency limit of 2"
@@ -155,19 +164,19 @@ def test_one_call_too_many_at_once_is_refused_and_says_so():
 
 def test_a_drop_is_a_connection_error():
     with pytest.raises(ConnectionResetError, match="dropped without a reply"):
-        SimulatedLLM(latency=0.0, failures={"drop": 1.0})("x")
+        SimulatedLLM(latency=0.0, failure_rates={"drop": 1.0})("x")
 
 
 def test_a_server_error_carries_status_and_body():
     with pytest.raises(SimulatedAPIError, match="Error code: 500 - The server had an error") as caught:
-        SimulatedLLM(latency=0.0, failures=1.0)("x")
+        SimulatedLLM(latency=0.0, failure_rates=1.0)("x")
     assert caught.value.type == "server_error"
     assert caught.value.response.headers == {}
 
 
 def test_an_error_can_be_pickled():
     with pytest.raises(SimulatedAPIError) as caught:
-        SimulatedLLM(latency=0.0, failures=1.0)("x")
+        SimulatedLLM(latency=0.0, failure_rates=1.0)("x")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), copy.status_code, copy.body) == (
         str(caught.value),
@@ -237,7 +246,7 @@ def test_prompts_are_not_in_the_repr_of_a_record():
 
 
 def test_reset_forgets_the_log_and_fills_the_bucket():
-    llm = SimulatedLLM(latency=0.0, requests_per_minute=1, burst=1)
+    llm = SimulatedLLM(latency=0.0, rpm=1, burst=1)
     assert [outcome(llm, "a"), outcome(llm, "a")] == ["[simulated] a", 429]
     llm.reset()
     assert (llm.log, llm.prompts, llm.sent, llm.refused, llm.max_in_flight) == ([], [], 0, 0, 0)
@@ -270,14 +279,14 @@ def test_a_reply_of_ones_own_is_returned():
         ({"latency": -1}, "latency must be finite and not negative, got -1"),
         ({"sigma": float("nan")}, "sigma must be finite and not negative, got nan"),
         ({"retry_after": float("inf")}, "retry_after must be finite and not negative, got inf"),
-        ({"requests_per_minute": 0}, "requests_per_minute must be finite and above 0, got 0"),
+        ({"rpm": 0}, "rpm must be finite and above 0, got 0"),
         ({"max_concurrency": 0}, "max_concurrency must be at least 1, got 0"),
         ({"burst": 0.5}, "burst must be at least 1, got 0.5"),
-        ({"failures": 2}, "failures must be a share between 0 and 1, got 2"),
-        ({"failures": {200: 0.1}}, "fail_rates must be keyed by 400 to 599 or 'drop', got 200"),
-        ({"failures": {"cut": 0.1}}, "fail_rates must be keyed by 400 to 599 or 'drop', got 'cut'"),
-        ({"failures": {500: 2}}, "fail_rates must be shares between 0 and 1, got 2"),
-        ({"failures": {500: 0.75, 503: 0.5}}, "fail_rates must add up to at most 1, got 1.25"),
+        ({"failure_rates": 2}, "failure_rates must be shares between 0 and 1, got 2"),
+        ({"failure_rates": {200: 0.1}}, "failure_rates must be keyed by 400 to 599 or 'drop', got 200"),
+        ({"failure_rates": {"cut": 0.1}}, "failure_rates must be keyed by 400 to 599 or 'drop', got 'cut'"),
+        ({"failure_rates": {500: 2}}, "failure_rates must be shares between 0 and 1, got 2"),
+        ({"failure_rates": {500: 0.75, 503: 0.5}}, "failure_rates must add up to at most 1, got 1.25"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):

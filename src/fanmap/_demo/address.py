@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,18 @@ def read_address(base_url: str | None, model: str | None, key_variable: str | No
     A key is sent only where its variable was named: an address typed wrong gets no key from the environment.
 
     Raises:
-        Failure: something is missing or cannot be right.
+        CommandError: something is missing or cannot be right.
     """
     if base_url is None:
         for option, given in (("--model", model), ("--api-key-env", key_variable)):
             if given is not None:
-                raise Failure(f"{option} needs --base-url: the simulated server has one model and no keys", status=2)
+                raise CommandError(
+                    f"{option} needs --base-url: the simulated server has one model and no keys", status=2
+                )
         return None
     shown = _shown(base_url)
     if not model:
-        raise Failure("--base-url needs --model: the name of the model to ask", status=2)
+        raise CommandError("--base-url needs --model: the name of the model to ask", status=2)
     return Address(base_url, shown, model, "none" if key_variable is None else _key(key_variable))
 
 
@@ -45,7 +47,7 @@ def _shown(url: str) -> str:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
-        raise Failure("--base-url must be a URL such as http://localhost:11434/v1", status=2)
+        raise CommandError("--base-url must be a URL such as http://localhost:11434/v1", status=2)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
 
@@ -53,10 +55,10 @@ def _shown(url: str) -> str:
 def _key(variable: str) -> str:
     key = os.environ.get(variable)
     if key is None:
-        raise Failure(f"the environment variable {variable} is not set", status=2)
+        raise CommandError(f"the environment variable {variable} is not set", status=2)
     key = key.strip()
     if not key:
-        raise Failure(f"the environment variable {variable} is empty", status=2)
+        raise CommandError(f"the environment variable {variable} is empty", status=2)
     if not (key.isascii() and key.isprintable()):  # no HTTP header takes it, and the error would quote it
-        raise Failure(f"the environment variable {variable} holds characters that no key has", status=2)
+        raise CommandError(f"the environment variable {variable} contains characters that no key has", status=2)
     return key

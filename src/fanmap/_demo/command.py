@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 from fanmap._demo.address import Address, read_address
 from fanmap._demo.files import LANGUAGES, Folder
 from fanmap._demo.readme import find_readme
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
+from fanmap._run.trace_path import check_trace
 
 if TYPE_CHECKING:
     from fanmap._demo.endpoint import Real, Simulated
@@ -35,28 +37,57 @@ Runs against a simulated server on this machine: no key, no cost, and what it
 _REAL = """\
 Runs against {at.shown}, model {at.model}:
 {requests} requests, which may cost money."""
+_LOADING = "Loading the clients ...\n"
 _LEGEND = """\
-speed-up: over one after the other. ideal: seconds of the same calls if no slot
-were ever idle; with eight at once, the slowest call. requests, refused: counted
-by {who}. lost: languages left without a translation.
+speed-up: compared with one after the other. ideal: seconds that the same calls
+would take if no slot were ever idle; with eight at once, the slowest call.
+requests, refused: counted by {who}. lost: languages left without a
+translation.
+"""
+
+_NEXT = """\
+Next: decorate a function of yours that makes one call.
+
+    from fanmap import parallel_map
+
+    @parallel_map(max_concurrency=8)
+    def ask(prompt): ...
+
+    answers = ask.map(prompts)
+
+A function over a file, without a script: fanmap run job:ask in.csv -o out.csv
+"""
+_NEXT_SIMULATED = """\
+This demo with a real model:
+    fanmap demo --base-url http://localhost:11434/v1 --model llama3.2
 """
 
 
-def demo(*, output: str, scale: float, base_url: str | None, model: str | None, key_variable: str | None) -> int:
+def demo(
+    *,
+    output: str,
+    scale: float,
+    base_url: str | None,
+    model: str | None,
+    key_variable: str | None,
+    trace: str | None = None,
+) -> int:
     """Run the demo and print what came out.
 
     Returns:
         0; 1 where a way of ours left a language without a translation.
 
     Raises:
-        Failure: it cannot run, as its text says.
+        CommandError: it cannot run, as its text says.
     """
+    check_trace(trace)
     address = read_address(base_url, model, key_variable)
     modules = ["openai", "tqdm"] if address else ["openai", "anthropic", "tqdm", "starlette", "uvicorn"]
     _need(modules)
     text = find_readme()
     folder = Folder(output, simulated=address is None)
     _say(_INTRO.format(tokens=len(text) // 4, count=len(LANGUAGES), where=_where(address)))
+    _say(_LOADING)
     for module in modules:
         import_module(module)  # a second and more, which is not to be measured
 
@@ -69,11 +100,12 @@ def demo(*, output: str, scale: float, base_url: str | None, model: str | None, 
     rows: list[Row] = []
     saved: set[str] = set()
     missing = False
+    drawn = next(way for way in reversed(WAYS) if way.ours and (way.anywhere or not address))
     for way in WAYS:
         if address and not way.anywhere:
             rows.append(Row(f"{way.number:<3}{way.name}: skipped, needs the simulated server"))
             continue
-        row, results = _go(way, endpoint, address)
+        row, results = _go(way, endpoint, address, trace if way is drawn else None)
         rows.append(row)
         translations = {
             language: result
@@ -84,18 +116,22 @@ def demo(*, output: str, scale: float, base_url: str | None, model: str | None, 
         saved.update(translations)
         missing = missing or (way.ours and row.lost > 0)
     _say(f"{len(saved)} translations are in {folder.path}/, from README_CHINESE.md to README_KOREAN.md.\n")
+    if trace is not None:
+        _say(f"The run of {drawn.number} is drawn in {trace}.\n")
     _say(table(rows) + "\n")
     _say(_LEGEND.format(who="this side" if address else "the server"))
+    _say(_NEXT if address else _NEXT + _NEXT_SIMULATED)
     return int(missing)
 
 
-def _go(way: Way, endpoint: Simulated | Real, address: Address | None) -> tuple[Row, Results]:
+def _go(way: Way, endpoint: Simulated | Real, address: Address | None, trace: str | None) -> tuple[Row, Results]:
     """Go one way, and tell while it goes."""
     from fanmap._demo.endpoint import explain
     from fanmap._demo.table import measured
 
     _say(f"{way.number:<3}{way.title}\n   {way.line}")
     with endpoint.open(way.server_allows) as (job, requests):
+        job = replace(job, trace=trace)
         began = time.perf_counter()
         try:
             results = way.run(job)
@@ -118,7 +154,7 @@ def _where(address: Address | None) -> str:
 def _need(modules: list[str]) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise Failure(f'the demo needs {", ".join(missing)}: pip install "fanmap[demo]"', status=2)
+        raise CommandError(f'the demo needs {", ".join(missing)}: pip install "fanmap[demo]"', status=2)
 
 
 def _say(text: str) -> None:

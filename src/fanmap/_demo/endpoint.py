@@ -10,7 +10,7 @@ import openai
 
 from fanmap._demo.address import Address
 from fanmap._demo.job import Job, Request
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
 from fanmap.testing import Server, serve
 
 # Seconds of a simulated call, the median: what a tutorial measured on this task in minutes, about a
@@ -66,7 +66,7 @@ def _logged(server: Server) -> list[Request]:
     ]
 
 
-def explain(error: Exception, address: Address) -> Failure:
+def explain(error: Exception, address: Address) -> CommandError:
     """What went wrong with the first request, in one line; never the reply's text, which may quote the key."""
     if isinstance(error, openai.APITimeoutError):
         said = "did not answer in time"
@@ -80,5 +80,5 @@ def explain(error: Exception, address: Address) -> Failure:
     elif isinstance(error, openai.APIStatusError):
         said = f"answered {error.status_code}"
     else:
-        said = f"does not answer as an OpenAI-compatible endpoint does ({type(error).__name__})"
-    return Failure(f"{address.shown} {said}", status=1)
+        said = f"does not answer like an OpenAI-compatible endpoint ({type(error).__name__})"
+    return CommandError(f"{address.shown} {said}", status=1)

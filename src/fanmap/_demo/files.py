@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
 
 LANGUAGES = ("Chinese", "Spanish", "Japanese", "German", "Russian", "Portuguese", "French", "Korean")
 
@@ -21,7 +21,7 @@ class Folder:
     """The folder that the translations go to; made, and looked through, before anything is asked.
 
     Raises:
-        Failure: it cannot be made or read, or something in it would be lost.
+        CommandError: it cannot be made or read, or something in it would be lost.
     """
 
     def __init__(self, path: str, *, simulated: bool) -> None:
@@ -33,8 +33,10 @@ class Folder:
             for language in LANGUAGES:
                 file = self._file(language)
                 if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(replaceable):
-                    what = "simulated translation" if simulated else "translation of this demo's"
-                    raise Failure(f"{file} is no {what} and is not overwritten: choose another --output", status=2)
+                    what = "simulated translation" if simulated else "translation by this demo"
+                    raise CommandError(
+                        f"{file} is not a {what}, so it is not overwritten: choose another --output", status=2
+                    )
         except OSError as error:
             raise self._failure(error) from error
 
@@ -42,7 +44,7 @@ class Folder:
         """Write one file a language.
 
         Raises:
-            Failure: the disk does not take it.
+            CommandError: the disk does not take it.
         """
         mark = _SIMULATED if self._simulated else f"{_MARK}translated by a model -->"
         try:
@@ -54,5 +56,5 @@ class Folder:
     def _file(self, language: str) -> Path:
         return self.path / f"README_{language.upper()}.md"
 
-    def _failure(self, error: OSError) -> Failure:
-        return Failure(f"cannot write to {self.path}: {error.strerror or type(error).__name__}", status=2)
+    def _failure(self, error: OSError) -> CommandError:
+        return CommandError(f"cannot write to {self.path}: {error.strerror or type(error).__name__}", status=2)

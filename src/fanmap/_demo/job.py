@@ -38,6 +38,7 @@ class Job:
         anthropic_url: the same of an Anthropic client; "" where there is none.
         simulated: it goes to the simulated server on this machine.
         bars: whether progress bars can be seen.
+        trace: where the run is drawn; None: nowhere.
         requests: what was sent so far, as counted on this side.
     """
 
@@ -48,6 +49,7 @@ class Job:
     key: str = field(repr=False)
     simulated: bool
     bars: bool
+    trace: str | None = None
     requests: list[Request] = field(default_factory=list[Request])
 
     def prompt(self, language: str) -> str:
@@ -56,6 +58,11 @@ class Job:
             f"Translate the following markdown file into {language}. Keep the markdown, the links and the code "
             f"blocks as they are. Answer with the translation alone.\n\nOriginal:\n{self.text}"
         )
+
+    def show(self, text: str) -> None:
+        """Show progress where there is no bar."""
+        if not self.bars:
+            print(text, end="", flush=True)
 
     @contextmanager
     def counted(self) -> Generator[None]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
 
 
 def find_readme() -> str:
     """The README of the fanmap that is running.
 
     Raises:
-        Failure: neither a source tree nor an installed distribution has it.
+        CommandError: neither a source tree nor an installed distribution has it.
     """
     tree = Path(__file__).parents[3]  # src/fanmap/_demo/ in a source tree
     if (tree / "pyproject.toml").is_file() and (tree / "src" / "fanmap").is_dir():
@@ -29,5 +29,5 @@ def find_readme() -> str:
     except (importlib.metadata.PackageNotFoundError, KeyError):
         description = None
     if not description:
-        raise Failure("the README was not found: install fanmap, or run this in its source tree", status=2)
+        raise CommandError("the README was not found: install fanmap, or run this in its source tree", status=2)
     return description

@@ -8,8 +8,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fanmap._demo.job import Request
+if TYPE_CHECKING:  # it imports a client
+    from fanmap._demo.job import Request
 
 _HEAD = ("seconds", "speed-up", "ideal", "requests", "refused", "lost")
 _WIDTH = 29

@@ -51,25 +51,27 @@ def _one_after_the_other(job: Job) -> Results:
     with job.sync_client() as client, tqdm(LANGUAGES, "translate", unit="call", disable=not job.bars) as languages:
         translate = job.with_sync(client)
         for language in languages:
+            job.show(f" {language}" if results else f"   {language}")
             try:
                 results.append(translate(language))
             except Exception as error:
                 if not results:  # the first request of all: more likely the wrong address than bad luck
                     raise
                 results.append(error)
+    job.show("\n")
     return results
 
 
 def _map(job: Job) -> Results:
     with job.sync_client() as client:
         translate = parallel_map(job.with_sync(client))
-        return translate.map(LANGUAGES, return_exceptions=True, progress=job.bars)
+        return translate.map(LANGUAGES, return_exceptions=True, progress=job.bars, trace=job.trace)
 
 
 async def _amap(job: Job) -> Results:
     async with job.async_client() as client:
         translate = parallel_map(job.with_async(client))
-        return await translate.amap(LANGUAGES, return_exceptions=True, progress=job.bars)
+        return await translate.amap(LANGUAGES, return_exceptions=True, progress=job.bars, trace=job.trace)
 
 
 async def _gather_bounded(job: Job) -> Results:

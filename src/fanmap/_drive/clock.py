@@ -29,6 +29,20 @@ def wall() -> float:
     return time.time()
 
 
+def pause(seconds: float) -> None:
+    """Let other processes go on; in tests, too."""
+    time.sleep(seconds)
+
+
+def since_boot() -> float:
+    """Seconds of a clock that all processes of this machine share, that nobody sets, and that goes on in a suspend."""
+    return time.clock_gettime(_SINCE_BOOT)
+
+
+# macOS has no CLOCK_BOOTTIME; its monotonic clock is one.
+_SINCE_BOOT: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
+
+
 class Lock(Protocol):
     """As much of `threading.Lock` as a thread needs to wait on one and be woken."""
 
@@ -58,7 +72,17 @@ class Real:
     def start_thread(self, main: Callable[[], None], name: str) -> threading.Thread:
         """Start a daemon."""
         thread = threading.Thread(target=main, name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # Ctrl-C in its wait for the thread to begin comes out as "release unlocked lock", now and then. Taken for
+            # "can't start new thread", it would be survived.
+            interrupt = error.__context__
+            while interrupt is not None and not isinstance(interrupt, KeyboardInterrupt):
+                interrupt = interrupt.__context__
+            if interrupt is None:
+                raise
+            raise interrupt
         return thread
 
 

@@ -1,32 +1,24 @@
-"""The file of a journal: opened by one run at a time, read once, then only appended to.
+"""A journal: opened by one run at a time, read once, then only appended to.
 
-What a line says and which line counts is `_policy.journal`'s. Every result is in the file, in one `write`, before
-anybody sees it: a process that is killed loses none of them. With `durable` it is on the disk.
+What a line says and which line counts is `_policy.journal`'s; the system's part is `journal_file`'s. Every result is
+in the file, in one `write`, before anybody sees it: a process that is killed loses none of them. With `durable` it is
+on the disk.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import stat
-import sys
 import threading
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
+from fanmap._drive import clock, journal_file
 from fanmap._errors import JournalError
-from fanmap._policy.journal import Reading, read_line
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from fanmap._policy.journal import Reading, TooDeep, read_line
 
 _logger = logging.getLogger("fanmap")
-_IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-_BLOCK = 4096
-_FAR = 1 << 62
+_LOOK: Final = 1.0  # seconds between looks whether the file is still where it was
 
 
 class Journal:
@@ -35,29 +27,40 @@ class Journal:
     Args:
         path: of the file; it is made where there is none, readable by its owner only.
         durable: wait for the disk with every line.
+        others: told of each line with a `"kind"`, as the file is read, and where it begins.
 
     Attributes:
         path: of the file.
+        absolute: the same from everywhere.
+        durable: as above.
         skipped: lines that could not be believed.
+        spent: what its lines say was spent, when it was opened.
+        usual: dollars that an item took, on average; None: no line says.
+        reserved: dollars that batches under way may cost, when it was opened, by the key of their lines.
+        broken: it failed, and nothing more is written.
 
     Raises:
         JournalError: it cannot be opened, is in use, or is not a journal's.
 
-    Threads: `find` and `append` may be called from any.
+    Threads: every method may be called from any. Worker threads wait for each other's writes, with no slot in hand; the
+    workers of an event loop write from its one thread, so that no loop ever waits for a lock. `close` waits for nobody:
+    a finalizer may call it while its thread, or another one, is writing, and the file is given back when the last one
+    has done with it. In a forked child everything is nothing.
     """
 
-    def __init__(self, path: str, *, durable: bool) -> None:
+    def __init__(
+        self, path: str, *, durable: bool, others: Callable[[dict[str, Any], int], None] | None = None
+    ) -> None:
         self.path = path
-        self._durable = durable
+        self._others = others
+        self.durable = durable
         self._lock = threading.Lock()
         self._disk = threading.Lock()
-        self._closed = False
-        self._broken = False
+        self.broken = False
         self._synced = 0
-        try:
-            self._fd = _open(path)
-        except OSError as error:
-            raise self._error(_why(error), error) from error
+        self._disk_error: JournalError | None = None  # until somebody has been told
+        self._end = 0  # where the next line goes
+        self._file: journal_file.OpenFile | None = None
         try:
             self._begin()
         except BaseException:
@@ -66,105 +69,190 @@ class Journal:
 
     def _begin(self) -> None:
         try:
-            _check_file(self._fd)
-            _lock(self._fd)
-            reading = self._read()
+            self.absolute = os.path.abspath(self.path)  # the working directory may change
+            self._file = journal_file.open_file(self.path)
+            fd = self._file.fd
+            journal_file.check_file(fd)
+            journal_file.lock(fd)
+            reading = self._read(fd)
+        except JournalError:
+            raise
         except OSError as error:
             raise self._error(_why(error), error) from error
+        except ValueError as error:  # a NUL, or half of a surrogate pair
+            raise self._error("is not a valid path on this system") from error
         if reading.foreign:
-            raise self._error("holds something else than fanmap's records: give resume= a path of its own")
-        self._places, self.skipped = reading.places, reading.skipped
-        self._end = reading.end
+            raise self._error("is not a fanmap journal: give resume= a path of its own")
+        self._places, self.skipped, self._end = reading.places, reading.skipped, reading.end
+        self.spent, self.usual, self.reserved = reading.spent, reading.usual, reading.reserved
         try:
-            if os.fstat(self._fd).st_size != reading.end:
-                _logger.info("%s: the last record was torn, its item runs again", self.path)
-                os.ftruncate(self._fd, reading.end)
+            if journal_file.cut(fd, reading.end):
+                _logger.info("%s: the last record is incomplete; its item runs again", self.path)
             if reading.finish:
                 self._write(reading.finish)
-            if self._durable:
-                _to_disk(self._fd)
-                _sync_directory(self.path)
+            if self.durable:
+                journal_file.to_disk(fd)
+                journal_file.directory_to_disk(self.path)
         except OSError as error:
             raise self._error(f"cannot be written: {error.strerror}", error) from error
+        self._next_look = clock.now() + _LOOK
 
-    def _read(self) -> Reading:
-        reading = Reading()
-        with os.fdopen(os.dup(self._fd), "rb") as file:
-            file.seek(0)
-            for line in file:
-                reading.add(line)
+    def _read(self, fd: int) -> Reading:
+        reading = Reading(self._others)
+        try:
+            with journal_file.reader(fd) as lines:
+                for line in lines:
+                    reading.add(line)
+        except TooDeep:
+            raise self._error(f"has a record on line {reading.lines} that is nested too deeply to read") from None
         return reading
 
     def __len__(self) -> int:
         """Results in the file."""
         return len(self._places)
 
-    def find(self, key: str) -> Any:
-        """What the file says of an item's result: a dict with `value`, or None where it holds none."""
-        place = self._places.get(key)
-        if place is None:
-            return None
-        with self._lock:
-            line = b"" if self._closed else _read_line(self._fd, place)
-        said = read_line(line)
-        return said if said is not None and said.get("key") == key else None
-
-    def append(self, line: bytes) -> None:
-        """Write one record, all of it or none.
+    def find(self, key: str) -> dict[str, Any] | None:
+        """What the file says of an item's result, with its `value`; None where it holds none.
 
         Raises:
-            JournalError: it could not be written. Said once; from now on nothing is written.
+            JournalError: it is nested too deeply to be read from here.
         """
+        place = self._places.get(key)
+        return None if place is None else self.read(key, place)
+
+    def read(self, key: str, place: int) -> dict[str, Any] | None:
+        """What the line of this key says that begins there; None where it cannot be read any more.
+
+        Raises:
+            JournalError: it is nested too deeply to be read from here.
+        """
+        file = self._file
+        try:
+            if file is None or file.fd < 0:
+                return None
+            said = read_line(journal_file.read_line_at(file.fd, place))
+        except TooDeep:
+            raise self._error("has a result that is nested too deeply to read") from None
+        finally:
+            del file
+        return said if said is not None and said["key"] == key else None
+
+    def append(self, line: bytes) -> int:
+        """Write one record, all of it or none.
+
+        Returns:
+            How far the disk must have come until this record is safe, for `synced` and `wait_for_disk`.
+
+        Raises:
+            JournalError: it could not be written, or would be written to a file that nobody finds any more. Said
+                once; from now on nothing is written.
+        """
+        if not self._usable():
+            return 0
         with self._lock:
-            if self._broken or self._closed:  # closed: a call that was left behind
-                return
+            if self.broken:
+                return 0
+            if clock.now() >= self._next_look:
+                self._look()
             try:
                 self._write(line)
             except OSError as error:
                 raise self._error(f"cannot be written: {error.strerror}", error) from error
-            end = self._end
-        if self._durable:
-            self._wait_for_disk(end)
+            return self._end
+
+    def wait_for_disk(self, end: int) -> None:
+        """Block until the disk has everything up to there.
+
+        Raises:
+            JournalError: it failed. Said once; from now on nothing is written.
+        """
+        with self._disk:
+            if self.broken or self._synced >= end:  # another thread's sync took this line along
+                return
+            upto, file = self._end, self._file
+            if file is None or file.fd < 0:
+                return
+            try:
+                journal_file.to_disk(file.fd)
+            except OSError as error:
+                # After a sync that failed nobody knows what is on the disk: a second one may succeed and lie.
+                self.broken = True
+                raise self._error(f"cannot be flushed to disk: {error.strerror}", error) from error
+            finally:
+                del file
+            self._synced = upto
+
+    def sync(self) -> None:
+        """The same for everything written so far; `synced` tells how it went."""
+        try:
+            self.wait_for_disk(self._end)
+        except JournalError as error:
+            self._disk_error = error
+
+    def synced(self, end: int) -> bool:
+        """Has the disk everything up to there, as far as it ever will? Does not wait.
+
+        Raises:
+            JournalError: it failed. Said once.
+        """
+        error, self._disk_error = self._disk_error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return self._synced >= end or self.broken or not self._usable()
+
+    def check(self) -> None:
+        """Look once more whether the file is where it was: for the end of a run.
+
+        Raises:
+            JournalError: it is not. Said once; from now on nothing is written.
+        """
+        if self._usable():
+            with self._lock:
+                if not self.broken:
+                    self._look()
 
     def close(self) -> None:
-        """Give the file back; idempotent."""
-        with self._disk, self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._fd)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_fd"):  # else it was never opened
-            self.close()
+        """Give the file back, and look a last time whether it is where it was; idempotent."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if file.fd >= 0 and not self.broken and journal_file.missing(file.fd, self.absolute, self._end) is not None:
+            self.broken = True
+        file.to_close = True
 
     # Inside
 
-    def _write(self, line: bytes) -> None:
-        written = 0
-        try:
-            while written < len(line):
-                written += os.write(self._fd, line[written:])
-        except BaseException:  # Ctrl-C too
-            self._broken = True
-            if written:
-                with suppress(OSError):  # half a line is mended by whoever opens the file next
-                    os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise
-        self._end += written
+    def _usable(self) -> bool:
+        """Is it open? Not once the run is over (a call that was left behind has ended), nor in a forked child."""
+        file = self._file
+        return file is not None and file.fd >= 0
 
-    def _wait_for_disk(self, end: int) -> None:
-        with self._disk:
-            with self._lock:
-                if self._broken or self._closed or self._synced >= end:  # another thread's sync took this line along
-                    return
-                upto = self._end
-            try:
-                _to_disk(self._fd)
-            except OSError as error:
-                # After a sync that failed nobody knows what is on the disk: a second one may succeed and lie.
-                self._broken = True
-                raise self._error(f"cannot be kept on the disk: {error.strerror}", error) from error
-            self._synced = upto
+    def _write(self, line: bytes) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            journal_file.append(file.fd, line)
+        except BaseException:  # Ctrl-C too
+            self.broken = True
+            raise
+        finally:
+            del file  # or the exception's traceback would keep it open
+        self._end += len(line)
+
+    def _look(self) -> None:
+        file = self._file
+        if file is None:
+            return
+        why = journal_file.missing(file.fd, self.absolute, self._end)
+        del file
+        self._next_look = clock.now() + _LOOK
+        if why is not None:
+            self.broken = True
+            raise self._error(f"{why} during a run")
 
     def _error(self, why: str, cause: OSError | None = None) -> JournalError:
         text = f"resume={self.path!r} {why}"
@@ -175,71 +263,3 @@ def _why(error: OSError) -> str:
     if error.filename is None and error.strerror:  # our own words
         return error.strerror
     return f"cannot be opened: {error.strerror or type(error).__name__}"
-
-
-def _open(path: str) -> int:
-    if os.path.islink(path):  # also where the system has no O_NOFOLLOW
-        raise OSError(errno.ELOOP, "is a symbolic link: give the path of the file itself")
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-    for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, name, 0)
-    return os.open(path, flags, 0o600)
-
-
-def _check_file(fd: int) -> None:
-    about = os.fstat(fd)
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError(errno.EINVAL, "is not a regular file")
-    if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
-        raise OSError(errno.EPERM, "belongs to another user")
-
-
-def _lock(fd: int) -> None:
-    try:
-        if sys.platform == "win32":
-            os.lseek(fd, _FAR, os.SEEK_SET)  # there a lock keeps others from reading what it covers
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _IN_USE:
-            raise OSError(error.errno, "is in use by another run") from error
-        _logger.warning("no lock on the journal: %s", error.strerror)  # a file system without locks
-
-
-def _read_line(fd: int, place: int) -> bytes:
-    """The line that begins there, with its newline."""
-    found = b""
-    while not found.endswith(b"\n"):
-        more = _read_at(fd, place + len(found))
-        if not more:
-            break
-        newline = more.find(b"\n")
-        found += more if newline < 0 else more[: newline + 1]
-    return found
-
-
-def _read_at(fd: int, place: int) -> bytes:
-    if sys.platform == "win32":  # nothing else moves the position: writes append
-        os.lseek(fd, place, os.SEEK_SET)
-        return os.read(fd, _BLOCK)
-    return os.pread(fd, _BLOCK, place)
-
-
-def _to_disk(fd: int) -> None:
-    if sys.platform == "darwin":  # where a sync leaves the data in the drive's own memory
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    elif sys.platform == "win32":
-        os.fsync(fd)
-    else:
-        os.fdatasync(fd)
-
-
-def _sync_directory(path: str) -> None:
-    """A file that was just made is on the disk when its directory is."""
-    if sys.platform != "win32":
-        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

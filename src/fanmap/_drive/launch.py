@@ -1,4 +1,4 @@
-"""Which crew and which consumer a run gets.
+"""Which pool of workers and which reader a run gets.
 
 A `def` runs in threads; an `async def` in the caller's own loop where the caller awaits, on the background
 loop where the caller blocks.
@@ -7,17 +7,21 @@ loop where the caller blocks.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from fanmap._drive import aio, loops, portal, threads
+from fanmap._drive import aio, clock, loops, owners, portal, threads
 from fanmap._drive.notices import tell_of_blocking
+from fanmap._drive.ports import Hire
 from fanmap._drive.run import Run
+from fanmap._drive.scope import current_scope
+from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError
+from fanmap._policy.door import Pace
+from fanmap._policy.permit import THREADS, Owner
 
 Place = Literal["threads", "asyncio", "trio", "portal"]
 C = TypeVar("C")
@@ -25,17 +29,23 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Launched(Generic[C]):
-    """A run under way: its consumer, and how to cancel its workers.
+    """A run under way: its reader, and how to cancel its workers.
 
     Attributes:
-        cancel: from the consumer's own thread or task.
-        drop: from anywhere, when nobody is left to consume.
+        cancel: from the reader's own thread or task.
+        drop: from anywhere, when nobody is left to read.
     """
 
     run: Run
-    consumer: C
+    reader: C
     cancel: Callable[[], None]
     drop: Callable[[], None]
+
+    def abandon(self) -> None:
+        """Nobody reads any more, and nobody can wait for what still runs: from anywhere, also outside of any loop."""
+        self.run.stop(None)
+        self.drop()
+        self.run.close()
 
 
 def place(name: str, *, is_async: bool, blocking: bool) -> Place:
@@ -51,53 +61,72 @@ def place(name: str, *, is_async: bool, blocking: bool) -> Place:
         return "portal"
     kind = loops.running()
     if kind is None:
-        raise RuntimeError(f"no event loop runs here: write {name}.map(...)")
+        raise RuntimeError(f"no event loop is running: write {name}.map(...)")
     return kind
 
 
-def blocking(run: Run, where: Place) -> Launched[threads.Consumer]:
-    """Put together a run whose consumer is this thread; `run.start()` sets it to work."""
-    if where == "portal" and loops.running() == "asyncio":
+def blocking(run: Run, where: Place) -> Launched[threads.Reader]:
+    """Put together a run whose reader is this thread; `run.start()` sets it to work."""
+    if loops.running() is not None:
         tell_of_blocking(run.plan.name)
-    waiter = threads.Waiter()
-    crew = threads.Crew() if where == "threads" else aio.Crew(portal.loop(), in_callers_loop=False)
-    consumer = threads.Consumer(run, waiter)
-    run.attach(crew, waiter)
-    return Launched(run, consumer, crew.cancel, crew.drop)
+    waiter = threads.waiter_here()
+    pool = threads.Pool() if where == "threads" else aio.Pool(portal.loop(), in_callers_loop=False)
+    reader = threads.Reader(run, waiter)
+    run.attach(pool, waiter, _hire(pool))
+    return Launched(run, reader, pool.cancel, pool.drop)
 
 
 def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launched[Any]:
-    """Put together a run whose consumer is this task; an async input is iterated in a task beside it."""
-    crew: Any
-    consumer: Any
+    """Put together a run whose reader is this task; an async input is iterated in a task beside it."""
+    pool: Any
+    reader: Any
     waiter: Any
     if loops.running() == "trio":
         from fanmap._drive import trio  # only where trio runs
 
         waiter = trio.Waiter()
-        crew = threads.Crew() if where == "threads" else trio.Crew()
-        consumer = trio.Consumer(run, waiter)
+        pool = threads.Pool() if where == "threads" else trio.Pool()
+        reader = trio.Reader(run, waiter)
     else:
         loop = asyncio.get_running_loop()
         waiter = aio.Waiter(loop)
-        crew = threads.Crew() if where == "threads" else aio.Crew(loop, in_callers_loop=True)
-        consumer = aio.Consumer(run, waiter)
+        pool = threads.Pool() if where == "threads" else aio.Pool(loop, in_callers_loop=True)
+        reader = aio.Reader(run, waiter)
     if source is not None:
-        consumer.feed_from(source)
-    run.attach(crew, waiter)
+        reader.feed_from(source)
+    run.attach(pool, waiter, _hire(pool))
 
     def drop() -> None:
-        consumer.drop()
-        crew.drop()
+        reader.drop()
+        pool.drop()
 
-    return Launched(run, consumer, crew.cancel, drop)
+    return Launched(run, reader, pool.cancel, drop)
 
 
-def owner(where: Place) -> int | None:
-    """The thread whose loop makes the calls; None: threads that nobody else needs."""
+def _hire(pool: Any) -> Hire:
+    """How a run hires a worker for this pool."""
+
+    def hire(run: Run) -> None:
+        worker: Any = run.new_worker() or Worker(run.plan, run.outer, run.owner, run)
+        run.hired(worker)
+        try:
+            pool.spawn(worker)
+        except Exception:  # no more threads
+            run.fired(worker)
+            raise
+        except BaseException:  # Ctrl-C, perhaps before the pool knew of a worker that will be waited for
+            if not pool.abandons:
+                pool.spawn(worker)
+            raise
+
+    return hire
+
+
+def owner(where: Place) -> Owner:
+    """Who makes the calls."""
     if where == "threads":
-        return None
-    return portal.thread_id() if where == "portal" else threading.get_ident()
+        return THREADS
+    return owners.of_asyncio(portal.loop()) if where == "portal" else (owners.running_here() or THREADS)
 
 
 def with_timeout(where: str, call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
@@ -109,6 +138,32 @@ def with_timeout(where: str, call: Callable[[Any], Any], seconds: float) -> Call
 
         return trio.with_timeout(call, seconds)
     return aio.with_timeout(call, seconds)
+
+
+def with_pace(where: str, call: Callable[[Any], Any], pace: Pace) -> Callable[[Any], Any]:
+    """The same call, which says how long it kept its slot; not one inside another, which has none of its own."""
+
+    def timed(item: Any) -> Any:
+        began = clock.now()
+        try:
+            return call(item)
+        finally:
+            said(began)
+
+    async def timed_async(item: Any) -> Any:
+        began = clock.now()
+        try:
+            return await call(item)
+        finally:
+            said(began)
+
+    def said(began: float) -> None:
+        scope = current_scope.get()
+        permit = None if scope is None else scope.permit
+        if permit is not None and permit.lender is None:
+            pace.took(clock.now() - began)
+
+    return timed if where == "threads" else timed_async
 
 
 async def in_thread(job: Callable[[], Any]) -> Any:

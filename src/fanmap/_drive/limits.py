@@ -3,101 +3,53 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, ForwardRef, Literal, Self, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from typing_extensions import override
 
-from fanmap._drive import aio, loops, threads
+from fanmap._drive import aio, clock, loops, owners, threads
 from fanmap._drive.budget import Budget
-from fanmap._drive.calls import Block, Plan
+from fanmap._drive.direct import Block
+from fanmap._drive.notices import tell_of_copied_limits
+from fanmap._drive.plan import BLOCK, Plan
+from fanmap._drive.settings import PerMinute, RateLike, Settings, asyncio_only, check_money, listed
+from fanmap._drive.shared.store import StoreOpener
 from fanmap._policy.adaptive import Adaptive, Change
-from fanmap._policy.rate import Rate, check_positive, name_of_setting
+from fanmap._policy.money import Money, dollars_rate
+from fanmap._policy.permit import THREADS, BackgroundPermit, Permit
 from fanmap._policy.signals import Verdict
-from fanmap._policy.tokens import estimate_tokens, read_usage
-from fanmap._types import Stats
-
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
+from fanmap._public import public
+from fanmap._types import Everybody, Stats
+from fanmap._usage import Usage
 
 
-def _limiter_class() -> type[AsyncLimiter]:
-    from aiolimiter import AsyncLimiter  # here: it is a fifth of the time that importing fanmap took
+def limit_spending(limits: Limits, max_spend: float, *, priced_as: Limits | None = None) -> None:
+    """From now on calls under this Limits, of which none has been made, may cost so many dollars.
 
-    return AsyncLimiter
+    Args:
+        limits: keeps everything else that it was given.
+        max_spend: in place of its own, if it has one.
+        priced_as: whose `price` is to be asked; None: its own.
 
-
-if TYPE_CHECKING:
-    RateLike: TypeAlias = Rate | AsyncLimiter
-else:
-    # What `typing.get_type_hints` evaluates, in whichever module the annotation stands: it finds the class then.
-    RateLike = Union[Rate, ForwardRef("__import__('aiolimiter').AsyncLimiter")]  # noqa: UP007
-
-
-def check_count(name: str, value: object) -> int:
-    """An int >= 1, or an error that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int >= 1, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be >= 1, got {value!r}")
-    return value
-
-
-def _check_concurrency(value: object) -> Adaptive:
-    if isinstance(value, Adaptive):
-        return value
-    if value == "auto":
-        return Adaptive()
-    if isinstance(value, str):
-        raise ValueError(f'max_concurrency must be an int >= 1, "auto" or an Adaptive, got {value!r}')
-    most = check_count("max_concurrency", value)
-    return Adaptive(start=most, minimum=1, maximum=most)
+    Raises:
+        ImportError: there are no prices.
+        ValueError: it is shared: others have the same total, or none.
+    """
+    if limits._settings.shared is not None:  # pyright: ignore[reportPrivateUsage]
+        raise ValueError(
+            f"max_spend cannot be added to a shared Limits: write it there, Limits(shared=..., max_spend={max_spend!r})"
+        )
+    known = budget_of(limits if priced_as is None else priced_as).money
+    money = check_money(max_spend, None) if known is None else Money(known.price, strict=True, given=known.given)
+    assert money is not None
+    budget_of(limits).limit_spending(money, dollars_rate(max_spend))
 
 
-def _check_rates(rpm: float | None, tpm: float | None, given: list[Any]) -> tuple[list[Rate], list[AsyncLimiter]]:
-    rates: list[Rate] = []
-    limiters: list[AsyncLimiter] = []
-    if rpm is not None:
-        check_positive("rpm", rpm)
-        rates.append(Rate(rpm, 60.0))
-    if tpm is not None:
-        check_positive("tpm", tpm)
-        rates.append(Rate(tpm, 60.0, cost=tokens_of_call, usage=read_usage))
-    for one in given:
-        if isinstance(one, Rate):
-            rates.append(one)
-            continue
-        if isinstance(one, _limiter_class()):
-            limiters.append(one)
-        else:
-            raise TypeError(f"rate must be a Rate, an aiolimiter.AsyncLimiter or several of them, got {one!r}")
-    return rates, limiters
-
-
-def _shown(
-    max_concurrency: object,
-    rpm: float | None,
-    tpm: float | None,
-    rates: list[RateLike],
-    max_wait: float,
-    classify: Callable[..., Any] | None,
-) -> str:
-    """The settings that are not what they are without being given."""
-    given = [f"max_concurrency={max_concurrency!r}"]
-    given += [f"{name}={number!r}" for name, number in (("rpm", rpm), ("tpm", tpm)) if number is not None]
-    shown = [
-        repr(one) if isinstance(one, Rate) else f"AsyncLimiter({one.max_rate:g}, {one.time_period:g})" for one in rates
-    ]
-    if shown:
-        given.append(f"rate={shown[0]}" if len(shown) == 1 else f"rate=[{', '.join(shown)}]")
-    if max_wait != 300.0:  # the default
-        given.append(f"max_wait={max_wait!r}")
-    if classify is not None:
-        given.append(f"classify={name_of_setting(classify)}")
-    return f"Limits({', '.join(given)})"
+name_of_unshared: Callable[[], str] | None = None
+"""What a Limits that is made without a name is called; None: nothing. For processes that have one module in common."""
 
 
 class Limits:
@@ -108,46 +60,111 @@ class Limits:
 
     Args:
         max_concurrency: calls under way at once: an int >= 1, a ceiling that refusals lower for a while;
-            an `Adaptive`, which finds what the server bears; `"auto"`, which is `Adaptive()`.
-        rpm: calls that start in any 60 seconds; > 0; None: no such limit. Short for `rate=Rate(rpm)`.
+            an `Adaptive`, which finds how many the server can take; `"auto"`, which is `Adaptive()`.
+        rpm: calls that start in any 60 seconds; > 0; None: no such limit. Short for `rate=Rate(rpm)`. `"auto"`: the
+            limit that the server states in its response headers, followed when it changes, in the server's own
+            window; until the first response, one call runs at a time. If the server states none, there is no such
+            limit, and one warning says so.
         tpm: tokens in any 60 seconds; > 0; None: no such limit. A call is charged a token for four bytes
             of the text in its arguments (four characters of English), plus `max_tokens` where given, and
-            settled with the usage in its result; a function that returns text keeps the estimate.
+            settled with the usage that its responses report (see `read_responses`), or with the usage in its result.
+            The estimate learns: the mean difference of past calls is added to the next one. `"auto"`: as with `rpm`;
+            if the server limits input and output separately, as Anthropic does, both.
         rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several. An AsyncLimiter serves calls on asyncio only,
             and the strict window, first come first served and refunds do not hold for it.
         max_wait: seconds that a server may keep everybody from working, by one wait or by refusals without
-            a success between, before a run stops; > 0. A wait is never shortened.
+            a success between, before a run stops; > 0. A wait is never shortened. Also of one item that is
+            refused again and again while others are answered, from its first refusal: then it ends alone.
         classify: `classify(exception)` is your own reading of a failure: a `Verdict`, or None for ours.
+        max_waiting: when this many calls of this process already wait for a slot, a direct call, a `with` block or the
+            first call of a run that would have to wait raises `Busy` at once, which says when to try again: an int
+            >= 0 (0: no call waits). Later calls of a run that was let in, calls inside others, repeats and the
+            background are exempt. None: any number may wait.
+        max_spend: US dollars that all calls under it may cost once it is made; > 0. A call whose estimate, the mean
+            of what was settled, does not fit beside what calls under way may still cost waits for them; when it does
+            not fit beside what is settled alone, nothing more starts and the run ends with `BudgetExceeded`. Until one
+            call is priced, one is under way. A cost that a response names (a LiteLLM proxy's) is taken as it is. With
+            `shared` it is what all processes may spend, until the last of them has left.
+        price: `price(model, usage)` is what a response cost, in dollars, by its model's name and a `Usage`. None: as
+            genai-prices says (`pip install "fanmap[prices]"`). With `max_spend`, one that raises or gives no number
+            ends the run; without it, `stats.spent` is all that it is for.
+        read_responses: look at the responses to the calls' own HTTP requests as they pass through httpx, httpx2,
+            requests, aiohttp and botocore: status, usage and model, so that `tpm=` holds for functions that return
+            text, refusals that a client hides count at once, and a refusal that fanmap will send again is raised by
+            the openai and anthropic clients instead of being repeated by them. Numbers are kept, nothing else. None:
+            where something needs it (`tpm=`, `max_spend=`, an `Adaptive`, an "auto"); False: never, which `max_spend=`
+            and "auto" for a rate rule out.
+        shared: one budget for every process that names it. A name (1 to 64 of A-Z a-z 0-9 . _ -): all processes of
+            this user on this machine, by a file, without a server; or by a server, where the environment variable
+            FANMAP_SHARED is its URL. A path with a slash: that file. `"redis://HOST:6379/0#NAME"` (also rediss://,
+            unix://, valkey://; extra `fanmap[redis]`): every machine that names it. Nothing is opened before the first
+            call. Of numbers that differ between processes the smallest holds; `max_waiting` counts this process. None:
+            this process only.
 
     Raises:
-        ValueError, TypeError: a setting out of its bounds, when it is made.
+        ImportError: `max_spend` without genai-prices and without `price`.
+        ValueError, TypeError: a setting out of its bounds, when it is made. A shared one, at a call or run: ValueError
+            where another process has other rates, SharedUnavailable where the store is away for longer than
+            `max_wait` (or 5 s, where it was never reached).
 
     Threads: a call made inside another one under the same Limits runs on the slot of the outer one, so
     nested runs and recursion cannot deadlock. A `with` block is charged one unit of each rate; it may be left in
     another context, task or thread than it was entered in, and gives its slot back there.
-    A Limits holds for this process only: divide the numbers by your processes.
+
+    Pickling: a shared one arrives as itself, as it is a name. Any other binds its process, and is a TypeError; under
+    cloudpickle (joblib, ray, dask, pyspark) it becomes one of the process it arrives in, which is warned of.
     """
 
+    @public
     def __init__(
         self,
         max_concurrency: int | Literal["auto"] | Adaptive = 8,
-        rpm: float | None = None,
-        tpm: float | None = None,
-        rate: RateLike | Sequence[RateLike] = (),
         *,
+        rpm: PerMinute | None = None,
+        tpm: PerMinute | None = None,
+        rate: RateLike | Sequence[RateLike] = (),
         max_wait: float = 300.0,
         classify: Callable[[BaseException], Verdict | None] | None = None,
+        read_responses: bool | None = None,
+        max_waiting: int | None = None,
+        max_spend: float | None = None,
+        price: Callable[[str, Usage], float] | None = None,
+        shared: str | StoreOpener | None = None,
     ) -> None:
-        concurrency = _check_concurrency(max_concurrency)
-        check_positive("max_wait", max_wait)
-        given: list[Any] = list(rate) if isinstance(rate, Iterable) else [rate]
-        rates, limiters = _check_rates(rpm, tpm, given)
-        if classify is not None and not callable(classify):
-            raise TypeError(f"classify must be callable or None, got {classify!r}")
-        self._shown = _shown(max_concurrency, rpm, tpm, given, max_wait, classify)
-        self._budget = Budget(concurrency, rates, limiters, max_wait, classify)
+        if shared is None and name_of_unshared is not None:
+            shared = name_of_unshared()
+        self._settings = Settings(
+            max_concurrency, rpm, tpm, listed(rate), max_wait, classify, read_responses, max_waiting, max_spend, price,
+            shared,
+        )  # fmt: skip
+        self._budget = self._settings.make_budget()
+        self._shown = f"Limits({self._settings})"
+        self._permit: type[Permit] = Permit
+        self._background: Limits | None = None
+        self._without_blocks()
+
+    def _without_blocks(self) -> None:
         self._blocks: ContextVar[tuple[Block, ...]] = ContextVar("fanmap_blocks", default=())
         self._open: dict[Block, None] = {}  # all of every context, in the order of their admission
+
+    @property
+    def background(self) -> Limits:
+        """The same budget, for work that nobody waits for: its calls start only when no other call waits.
+
+        First come, first served holds within the background. A call inside another one under the same Limits is of
+        its caller's kind. A call in the background that has its slot and waits for the gate or a rate gives the slot
+        to a call in the foreground; what is under way is never interrupted. Under a foreground that never ends, one
+        start in 50 is the background's. With `shared`, all of this holds across all processes. `background` of a
+        `background` is itself. `max_waiting` does not bind it.
+        """
+        if self._permit is BackgroundPermit:
+            return self
+        if self._background is None:
+            made = object.__new__(type(self))
+            made.__dict__.update(self.__dict__, _shown=f"{self._shown}.background", _permit=BackgroundPermit)
+            made._without_blocks()
+            self._background = made
+        return self._background
 
     @property
     def max_concurrency(self) -> int:
@@ -160,9 +177,31 @@ class Limits:
         return self._budget.stats()
 
     @property
+    def everybody(self) -> Everybody:
+        """Where it stands over all processes that have it, as its store has it; without `shared=`, here.
+
+        Raises:
+            SharedUnavailable: the store cannot be read.
+        """
+        return self._budget.everybody()
+
+    @property
     def history(self) -> list[Change]:
         """How the ceiling moved: (time, before, after, why), the last thousand times."""
         return self._budget.changes()
+
+    if not TYPE_CHECKING:  # type checkers name what is missing by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            from fanmap._hints import attributes  # only where something is wrong
+
+            raise attributes.missing(self, "Limits", name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in Settings.__slots__:  # it would change nothing
+                text = f"{name} cannot be changed: make another Limits({name}=...)"
+                raise AttributeError(text, name=name, obj=self)
+            object.__setattr__(self, name, value)
 
     @override
     def __repr__(self) -> str:
@@ -170,12 +209,33 @@ class Limits:
 
     @override
     def __reduce__(self) -> Any:
-        raise TypeError("a Limits binds one process and cannot be pickled: make one in each process")
+        given, shared = self._settings.as_arguments(), self._settings.shared
+        background = self._permit is BackgroundPermit
+        if isinstance(shared, str):
+            return _again, (given, background)
+        if self._budget.limiters or shared is not None:
+            raise TypeError(_NOT_PICKLED)
+        from fanmap._drive import carried, copies  # only where it is pickled
+
+        return carried.reduced(Limits, (copies.origin_of(self._budget), given, background), None, _NOT_PICKLED)
+
+    def __setstate__(self, state: Any) -> None:
+        from fanmap._drive import carried, copies
+
+        parts = carried.parts_of(state)
+        assert parts is not None
+        origin, given, background = parts
+        self.__init__(**given)  # type: ignore[misc]
+        self._budget, is_copy = copies.budget_of_origin(origin, self._budget)
+        if background:
+            self.__dict__.update(self.background.__dict__)
+        if is_copy:
+            tell_of_copied_limits(repr(self))
 
     def __enter__(self) -> Self:
         if self._budget.limiters:
             raise TypeError(asyncio_only(self._budget.limiters))
-        block = Block(self._plan(), None, _caller())
+        block = Block(self._plan(), THREADS, _caller())
         try:
             threads.admit(block)
             self._entered(block)
@@ -201,7 +261,7 @@ class Limits:
         return self._leave_async(_caller(), error)
 
     async def _enter_async(self, frame: FrameType | None) -> Self:
-        block = Block(self._plan(), threading.get_ident(), frame)
+        block = Block(self._plan(), owners.running_here() or THREADS, frame)
         if loops.running() == "trio":
             from fanmap._drive import trio  # only where trio runs
 
@@ -228,6 +288,8 @@ class Limits:
 
     def _leave(self, frame: FrameType | None, error: BaseException | None) -> None:
         block = self._block_of(frame)
+        if self._budget.max_waiting is not None:
+            self._budget.pace.took(clock.now() - block.started)
         try:
             block.leave(error)
         finally:
@@ -259,10 +321,22 @@ class Limits:
             except KeyError:
                 continue
             return block
-        raise RuntimeError("a Limits cannot be left more often than it was entered")
+        raise RuntimeError("a Limits cannot be exited more often than it was entered")
 
     def _plan(self) -> Plan:
-        return Plan("a block under Limits", _unused, _no_arguments, self._budget, retry=False)
+        return Plan(BLOCK, _unused, _no_arguments, self._budget, retry=False, permit=self._permit)
+
+
+_NOT_PICKLED: Final = (
+    "a Limits binds one process and cannot be pickled: make one in each process, "
+    'or one for all of them: Limits(..., shared="NAME")'
+)
+
+
+def _again(settings: Mapping[str, Any], background: bool) -> Limits:
+    """A shared Limits in another process: it is a name."""
+    limits = Limits(**settings)
+    return limits.background if background else limits
 
 
 def _caller() -> FrameType | None:
@@ -277,18 +351,14 @@ def budget_of(limits: Limits) -> Budget:
     return limits._budget  # pyright: ignore[reportPrivateUsage]
 
 
-def asyncio_only(limiters: Sequence[AsyncLimiter]) -> str:
-    """What to write instead of an AsyncLimiter outside asyncio."""
-    one = limiters[0]
-    return (
-        "an aiolimiter.AsyncLimiter belongs to one asyncio loop and cannot hold threads or trio back: "
-        f"write Rate({one.max_rate:g}, {one.time_period:g})"
-    )
+def kind_of(limits: Limits) -> type[Permit]:
+    """Whether its calls are the foreground's or the background's."""
+    return limits._permit  # pyright: ignore[reportPrivateUsage]
 
 
-def tokens_of_call(*args: Any, **kwargs: Any) -> float:
-    """The tokens that a call is charged before it runs: a rate's `cost`."""
-    return estimate_tokens(args, kwargs)
+def block_plan(limits: Limits) -> Plan:
+    """How a block under a Limits is admitted."""
+    return limits._plan()  # pyright: ignore[reportPrivateUsage]
 
 
 def _unused(item: Any) -> Any:  # pragma: no cover (a block calls nothing)

@@ -8,16 +8,64 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Literal
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 
 def running() -> Literal["asyncio", "trio"] | None:
     """The kind of loop that runs in this thread; None: no loop does."""
     trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return "trio"
+    try:
+        if trio is not None and trio.lowlevel.in_trio_run():
+            return "trio"
+    except AttributeError:  # another thread is importing it: nobody runs in it yet
+        pass
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return None
     return "asyncio"
+
+
+LOOK: Final = 0.05
+"""Seconds between looks of a call that blocks a running loop."""
+
+
+class BlockedTask:
+    """A task of asyncio that blocks its loop from now on, and so cannot be told that it was cancelled.
+
+    Ctrl-C under `asyncio.run` is such a cancellation, of the main task and of what that awaits; asyncio can only set a
+    mark. The blocking wait looks for one that was not there when it began. What comes out is the CancelledError that
+    the task would see at its next `await`, which it then still sees.
+    """
+
+    __slots__ = ("_marks", "_task")
+
+    def __init__(self) -> None:
+        self._task: Callable[[], asyncio.Task[Any] | None] = _no_task
+        self._marks = 0
+        self.bound(None)
+
+    def bound(self, seconds: float | None) -> float | None:
+        """How long to wait at most where one meant to wait for so many seconds (None: for ever).
+
+        Raises:
+            CancelledError: the task was cancelled meanwhile.
+        """
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop runs here
+            return seconds
+        if task is not None:
+            marks = task.cancelling()
+            if task is not self._task():  # another task goes on with it
+                self._task, self._marks = weakref.ref(task), marks
+            elif marks > self._marks:
+                raise asyncio.CancelledError
+            self._marks = marks
+        return LOOK if seconds is None else min(LOOK, seconds)
+
+
+def _no_task() -> None:
+    return None

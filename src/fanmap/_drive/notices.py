@@ -8,21 +8,105 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
 
 from fanmap._policy.signals import Verdict
+from fanmap._raw import INTERRUPTS, is_a, traceback_of, type_name
 
 logger = logging.getLogger("fanmap")
 logger.addHandler(logging.NullHandler())
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
+class Line:
+    """A line for the log, to be written where a permit would be woken."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def wake(self) -> None:
+        """Write it; what a handler raises is its own affair."""
+        with suppress(Exception):
+            logger.info(self._text)
+
+    __call__ = wake
+
+
+def log_refusal(name: str, index: int | None, kind: str, wait: float | None) -> None:
+    """A server has refused to start a call; at DEBUG."""
+    if logger.isEnabledFor(logging.DEBUG):
+        item = "a call" if index is None else f"item {index}"
+        named = "no wait named" if wait is None else f"wait {wait:.1f} s"
+        with suppress(Exception):
+            logger.debug("%s of %s refused (%s), %s", item, name, kind, named)
+
+
+def log_resumed(name: str, path: str, results: int) -> None:
+    """A run begins with results that are there already."""
+    with suppress(Exception):
+        logger.info("run of %s resumed: %d results in %r", name, results, path)
+
+
 def tell_of_client_retries(name: str) -> None:
     """A client repeats by itself under us: it hides refusals from the limits and multiplies attempts."""
     text = (
-        f"the client that {name} calls repeats failed requests by itself, hidden from fanmap's limits: "
-        "make it with max_retries=0, for instance OpenAI(max_retries=0)"
+        f"the client that {name} uses retries failed requests itself, where fanmap's limits do not see it. Create it "
+        "with max_retries=0, for instance OpenAI(max_retries=0), or pass Limits(read_responses=True), which sees those "
+        "retries"
     )
     _advise(text)
+
+
+def warn_nothing_settled(name: str) -> None:
+    """`tpm=` is kept by guesses alone."""
+    _advise(
+        f"tpm= relies on estimates alone: none of the first 20 calls of {name} reported its token usage. Return the "
+        "whole reply, so that its usage can be read, or pass rate=Rate(tokens, cost=..., usage=...) instead of tpm="
+    )
+
+
+def warn_no_quota(name: str) -> None:
+    """A server that does not tell the limit that was to be followed."""
+    what = "requests" if name == "rpm" else "tokens"
+    _advise(
+        f'{name}="auto" follows the limit of {what} that a server states in its response headers. This server states '
+        f"none, so none applies: if you know the number, write {name}=NUMBER"
+    )
+
+
+def warn_unpriced(reason: object) -> None:
+    """A response that nobody could price, where that stops nothing."""
+    _advise(f"stats.spent does not include calls without a price: {reason}")
+
+
+def warn_unknown_client(method: str) -> None:
+    """A client whose method has changed: its responses are not read."""
+    _advise(
+        f"{method} has a signature that fanmap does not know, so its responses are not read. Return the whole reply, "
+        "so that its usage can be read, or give a Rate your own usage="
+    )
+
+
+def warn_of_smaller_settings(name: str, said: str) -> None:
+    """Another process has the same name with smaller numbers, which hold for all."""
+    _advise(f"shared={name!r}: the smallest value among the processes applies: {said}")
+
+
+_told_of_copies = False
+
+
+def tell_of_copied_limits(shown: str) -> None:
+    """A Limits came by value, and is not what it was where it came from; once a process."""
+    global _told_of_copies
+    if not _told_of_copies:
+        _told_of_copies = True
+        _advise(
+            f"{shown} came here from another process, and every process now has a budget of its own: for one budget "
+            'write Limits(..., shared="NAME")'
+        )
 
 
 _told_of_blocking = False
@@ -35,19 +119,56 @@ def tell_of_blocking(name: str) -> None:
         return
     _told_of_blocking = True
     _advise(
-        f"a blocking run of {name} stops the event loop that runs here, and everything else on it, until it ends: "
+        f"a blocking run of {name} blocks the running event loop, and everything else on it, until it ends: "
         f"write `await {name}.amap(...)` or `async for ... in {name}.imap(...)`"
     )
 
 
 def tell_of_damage(path: str, lines: int) -> None:
     """Records of a journal that cannot be believed."""
-    _advise(f"resume={path!r}: {lines} damaged record(s) skipped, their items run again")
+    _advise(f"resume={path!r}: {lines} damaged record(s) skipped; their items run again")
+
+
+def warn_of_unfit_results(path: str, count: int, name: str) -> None:
+    """Results in a journal that are not what the function's annotation says (any more)."""
+    _advise(
+        f"resume={path!r}: {count} stored result(s) do not match the return type of {name}; their items were run again"
+    )
 
 
 def tell_of_broken_journal(error: Exception) -> None:
     """What finished is in the caller's hands, and not all of it in the file."""
     _advise(f"results were not kept: {error}")
+
+
+def warn_of_progress(what: str, error: BaseException) -> None:
+    """What shows a run's progress fails; the run goes on."""
+    _advise(f"{what} raised {type_name(error)}{_where(error)}: the run continues")
+
+
+def warn_of_trace(path: str, error: BaseException) -> None:
+    """The drawing of a run could not be written when it was over."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type_name(error)
+    _advise(f"trace={path!r} could not be written: {why}")
+
+
+def warn_of_stray_request(name: str, place: str) -> None:
+    """A request that a batch could have taken has come by, and is of no item."""
+    _advise(
+        f"a request to {place} was sent at once, at full price, while {name}.batch was collecting requests, because "
+        f"none of its items sent it. If a thread of your own sends what {name} asks for, start that thread inside the "
+        "function, or run its work in the context of the item: contextvars.copy_context().run(...)"
+    )
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised it: its text may hold users' data, a line of a program does not."""
+    step = traceback_of(error)
+    if step is None:
+        return ""
+    while step.tb_next is not None:
+        step = step.tb_next
+    return f" in {os.path.basename(step.tb_frame.f_code.co_filename)}, line {step.tb_lineno}"
 
 
 def _in_ipython() -> bool:
@@ -60,19 +181,43 @@ def _advise(text: str) -> None:
         if sys.version_info >= (3, 12):
             warnings.warn(text, skip_file_prefixes=(_PACKAGE,))
         else:
-            warnings.warn(text, stacklevel=3)
-    except Warning:  # warnings are errors here; a run must not die of advice
-        logger.warning(text)
+            warnings.warn(text, stacklevel=_levels_to_the_user())
+    except Exception:  # warnings are errors here, or there is nowhere to write them; a run must not die of advice
+        with suppress(Exception):  # nor of a handler
+            logger.warning(text)
+
+
+def _levels_to_the_user() -> int:
+    """How many callers up the first line is that is not ours, as `warnings.warn` counts for whoever asks here."""
+    level, frame = 1, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def classified(classify: Callable[[BaseException], object], error: BaseException) -> Verdict | None:
     """The user's own reading; one that fails, or is no Verdict, is logged and reads as None."""
     try:
         verdict = classify(error)
-    except Exception as failure:
-        logger.error("classify raised %s on a %s: read without it", type(failure).__name__, type(error).__name__)
+    except INTERRUPTS:
+        raise
+    except BaseException as failure:  # also what an attribute of the exception raises, whatever that is
+        with suppress(Exception):
+            name = type_name(failure)
+            logger.error("classify raised %s for a %s; the error was read without it", name, type_name(error))
         return None
-    if verdict is None or isinstance(verdict, Verdict):
-        return verdict
-    logger.error("classify must return a Verdict or None, got a %s: read without it", type(verdict).__name__)
+    if verdict is None or is_a(verdict, Verdict):
+        return cast("Verdict | None", verdict)
+    with suppress(Exception):
+        name = type_name(verdict)
+        logger.error("classify must return a Verdict or None, got a %s; the error was read without it", name)
     return None
+
+
+def warn_of_opposite_orders(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Two Limits are asked for inside each other, in both orders; each pair is (outer function, inner function)."""
+    _advise(
+        f"{one[0]} calls {one[1]} while it holds a slot of its own Limits, and {other[0]} calls {other[1]} in the "
+        "opposite order. When both Limits are full, each waits for the other forever. Take them in the same order "
+        "everywhere, or give these functions one Limits"
+    )

@@ -10,48 +10,54 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fanmap._drive import clock, threads
+from fanmap._drive import clock, loops, threads
 
-_lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
-_thread: threading.Thread | None = None
+
+@dataclass(eq=False, slots=True)
+class Background:
+    """The loop, and the thread in which it runs (None: it is being started)."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread | None = None
+
+
+_background: dict[int, Background] = {}  # empty, or {0: it}: `setdefault` is one atomic step, and no lock is held
 
 
 def loop() -> asyncio.AbstractEventLoop:
     """The background loop, started when first asked for."""
-    global _loop, _thread
-    with _lock:
-        if _loop is None or _thread is None:  # `is_alive` says no for ever once Ctrl-C has hit it (bpo-45274)
-            _loop = clock.world.new_event_loop()
-            _thread = clock.world.start_thread(partial(_main, _loop), "fanmap-loop")
-        return _loop
+    background = _background.get(0)
+    if background is None:
+        mine = Background(clock.world.new_event_loop())
+        background = _background.setdefault(0, mine)
+        if background is mine:
+            try:
+                mine.thread = clock.world.start_thread(partial(_main, mine.loop), "fanmap-loop")
+            except BaseException:  # Ctrl-C, or no more threads
+                _background.clear()
+                raise
+        else:  # another thread was faster; until its loop runs, it keeps what it is told
+            mine.loop.close()
+    return background.loop
 
 
-Place = tuple[asyncio.AbstractEventLoop | None, threading.Thread | None]
-
-
-def use(place: Place) -> Place:
-    """Have the background loop there (None: start one when first asked for); returns where it was."""
-    global _loop, _thread
-    with _lock:
-        previous = _loop, _thread
-        _loop, _thread = place
+def use(background: Background | None) -> Background | None:
+    """Have this background loop (None: start one when first asked for); returns the one that was."""
+    previous = _background.pop(0, None)
+    if background is not None:
+        _background[0] = background
     return previous
-
-
-def thread_id() -> int:
-    """The identity of the background loop's thread."""
-    loop()
-    assert _thread is not None and _thread.ident is not None
-    return _thread.ident
 
 
 def is_here() -> bool:
     """Is this the background loop's own thread?"""
-    return _thread is not None and threading.get_ident() == _thread.ident
+    background = _background.get(0)
+    thread = None if background is None else background.thread
+    return thread is not None and threading.get_ident() == thread.ident
 
 
 def _main(loop: asyncio.AbstractEventLoop) -> None:
@@ -64,14 +70,8 @@ def _main(loop: asyncio.AbstractEventLoop) -> None:
         return
 
 
-def _after_fork_in_child() -> None:
-    global _lock, _loop, _thread
-    _lock = threading.Lock()
-    _loop = _thread = None
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_background.clear)
 
 
 def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None) -> Any:
@@ -79,10 +79,11 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
 
     `patience` says before each wait how many seconds it may last, or raises.
 
-    Ctrl-C cancels it, waits for its own clean-up, and surfaces; a second one does not wait.
+    Ctrl-C, or the cancellation of the task that blocks here, cancels it, waits for its own clean-up, and surfaces; a
+    second Ctrl-C does not wait.
     """
     there = loop()
-    waiter = threads.Waiter()
+    waiter, blocked = threads.waiter_here(), loops.BlockedTask()
     context = contextvars.copy_context()
     tasks: list[asyncio.Task[Any]] = []
 
@@ -103,7 +104,7 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
 
     there.call_soon_threadsafe(start)
     try:
-        _wait(tasks, waiter, patience)
+        _wait(tasks, waiter, lambda: blocked.bound(None if patience is None else patience()))
     except BaseException:
         there.call_soon_threadsafe(cancel)
         _wait(tasks, waiter)

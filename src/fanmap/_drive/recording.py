@@ -6,47 +6,28 @@ the run stops: no further call is paid for whose answer could not be kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import AGAIN, NEW, Caller, Todo
+from fanmap._drive.calls import IN_LINE, NEW, Caller
+from fanmap._drive.codec import Codec, KeyedInput, NotKept, Undecodable, Unfit
+from fanmap._drive.disk_waits import DiskWaits
 from fanmap._drive.journal import Journal
-from fanmap._drive.notices import tell_of_damage
+from fanmap._drive.notices import log_resumed, tell_of_damage, warn_of_unfit_results
+from fanmap._drive.plan import AGAIN, WAIT, Word
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
-from fanmap._errors import JournalError
+from fanmap._errors import JournalError, NotRun
 from fanmap._policy.journal import Keys, error_line, value_line
+from fanmap._policy.kept import NOTHING_SPENT, Spent, of_rates
+from fanmap._raw import is_a
 
-RECORDED: Final = 6  # a phase beside those of `calls`: the file has this item's result
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Keyed:
-    """An input, and the key under which its result is kept; None: it is nothing that can be called."""
-
-    item: Any
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Codec:
-    """How a function's items and results are kept.
-
-    Attributes:
-        name: of the function, for messages.
-        parts: what of an item makes its key; None where it cannot even be called.
-        encode: a result as JSON text; an exception where it has none.
-        decode: the result again.
-    """
-
-    name: str
-    parts: Callable[[Any], tuple[Any, ...] | None]
-    encode: Callable[[Any], str]
-    decode: Callable[[Any], Any]
+# Phases beside those of `calls`.
+RECORDED: Final = 6  # the file has this item's result
+SYNCING: Final = 7  # its outcome is written, and the disk is to have it before it counts
 
 
 class Recording:
@@ -57,122 +38,268 @@ class Recording:
         self._keys = keys
         self._codec = codec
         self._index = 0
+        self._unfit: list[int] = []  # indices, from any thread; and the next as well
+        self._unstored: list[int] = []
+        self._disk_waits: DiskWaits | None = None
         if journal.skipped:
             tell_of_damage(journal.path, journal.skipped)
+        if len(journal):
+            log_resumed(codec.name, journal.path, len(journal))
 
     def new_worker(self, run: Run) -> Worker:
         """A worker that looks before it calls, and writes before it hands in."""
         return RecordingWorker(run, self)
 
-    def dress(self, item: Any) -> Keyed:
+    def attach_key(self, item: Any) -> KeyedInput:
         """The next input, with its key; called in input order, where the input is stepped."""
         index, self._index = self._index, self._index + 1
-        parts = self._codec.parts(item)
-        if parts is None:
-            return Keyed(item, None)
-        try:
-            return Keyed(item, self._keys.key(*parts))
-        except TypeError as error:
-            raise TypeError(
-                f"input {index} of {self._codec.name} has no key: nothing of a {error} is known to stay the same from "
-                "run to run; give key=, a function that makes text of an input"
-            ) from error
+        return self._codec.attach_key(item, index, self._keys)
 
     def find(self, index: int, key: str) -> tuple[Any] | None:
-        """The result that the file has of this item.
+        """The result that the file has of this item; None where it has none, or one that must be asked for again.
 
         Raises:
-            JournalError: it has one that cannot be decoded.
+            JournalError: it has one that the user's `decode` cannot read.
         """
         said = self._journal.find(key)
         if said is None:
             return None
         try:
-            return (self._codec.decode(said["value"]),)
-        except Exception as error:
-            raise JournalError(
-                f"resume={self._journal.path!r} has a result for item {index} of {self._codec.name} that cannot be "
-                f"decoded ({type(error).__name__}): if the function or its results have changed, change version="
-            ) from error
+            return (self._codec.from_kept(said, index),)
+        except Unfit:
+            self._unfit.append(index)
+            return None
+        except Undecodable as error:
+            raise JournalError(f"resume={self._journal.path!r} {error}") from error.__cause__
 
-    def write(self, key: str, index: int, seconds: float, value: Any, error: BaseException | None) -> None:
-        """Keep an outcome.
+    def write(self, key: str, index: int, seconds: float, value: Any, error: BaseException | None, spent: Spent) -> int:
+        """Write an outcome.
+
+        Args:
+            key: of the item.
+            index: of the item.
+            seconds: that its call took; it has just ended.
+            value: its result.
+            error: its failure, in place of a result.
+            spent: by its calls.
+
+        Returns:
+            How far the disk must have come until it counts; 0: it need not.
 
         Raises:
             JournalError: the file failed.
             TypeError: this result cannot be kept.
         """
+        began = clock.wall() - seconds
         if error is not None:
-            if isinstance(error, Exception):  # else nothing came to an end: it was cancelled
-                self._journal.append(error_line(key, index, seconds, error))
-            return
+            if not is_a(error, Exception):  # nothing came to an end: it was cancelled
+                return 0
+            return self._append(error_line(key, index, began, seconds, error, spent=spent))
         try:
-            text = self._codec.encode(value)
-        except Exception as failure:
-            raise TypeError(
-                f"resume= cannot keep the {type(value).__name__} that {self._codec.name} returned for item {index} "
-                f"({type(failure).__name__}: {failure}): annotate what the function returns with a dataclass, a "
-                "pydantic model or types of JSON, or give encode= and decode="
-            ) from failure
-        self._journal.append(value_line(key, index, seconds, text))
+            text, exact = self._codec.to_text(value, index)
+        except NotKept as failure:
+            self._unstored.append(index)
+            return self._append(error_line(key, index, began, seconds, failure, spent=spent))
+        except TypeError:
+            self._unstored.append(index)
+            raise
+        return self._append(value_line(key, index, began, seconds, text, as_is=not exact, spent=spent))
+
+    def _append(self, line: bytes) -> int:
+        end = self._journal.append(line)
+        return end if self._journal.durable else 0
+
+    @property
+    def path(self) -> str:
+        """Where the file is, seen from everywhere."""
+        return self._journal.absolute
+
+    def wait_for_disk(self, end: int) -> None:
+        """Block until the disk has everything up to there.
+
+        Raises:
+            JournalError: it failed.
+        """
+        self._journal.wait_for_disk(end)
+
+    def wake_when_synced(self, wake: Callable[[], None]) -> None:
+        """The same for a worker that must not block: it is woken, and asks `synced`."""
+        if self._disk_waits is None:
+            self._disk_waits = DiskWaits(self._journal)
+        self._disk_waits.wake_when_synced(wake)
+
+    def synced(self, end: int) -> bool:
+        """Has the disk everything up to there?
+
+        Raises:
+            JournalError: it failed.
+        """
+        return self._journal.synced(end)
+
+    def check(self) -> None:
+        """A worker of the run ends, perhaps the last one.
+
+        Raises:
+            JournalError: the file is not where it was.
+        """
+        self._journal.check()
+
+    def note(self, results: int) -> str | None:
+        """What the exception that ends a run with so many results is to say of them; None: nothing, none is sure."""
+        if self._journal.broken:
+            return None
+        kept = results - len(self._unstored)
+        first = "after fixing that, " if self._unstored else ""  # else it would pay again and stop again
+        return f"fanmap: results kept in {self._journal.path!r}: {kept}; {first}run the same call again to resume"
 
     def close(self) -> None:
-        """The run is over."""
+        """The run is over; idempotent."""
         self._journal.close()
+        unfit, self._unfit = self._unfit, []
+        if unfit:
+            warn_of_unfit_results(self._journal.path, len(unfit), self._codec.name)
 
 
 class RecordingWorker(Worker):
     """A worker of a run with a journal."""
 
-    __slots__ = ("_found", "_key", "_recording")
+    __slots__ = ("_found", "_key", "_outcome", "_recording", "_run", "_spent", "_written")
 
     def __init__(self, run: Run, recording: Recording) -> None:
-        super().__init__(run)
+        super().__init__(run.plan, run.outer, run.owner, run)
+        self._run = run
         self._recording = recording
         self._key: str | None = None
         self._found: Any = None
+        self._spent = NOTHING_SPENT  # by the calls of its item
+        self._written = NOTHING_SPENT  # of what it has spent, what stands in the file
+        self._outcome: tuple[Any, BaseException | None, bool, int] | None = None  # that the disk is to have first
 
     @override
-    def _start_item(self) -> Todo:
-        keyed: Keyed = self.item
-        self.item, self._key = keyed.item, keyed.key
-        if keyed.key is not None:
+    def _start_item(self) -> Word:
+        if self._key is not None and not self._calls:
             try:
-                found = self._recording.find(self.index, keyed.key)
+                found = self._recording.find(self.index, self._key)
             except JournalError as error:
-                self.run.break_off(error)
+                self._run.break_off(error)
                 self._drop()
                 return AGAIN
             if found is not None:
                 (self._found,) = found
-                self._release()
                 # Through the driver's loop, not by a call from here: a thousand such items would recurse.
                 self._phase = RECORDED
                 return AGAIN
         return super()._start_item()
 
     @override
-    def step(self) -> Todo:
-        if self._phase != RECORDED:
-            return super().step()
+    def _unpack(self, item: Any) -> None:
+        keyed: KeyedInput = item
+        self.item, self._key, self._spent = keyed.item, keyed.key, keyed.spent
+
+    @override
+    def _packed(self) -> Any:
+        return KeyedInput(self.item, self._key, self._spent)
+
+    @override
+    def step(self) -> Word:
+        if self._phase == RECORDED:
+            return self._hand_out_found()
+        if self._phase == SYNCING:
+            return self._look_at_disk()
+        return super().step()
+
+    def _hand_out_found(self) -> Word:
         value, self._found = self._found, None
         self._phase, now = NEW, clock.now()
         self.tally.resumed += 1
         queued, self.queued = self.queued, now
-        return self._next(self.run.hand_in(self, (self.index, value, None, 0, queued, now, now)))
+        return self._next(self.run.complete(self, (self.index, value, None, 0, queued, now, now)))
 
     @override
-    def returned(self, value: Any) -> Todo:
-        return Caller.returned(self, value)  # not by the short way of nearly every call, which writes nothing
+    def returned(self, value: Any) -> Word:
+        return Caller.returned(self, value)
 
     @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Todo:
-        if self._key is not None and self._calls:
-            try:
-                self._recording.write(self._key, self.index, clock.now() - self.started, value, error)
-            except (JournalError, TypeError) as failure:
-                self.run.break_off(failure)
+    def _end(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Word:
+        return Caller._end(self, value, error, stop=stop)  # not by the way of nearly every call, which writes nothing
+
+    @override
+    def _took(self, value: Any) -> Sequence[float | None]:
+        took, budget, permit = super()._took(value), self.plan.budget, self._permit
+        if budget.has_totals and permit is not None and permit.started:
+            # What nobody told counts as it was charged.
+            units = [one.cost if used is None else used for one, used in zip(permit.charges, took, strict=True)]
+            self._spent += of_rates(budget.rates, units)
+        return took
+
+    @override
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+        try:
+            if self._key is not None and self._calls:
+                spent, self._spent = self._spent, NOTHING_SPENT
+                end = self._recording.write(self._key, self.index, clock.now() - self.started, value, error, spent)
+                if spent:
+                    self._written += spent
+                if end and self.owner.can_block:  # a loop, on which others wait
+                    self._outcome, self._phase, self.delay = (value, error, stop, end), SYNCING, None
+                    self._recording.wake_when_synced(self.wake)
+                    return WAIT
+                if end:
+                    self._recording.wait_for_disk(end)
+        except (JournalError, TypeError) as failure:
+            self._run.break_off(failure)
         try:
             return super()._deliver(value, error, stop=stop)
         finally:
             del error
+
+    def _look_at_disk(self) -> Word:
+        assert self._outcome is not None
+        try:
+            if not self._recording.synced(self._outcome[3]):
+                return WAIT
+        except JournalError as failure:
+            self._run.break_off(failure)
+        return self._hand_over()
+
+    @override
+    def _drop(self) -> None:
+        will_be_delivered = self._attempts is not None and self._run.keeps_failures()
+        super()._drop()
+        if self._spent and self._key is not None and not will_be_delivered:  # paid for, whatever becomes of it
+            spent, self._spent = self._spent, NOTHING_SPENT
+            unfinished = NotRun("the run was stopped before this item was done")
+            try:
+                self._recording.write(self._key, self.index, clock.now() - self.started, None, unfinished, spent)
+                self._written += spent
+            except (JournalError, TypeError) as failure:
+                self._run.break_off(failure)
+
+    def _hand_over(self) -> Word:
+        assert self._outcome is not None
+        value, error, stop, _ = self._outcome
+        self._outcome = None
+        try:
+            return super()._deliver(value, error, stop=stop)
+        finally:
+            del error
+
+    @override
+    def withdraw(self, *, called: bool = True) -> None:
+        if self._phase == RECORDED:
+            self._found, self._phase = None, IN_LINE  # it waits as any other: whoever takes it next finds it again
+        elif self._phase == SYNCING:  # paid for, and in the file: it is not for somebody else
+            self.retiring = True
+            self._hand_over()
+        super().withdraw(called=called)
+
+    @override
+    def quit(self) -> None:
+        super().quit()
+        written, self._written = self._written, NOTHING_SPENT
+        if written:
+            self.plan.budget.keep(self._recording.path, written)
+        try:
+            self._recording.check()
+        except JournalError as error:
+            self._run.break_off(error)

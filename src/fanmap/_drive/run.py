@@ -1,81 +1,55 @@
-"""A run: order, lock and wake-ups between a crew of workers and one consumer.
+"""One run: takes turns with its flow, carries out what that decides, and steps the input, which is user code.
 
-Workers pull: each takes the next item, asks for admission, calls, hands in the outcome, takes the next.
-The consumer feeds the input and takes the results. Which item starts and which result leaves is
-`_policy.order`'s decision; here are its lock, the read-ahead, and who is woken when. Nothing here waits.
+What is decided, is decided in `_policy.flow`. Nothing here waits.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.budget import Scope, counts
-from fanmap._drive.calls import END, WAIT, Plan, Todo
+from fanmap._drive.books import BUSY, Books
+from fanmap._drive.budget import counts
 from fanmap._drive.ending import Ending
-from fanmap._drive.intake import Intake
-from fanmap._drive.worker import Worker
-from fanmap._errors import Stopped
-from fanmap._policy.order import Order, Record
-from fanmap._types import RunStats, Summary, Tally, Wait
-
-FEED: Final = Todo("FEED")  # step the input once: `run.feed()`
-READY: Final = Todo("READY")  # a result may leave: `run.leaving()`
-
-
-class Waiter(Protocol):
-    """Somebody who can be woken from any thread; a wake-up before the wait is not lost."""
-
-    def wake(self) -> None: ...
+from fanmap._drive.plan import Plan
+from fanmap._drive.ports import Hire, Puller, Recording, Waker, WorkerPool
+from fanmap._drive.scope import Scope
+from fanmap._errors import DeadlineExceeded, Stopped
+from fanmap._policy.door import Door
+from fanmap._policy.flow import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Flow, State, Taken, Wake, Word
+from fanmap._policy.inputs import InputBuffer, Unfinished
+from fanmap._policy.permit import Owner
+from fanmap._policy.results import Record, ResultBuffer
+from fanmap._raw import INTERRUPTS, is_a
+from fanmap._types import Retired, RunStats, Summary, Tally, Wait
+from fanmap._usage import NO_USAGE
 
 
-class Crew(Protocol):
-    """How the workers of a run live: as threads, or as tasks of one loop.
-
-    Attributes:
-        abandons: a stopped run does not wait for calls under way (threads cannot be cancelled).
-        in_callers_loop: workers run where the consumer runs, and may step its input.
-    """
-
-    abandons: bool
-    in_callers_loop: bool
-
-    def spawn(self, worker: Worker) -> None: ...
-    def rouse(self, workers: Sequence[Worker]) -> None: ...
-    def cancel(self) -> None: ...
-
-
-class Recording(Protocol):
-    """A journal beside the run."""
-
-    def new_worker(self, run: Run) -> Worker: ...
-    def dress(self, item: Any) -> Any: ...
-    def close(self) -> None: ...
-
-
-class Run:
+class Run(Books):
     """One run over one input.
 
     Args:
         plan: how items become calls.
-        order: its books.
+        results: where they go.
         source: a list, tuple or range, which workers index; an iterator, which is stepped where the caller
             stands; None: an async iterable, which a feeder task pushes.
         workers: how many at once, at most.
-        deadline: on the clock, or None.
+        deadline: seconds, or None.
         keep_failures: stand failures in their item's place (`return_exceptions=True`).
+        max_failures: stop with this failure; None: no number of them.
         outer: the call around this run, whose slot its calls may borrow.
-        owner: the thread whose event loop makes the calls; None: worker threads do.
+        owner: who makes the calls.
         recording: keeps outcomes, and gives back those that are kept already; None: nobody does.
     """
 
     def __init__(
         self,
         plan: Plan,
-        order: Order,
+        results: ResultBuffer,
         source: Sequence[Any] | Iterator[Any] | None,
         *,
         total: int | None,
@@ -83,186 +57,217 @@ class Run:
         deadline: float | None,
         keep_failures: bool,
         outer: Scope | None,
-        owner: int | None,
+        owner: Owner,
         recording: Recording | None = None,
+        max_failures: int | None = None,
     ) -> None:
         self.plan = plan
-        self._recording = recording
-        self.order = order
+        self.recording = recording
+        self.results = results
         self.outer = outer
         self.owner = owner
         self.total = total
         self.began = clock.now()
         self.deadline = None if deadline is None else self.began + deadline
-        self.max_workers = workers
-        self.delay: float | None = None  # for the consumer, after WAIT
-        self.tokens: float | None = None  # that the results told of which were handed out
-        self.tick: float | None = None  # seconds between looks of a consumer that shows progress
-        self._lock = threading.Lock()
-        self.ending = Ending(plan.name, self._lock, order, total=total, seconds=deadline, keep_failures=keep_failures)
-        self._intake = Intake(source, order, workers, None if recording is None else recording.dress)
-        self._async_input = source is None
-        self._workers: dict[Worker, None] = {}  # in the order of their hiring, so that a seed replays its run
-        self._idle: list[Worker] = []
-        self._inside = False  # the consumer waits inside: workers in its own loop may step the input
-        self._told = False  # and was woken for a result since
-        self._fed = False  # the input was stepped since the last result left
-        self._stopping = False
-        self._draining = False
-        self._closed = False
+        self.delay: float | None = None  # for the reader, after WAIT
+        self.tokens = NO_USAGE  # that the results told of which were handed out
+        # A run in the background, or inside a call that was let in, never asks.
+        self.door = None if plan.budget.max_waiting is None else Door()
+        self.tick: float | None = None  # seconds between looks of a reader that shows progress
+        self._source = source
+        self._iterator: Iterator[Any] | None = None
+        items: Sequence[Any] | None = None
+        if isinstance(source, (list, tuple, range)) and recording is None:
+            items = source
+        elif source is not None:
+            self._iterator = iter(source) if recording is None else map(recording.attach_key, source)
+        super().__init__()
         self._ended: float | None = None
-        self._tally = Tally()  # of workers that are no more
-        self._crew: Crew
-        self._consumer: Waiter
-        self._feeder: Waiter | None = None
-        self._feeds_itself: bool  # the consumer need not step the input
+        self._retired = Retired()  # workers' that are no more
+        self._pool: WorkerPool
+        self._reader: Waker
+        self._feeder: Waker | None = None
+        self._hire: Hire
+        self.flow: Flow[Puller] = Flow(
+            InputBuffer(items, workers),
+            results,
+            self.after,
+            most=workers,
+            ceiling=plan.budget.hiring,
+            deadline=self.deadline,
+            max_failures=max_failures,
+            late=lambda: DeadlineExceeded(f"the run of {plan.name} took longer than {deadline} s"),
+        )
+        self.ending = Ending(plan.name, self.flow, total=total, seconds=deadline, keep_failures=keep_failures)
+        plan.budget.begin_run(self)
 
     # For whoever puts it together
 
-    def attach(self, crew: Crew, consumer: Waiter) -> None:
-        """Who works and who consumes; from now on the run can be stopped."""
-        self._crew, self._consumer = crew, consumer
-        self._feeds_itself = self._intake.items is not None or crew.in_callers_loop
+    def attach(self, pool: WorkerPool, reader: Waker, hire: Hire) -> None:
+        """Who works, who reads, and how to hire; from now on the run can be stopped."""
+        self._pool, self._reader, self._hire = pool, reader, hire
+        if self._iterator is not None:
+            self.flow.who_steps(workers=pool.in_callers_loop)
 
     def start(self) -> None:
-        """Set the crew to work; the consumer polls from now on."""
-        items = self._intake.items
-        if items is None:
-            return
-        for _ in range(min(self.max_workers, len(items), self.plan.budget.admission.limit + 1)):
-            self._spawn()
+        """Set the pool to work; the reader polls from now on."""
+        self.post(self.flow.start)
 
-    def attach_feeder(self, feeder: Waiter) -> None:
+    def attach_feeder(self, feeder: Waker) -> None:
         """A feeder task pushes the input."""
         self._feeder = feeder
 
     def fed(self, error: BaseException | None) -> None:
         """The feeder task has ended, and closed its input."""
         self._feeder = None
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if error is not None and is_a(error, INTERRUPTS):
             self.interrupt(error)
         else:
             self.end_input(error)
 
+    def new_worker(self) -> Any:
+        """A worker that is not everybody's; None: any will do."""
+        return None if self.recording is None else self.recording.new_worker(self)
+
+    def hired(self, worker: Puller) -> None:
+        """This worker lives from now on."""
+        self.flow.workers[worker] = None
+
+    def fired(self, worker: Puller) -> None:
+        """It never began."""
+        self.flow.workers.pop(worker, None)
+        self.plan.budget.retire(worker.tally_key)
+
     # For workers
 
-    def take(self, worker: Worker) -> Todo | None:
-        """Give the worker its next item (None), or tell it to wait or to end."""
-        with self._lock:
-            todo = self._take(worker)
-        return self._pull(worker) if todo is FEED else todo
+    def take(self, worker: Puller) -> Taken:
+        """The worker's next item, or what to do instead."""
+        taken = self.do(self.flow.take, worker, clock.now())
+        return self._stepped(worker, taken)
 
-    def hand_in(self, worker: Worker, record: Record, *, stop: bool = False) -> Todo | None:
-        """An item ended; then as `take`."""
-        rouse: Sequence[Worker] = ()
-        wake = False
-        order, workers, error = self.order, self._workers, record[2]
-        with self._lock:
-            if not self._closed:
-                # Woken once, the consumer looks until nothing may leave: 1 wake-up for many results.
-                if order.end(record) and self._inside and not self._told:
-                    wake = self._told = True
-                if error is not None:
-                    if stop and not order.stop_on_failure:
-                        self._stop(error, drain=True)
-                    if self._stopping or order.cut is not None:
-                        rouse, self._idle = tuple(workers), []
-                        wake = True
-            todo = self._take(worker)
-            # With a ceiling that grows, workers are hired as it does.
-            hire = len(workers) < self.max_workers and len(workers) <= self.plan.budget.admission.limit
-        if rouse:
-            self._crew.rouse([other for other in rouse if other is not worker])
-        if wake:
-            self._wake_consumer()
-        if hire:
-            self._grow()
-        return self._pull(worker) if todo is FEED else todo
+    def complete(self, worker: Puller, record: Record, *, stop: bool = False) -> Taken:
+        """An item has its outcome; then as `take`."""
+        taken = self.do(self.flow.complete, record, worker, stop)
+        if taken is not BUSY and taken is not FEED:
+            return taken  # type: ignore[no-any-return]
+        if taken is BUSY:
+            self.post(self.flow.complete, record, None, stop)
+        return self._stepped(worker, taken)
+
+    def put_back(self, unfinished: Unfinished) -> None:
+        """A worker ends before its item has."""
+        self.post(self.flow.put_back, unfinished)
+
+    def set_aside(self, unfinished: Unfinished) -> None:
+        """An item has failed or was refused where nobody is answered."""
+        self.post(self.flow.set_aside, unfinished)
+
+    def answered(self) -> None:
+        """A call has succeeded where none did before, perhaps."""
+        if self.flow.inputs.aside and not self.plan.budget.outage():
+            self.post(self.flow.recall)
+
+    def has_more(self) -> bool:
+        """Are there items that nobody has tried?"""
+        return self.flow.has_more()
+
+    def has_others(self) -> bool:
+        """The same, or some that came back?"""
+        return self.flow.has_others()
+
+    def others_first(self) -> bool:
+        """Nobody is answered: do those go first that were sent less often?"""
+        return bool(self.flow.inputs.aside) or self.plan.budget.outage()
+
+    def has_less_tried(self, calls: int) -> bool:
+        """Is there one that no worker has?"""
+        return self.flow.has_less_tried(calls)
+
+    def waits_untried(self) -> bool:
+        """Does a worker wait with one that was never sent?"""
+        return self.flow.waits_untried()
 
     def may_start(self, index: int) -> bool:
         """May an item that waits for its turn still start?"""
-        return not self._stopping and self.order.may_start(index)
+        return self.flow.may_start(index)
 
-    def left(self, worker: Worker) -> None:
+    def keeps_failures(self) -> bool:
+        """Is the failure of what waited to be sent again an outcome, in a run that was stopped?"""
+        return self.flow.keeps_failures()
+
+    def left(self, worker: Puller) -> None:
         """A worker is no more."""
-        with self._lock:
-            if worker in self._workers:
-                self._workers.pop(worker, None)
-                self._tally.add(worker.tally)
-                self.plan.budget.retire(worker)
-            last = not self._workers
-        if last:
-            self._wake_consumer()
+        self.post(self._left, worker)
 
     def interrupt(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit came out of an item: the run ends with it."""
-        with self._lock:
-            if self.ending.interrupt is None:
-                self.ending.interrupt = error
-            self._stop(error)
-        self.wake_all()
+        """KeyboardInterrupt or SystemExit came out of an item, perhaps in a group: the run ends with it."""
+        if self.ending.interrupt is None:
+            self.ending.interrupt = error
+        self.stop(error)
+
+    def turn_away(self, error: Exception) -> None:
+        """The line was full when the run's first call came: the run ends with that, and nothing has been called."""
+        self.interrupt(error)
+
+    def hand_out(self, index: int, chunk: Any, taken: Callable[[], None]) -> None:
+        """A chunk of an item's stream is for the reader, who says that it has been taken."""
+        self.post(self.flow.add_chunk, (index, chunk, None, taken))
+
+    def abandoned(self) -> bool:
+        """Is nothing of what is under way waited for any more?"""
+        return self.flow.state >= State.STOPPING
+
+    def consider(self, hint: Callable[[Any, BaseException], str | None], item: Any, error: BaseException) -> None:
+        """An item has failed: is there something to say of the first one?"""
+        self.ending.consider(hint, item, error)
 
     def break_off(self, error: Exception) -> None:
         """Results can no longer be kept: calls under way end, nothing else starts, and the run ends with this."""
-        with self._lock:
-            if self.ending.broken is None:
-                self.ending.broken = error
-            self._stop(error, drain=True)
-        self.wake_all()
+        self.ending.broken = self.ending.broken or error
+        self.post(self._stop, error, True)
+
+    def stop_for(self, reason: Exception, error: Exception) -> None:
+        """Nothing is worth starting any more, as is known from outside: calls under way end, then `error` is raised."""
+        self.ending.outside = self.ending.outside or error
+        self.post(self._stop, reason, True)
 
     def stop_on_purpose(self) -> None:
         """Calls under way end and their results still leave; nothing else starts. From any thread."""
-        with self._lock:
-            if not self._stopping:
-                self._stop(Stopped(), drain=True)
-        self.wake_all()
-        self._wake_consumer()
+        self.post(self._stop_on_purpose)
 
     def stopping(self) -> bool:
         """Has the run been told to stop?"""
-        return self._stopping
+        return self.flow.state is not State.RUNNING
 
-    def draining(self) -> bool:
-        """Has it been told to stop, and does it wait for what had begun, where a failure is an outcome like any other?
+    # For the reader
 
-        Else what waits to be sent again is dropped: its failure would be raised in the place of the reason.
-        """
-        return self._draining and not self.order.stop_on_failure
+    def poll(self) -> Any:
+        """A record that may leave; or FEED, WAIT (`self.delay` seconds at most), END."""
+        now = clock.now()
+        answer = self.do(self.flow.poll, now)
+        if answer is BUSY:
+            self.post(self._remind_reader)
+            self.delay = None
+            return WAIT
+        if answer is WAIT:
+            self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
+            if self.tick is not None:
+                self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
+            feeder = self._feeder
+            if feeder is not None and self.flow.may_feed():
+                feeder.wake()
+        return answer
 
-    # For the consumer
-
-    def poll(self) -> Todo:
-        """What to do next: FEED, READY, WAIT (`self.delay` seconds at most) or END."""
-        rouse: list[Worker] = []
-        feeder: Waiter | None = None
-        with self._lock:
-            now = clock.now()
-            if self.deadline is not None and now >= self.deadline and (self._draining or not self._stopping):
-                self._stop(self.ending.deadline())
-            todo = self._poll()
-            self._inside, self._told = todo is WAIT, False
-            if todo is WAIT:
-                self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
-                if self.tick is not None:
-                    self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
-                if self._may_feed():
-                    if self._async_input:
-                        feeder = self._feeder
-                    elif self._crew.in_callers_loop:
-                        rouse, self._idle = self._idle, []
-        if rouse:
-            self._crew.rouse(rouse)
-        if feeder is not None:
-            feeder.wake()
-        if todo is WAIT and self._crew.in_callers_loop and self._intake.iterator is not None:
-            self._grow()
-        return todo
+    def pop_ready(self) -> Record | None:
+        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
+        record = self.do(self.flow.pop_ready)
+        return None if record is BUSY else record
 
     def feed(self) -> None:
         """Step the input once, here and now, in the caller's thread or task."""
-        assert self._intake.iterator is not None
+        assert self._iterator is not None
         try:
-            item = next(self._intake.iterator)
+            item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
         except (KeyboardInterrupt, SystemExit):
@@ -273,194 +278,126 @@ class Run:
             self.push(item)
 
     def push(self, item: Any) -> None:
-        """One input has been taken: to a parked worker, a new one, or the read-ahead."""
-        rouse: list[Worker] = []
-        with self._lock:
-            self._fed = True
-            self._intake.put(item, clock.now())
-            if self._idle:
-                rouse.append(self._idle.pop())
-        if rouse:
-            self._crew.rouse(rouse)
-        else:
-            self._grow()
+        """One input has been taken."""
+        self.post(self.flow.push, item, clock.now())
 
     def dressed(self, item: Any) -> Any:
         """An async input's item as workers take it."""
-        return item if self._recording is None else self._recording.dress(item)
+        return item if self.recording is None else self.recording.attach_key(item)
 
     def end_input(self, error: BaseException | None) -> None:
         """No more input; with the input's own exception, what was taken still runs to its end."""
-        with self._lock:
-            self._intake.over = True
-            self.ending.input_error = error
-            rouse, self._idle = self._idle, []
-        self._crew.rouse(rouse)
-        self._wake_consumer()
+        self.ending.input_error = error
+        self.post(self.flow.end_input)
 
     def wants_input(self) -> bool:
         """May a feeder task step the input now?"""
-        with self._lock:
-            return self._inside and self._may_feed()
-
-    def leaving(self) -> tuple[Any, ...]:
-        """The record that may leave (after READY)."""
-        with self._lock:
-            record, rouse = self._leave()
-        if rouse:
-            self._crew.rouse(rouse)
-        assert record is not None
-        return record
-
-    def leaving_now(self) -> tuple[Any, ...] | None:
-        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
-        if self.deadline is not None or self._stopping or not self._feeds_itself:
-            return None
-        with self._lock:
-            record, rouse = self._leave()
-        if rouse:
-            self._crew.rouse(rouse)
-        return record
+        return self.flow.reader is not AWAY and self.flow.may_feed()
 
     def stop(self, reason: BaseException | None) -> None:
         """Nothing starts from now on. Calls under way are the driver's to cancel."""
-        with self._lock:
-            self._stop(reason)
-        self.wake_all()
+        self.post(self._stop, reason, False)
 
     def close(self) -> None:
-        """The consumer is gone: what still comes in is dropped, and the input is closed."""
-        with self._lock:
-            self._closed = self._stopping = True
-            self._ended = self._ended or clock.now()
-            unused, generator = self._intake.close()
-        if self._recording is not None:
-            self._recording.close()
-        if self.plan.discard is not None:
-            for item in unused:
-                self.plan.discard(item)
-        if generator is not None:
+        """The reader is gone: what still comes in is dropped, and the input is closed."""
+        self._ended = self._ended or clock.now()
+        self.post(self._close)
+        if self.recording is not None:
+            self.recording.close()
+        source, self._source, self._iterator = self._source, None, None
+        if isinstance(source, Generator):  # not a file, which is its owner's to close
             try:
-                generator.close()
+                source.close()
             except Exception as error:  # raised where nothing else is: an item's failure comes first
                 if self.ending.input_error is None:
                     self.ending.input_error = error
 
-    def wake_all(self) -> None:
-        """Let every waiting worker see that the run is stopping."""
-        with self._lock:
-            workers, self._idle = list(self._workers), []
-        self._crew.rouse(workers)
-
     def settled(self) -> bool:
         """Has every worker ended that will be waited for?"""
-        if self._feeder is not None:
-            return False
-        return not self._workers or (self._crew.abandons and self._stopping and not self._draining)
+        return self._feeder is None and self.flow.settled(abandons=self._pool.abandons)
+
+    # What it has come to, from any thread, also from a signal handler
+
+    @property
+    def over(self) -> bool:
+        """Has it been closed?"""
+        return self._ended is not None
 
     def stats(self) -> RunStats:
-        """Where it stands; from any thread."""
-        with self._lock:
-            order, workers = self.order, list(self._workers)
-            total = self._total()
-            total.done, total.failed = order.ended, order.failed
-            return RunStats(
-                in_flight=sum(worker.calling() for worker in workers),
-                waiting=sum(worker.waiting() for worker in workers) + len(self._intake),
-                ceiling=min(self.max_workers, self.plan.budget.admission.limit),
-                total=self.total,
-                taken=order.taken,
-                seconds=clock.now() - self.began,
-                waiting_for=_most(worker.waiting_for() for worker in workers),
-                resumed=total.resumed,
-                **counts(total),
-            )
+        """Where it stands."""
+        flow, workers = self.flow, list(self.flow.workers)
+        total = self._total()
+        total.done, total.failed = self.results.ended, self.results.failed
+        return RunStats(
+            in_flight=sum(worker.calling() for worker in workers),
+            waiting=sum(worker.waiting() for worker in workers) + len(flow.inputs),
+            ceiling=min(flow.most, self.plan.budget.ceiling()),
+            total=self.total,
+            taken=self.results.taken,
+            seconds=clock.now() - self.began,
+            waiting_for=_most(worker.waiting_for() for worker in workers),
+            resumed=total.resumed,
+            **counts(total),
+        )
 
     def summary(self) -> Summary:
-        """What it has come to; from any thread."""
-        with self._lock:
-            total, seconds = self._total(), (self._ended or clock.now()) - self.began
-            return Summary(
-                done=self.order.ended,
-                failed=dict(self.order.kinds),
-                attempts=total.started - total.refused,
-                refused=total.refused,
-                resumed=total.resumed,
-                seconds=seconds,
-                speedup=total.busy / seconds if seconds > 0 else 0.0,
-                slowest=tuple((index, longest) for longest, index in total.slowest),
-                tokens=self.tokens,
-            )
+        """What it has come to."""
+        total, seconds = self._total(), (self._ended or clock.now()) - self.began
+        counted = counts(total)
+        return Summary(
+            done=self.results.ended,
+            failed=dict(self.results.kinds),
+            attempts=counted["attempts"],
+            refused=counted["refused"],
+            resumed=total.resumed,
+            seconds=seconds,
+            speedup=total.busy / seconds if seconds > 0 else 0.0,
+            slowest=tuple((index, longest) for longest, index in total.slowest),
+            tokens=total.tokens if total.tokens.total else self.tokens,
+            spent=total.spent,
+        )
 
-    # Inside; those without "grow" and "pull" in their name want the lock held
+    # With the books open
 
-    def _total(self) -> Tally:
-        total = Tally()
-        total.add(self._tally)
-        for worker in self._workers:
-            total.add(worker.tally)
-        return total
+    def _left(self, worker: Puller) -> None:
+        if worker in self.flow.workers:
+            del self.flow.workers[worker]
+            self._retired.take(worker.tally)
+            self.plan.budget.retire(worker.tally_key)
+            self.flow.left(worker)
 
-    def _take(self, worker: Worker) -> Todo | None:
-        order = self.order
-        if self._stopping or order.cut is not None:
-            return END
-        intake = self._intake
-        items = intake.items
-        if items is not None:
-            index = order.taken
-            if index >= len(items):
-                return END
-            if index < order.bound:
-                worker.item = items[index]
-                worker.index = order.take()
-                return None
-        elif intake:
-            worker.index, worker.item, worker.queued = intake.get()
-            if self._inside and intake.runs_dry():
-                self._wake_consumer()
-            return None
-        elif intake.over:
-            return END
-        elif intake.iterator is not None and self._crew.in_callers_loop and self._inside and order.may_take():
-            return FEED
-        elif self._inside:
-            self._wake_consumer()
-        self._idle.append(worker)
-        return WAIT
+    def _stop(self, reason: BaseException | None, drain: bool) -> None:
+        self.flow.stop(reason, drain=drain)
 
-    def _leave(self) -> tuple[tuple[Any, ...] | None, Sequence[Worker]]:
-        record = self.order.leaving()
-        if record is None:
-            return None, ()
-        self._fed = self._inside = False
-        if not self._idle or not self.order.refill():
-            return record, ()
-        rouse, self._idle = self._idle, []
-        return record, rouse
+    def _stop_on_purpose(self) -> None:
+        if self.flow.state is State.RUNNING:
+            self.flow.stop(Stopped(), drain=True)
+        self.after.append(WAKE_READER)
 
-    def _poll(self) -> Todo:
-        order = self.order
-        if (order.failure is not None and order.fails_at_once) or (self._stopping and not self._draining):
-            return END
-        ready = order.has_leaving()
-        hungry = self._intake.iterator is not None and not self._crew.in_callers_loop and self._may_feed()
-        if hungry and not (ready and (self._intake or self._fed)):
-            return FEED
-        if ready:
-            return READY
-        if not self._workers and (self._stopping or order.cut is not None or not self._intake.more()):
-            return END
-        return WAIT
+    def _close(self) -> None:
+        unstarted = self.flow.close()
+        if self.plan.discard is not None:
+            for item in unstarted:
+                self.plan.discard(item)
 
-    def _may_feed(self) -> bool:
-        return not self._stopping and self._intake.has_room()
+    def _remind(self, worker: Puller) -> None:
+        self.after.append(Wake([worker]))
 
-    def _pull(self, worker: Worker) -> Todo | None:
+    def _remind_reader(self) -> None:
+        self.after.append(WAKE_READER)
+
+    # With the books closed
+
+    def _stepped(self, worker: Puller, taken: Any) -> Taken:
         """A worker in the caller's own loop steps the input itself."""
-        assert self._intake.iterator is not None
+        if taken is BUSY:
+            self.post(self._remind, worker)
+            return WAIT
+        if taken is not FEED:
+            return taken  # type: ignore[no-any-return]
+        assert self._iterator is not None
         try:
-            item = next(self._intake.iterator)
+            item = next(self._iterator)
         except StopIteration:
             self.end_input(None)
             return END
@@ -470,59 +407,34 @@ class Run:
         except BaseException as error:
             self.end_input(error)
             return END
-        with self._lock:
-            worker.index, worker.item = self.order.take(), item
-        worker.queued = clock.now()
-        self._grow()
-        return None
+        return self.do(self.flow.take_stepped, item, clock.now())  # type: ignore[no-any-return]
 
-    def _wake_consumer(self) -> None:
-        try:
-            self._consumer.wake()
-        except RuntimeError:  # its loop is closed: a call that was left behind has ended
-            pass
+    @override
+    def act(self, thing: Word | Wake) -> None:
+        """Carry out what the flow has decided."""
+        effect = thing
+        if effect is WAKE_READER:
+            try:
+                self._reader.wake()
+            except RuntimeError:  # its loop is closed: a call that was left behind has ended
+                pass
+        elif effect is HIRE:
+            try:
+                self._hire(self)
+            except Exception as error:  # no more threads: go on with those there are, if any
+                self.post(self._not_hired, error)
+        else:
+            self._pool.wake(effect.workers if isinstance(effect, Wake) else list(self.flow.workers))
 
-    def _grow(self) -> None:
-        """One more worker, where there may be work for it."""
-        with self._lock:
-            wanted = (
-                len(self._workers) < self.max_workers
-                and not self._idle
-                and not self._stopping
-                and self.order.cut is None
-                and len(self._workers) <= self.plan.budget.admission.limit
-                and self._intake.more()
-            )
-        if wanted:
-            self._spawn()
+    def _not_hired(self, error: Exception) -> None:
+        self.flow.left(None)
+        if not self.flow.hired:
+            if self.ending.interrupt is None:
+                self.ending.interrupt = error
+            self.flow.stop(error)
 
-    def _spawn(self) -> None:
-        worker = Worker(self) if self._recording is None else self._recording.new_worker(self)
-        worker.queued = clock.now()
-        try:
-            with self._lock:
-                if len(self._workers) >= self.max_workers:  # another thread was faster
-                    self.plan.budget.retire(worker)
-                    return
-                self._workers[worker] = None
-            self._crew.spawn(worker)
-        except Exception:  # no more threads: go on with those there are, if any
-            self.left(worker)
-            if not self._workers:
-                raise
-        except BaseException:  # Ctrl-C, perhaps before the crew knew of a worker that will be waited for
-            if not self._crew.abandons:
-                self._crew.spawn(worker)
-            raise
-
-    def _stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
-        if self._stopping:
-            if self._draining and not drain:  # even the last calls are no longer waited for
-                self._draining = False
-                self.ending.cut_short(reason)
-            return
-        self._stopping, self._draining = True, drain
-        self.ending.because(reason, {worker.index: worker.so_far() for worker in self._workers if worker.begun()})
+    def _total(self) -> Tally:
+        return self._retired.and_of([worker.tally for worker in list(self.flow.workers)])
 
 
 def _most(waits: Iterable[Wait | None]) -> Wait | None:
@@ -531,3 +443,6 @@ def _most(waits: Iterable[Wait | None]) -> Wait | None:
     if "gate" in count:
         return "gate"
     return count.most_common(1)[0][0] if count else None
+
+
+__all__ = ["END", "FEED", "WAIT", "WAKE_ALL", "Run"]

@@ -1,4 +1,4 @@
-"""What tasks of every event loop have in common: driving a worker, a direct call, a consumer, a feeder.
+"""What tasks of every event loop have in common: driving a worker, a direct call, a reader, a feeder.
 
 asyncio and trio differ in how a task waits and in what a cancellation is; `aio` and `trio` bring those.
 """
@@ -9,9 +9,14 @@ import contextvars
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Protocol
 
-from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run
+from fanmap._drive.calls import Caller
+from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Word
+from fanmap._drive.run import Run
+from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
+from fanmap._policy.flow import FEED
+from fanmap._policy.results import Record
+from fanmap._raw import is_a
 
 _TURNS = 32  # items after which a worker lets the loop run, should none of them have suspended
 
@@ -34,7 +39,7 @@ class Cancellation(Protocol):
         ...
 
     def ends(self, error: BaseException) -> bool:
-        """Does this exception, out of an item, end the worker itself?"""
+        """Does this exception, out of an item, end the worker itself, with no word of the item?"""
         ...
 
     async def judge(self, failure: BaseException | None) -> BaseException | None:
@@ -43,9 +48,13 @@ class Cancellation(Protocol):
 
 
 async def pull(
-    worker: Worker, waiter: Waiter, cancellation: Cancellation, breathe: Callable[[], Awaitable[None]]
+    worker: Worker, waiter: Waiter, cancellation: Cancellation, checkpoint: Callable[[], Awaitable[None]]
 ) -> bool:
-    """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
+    """Work until there is nothing more to do (False), or until an item has changed this context (True).
+
+    A task that somebody cancels (a stop button, a home-made timeout, the clean-up of `asyncio.run`) hands its item in,
+    or puts it back where it only waited, and ends: it takes no other.
+    """
     call, copy_context, pending = worker.plan.call, contextvars.copy_context, cancellation.pending
     turns = 0
     todo = worker.resume()
@@ -62,10 +71,9 @@ async def pull(
                 failure = error
             if pending():
                 try:
-                    failure = await cancellation.judge(failure)
-                except BaseException:
+                    return await _hand_in_and_end(worker, cancellation, value, failure)
+                finally:
                     failure = None  # or this frame would be in a cycle with its traceback
-                    raise
             try:
                 changed = copy_context() != before
             except Exception:  # a value that cannot be compared
@@ -80,16 +88,63 @@ async def pull(
             else:
                 todo = worker.raised(failure)
                 failure = None
-        elif todo is AGAIN:
-            todo = worker.step()
-        else:
+        elif todo is WAIT:
             turns = 0
             await waiter.wait(worker.delay)
             todo = worker.step()
+        elif todo is AGAIN:
+            todo = worker.step()
+        else:
+            before = copy_context()
+            value = await _read(worker, waiter, cancellation)
+            if pending():
+                return await _hand_in_stream_and_end(worker, cancellation, value)
+            if copy_context() != before:
+                worker.report = (value, None)
+                return True
+            todo = worker.returned(value)
+            value = None
         turns += 1
         if turns == _TURNS:
             turns = 0
-            await breathe()
+            try:
+                await checkpoint()
+            except BaseException:
+                worker.withdraw(called=False)
+                raise
+    return False
+
+
+async def _hand_in_stream_and_end(worker: Worker, cancellation: Cancellation, whole: Any) -> bool:
+    """The same where the item's stream has ended; only a cancellation is judged, its worker tells the rest."""
+    failure: BaseException | None = None if is_a(whole.error, Exception) else whole.error
+    try:
+        return await _hand_in_and_end(worker, cancellation, whole, failure)
+    finally:
+        failure = None  # or this frame would be in a cycle with its traceback
+
+
+async def _read(worker: Worker, waiter: Waiter, cancellation: Cancellation) -> Any:
+    """The item has returned a stream."""
+    from fanmap._drive import streams  # by the first run that has one
+
+    return await streams.read_async(worker, waiter, cancellation.ends)
+
+
+async def _hand_in_and_end(
+    worker: Worker, cancellation: Cancellation, value: Any, failure: BaseException | None
+) -> bool:
+    """The task is being cancelled, and its item has ended."""
+    worker.retiring = True
+    try:
+        failure = await cancellation.judge(failure)
+        if failure is None:
+            worker.returned(value)
+        else:
+            worker.raised(failure)
+    finally:
+        failure = None
+    worker.withdraw()  # an item that is to be sent again is for somebody else
     return False
 
 
@@ -107,7 +162,7 @@ async def call_here(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
                     todo = caller.returned(value)
                     del value
             else:
-                todo = await _wait_until_due(caller, todo, new_waiter)
+                todo = await wait_until_due(caller, todo, new_waiter)
     finally:
         caller.quit()
 
@@ -115,13 +170,13 @@ async def call_here(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
 async def admit(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
     """Wait until a block may run; it leaves by itself."""
     try:
-        await _wait_until_due(caller, caller.step(), new_waiter)
+        await wait_until_due(caller, caller.step(), new_waiter)
     except BaseException:
         caller.quit()
         raise
 
 
-async def _wait_until_due(caller: Caller, todo: Todo, new_waiter: Callable[[], Waiter]) -> Todo:
+async def wait_until_due(caller: Caller, todo: Word, new_waiter: Callable[[], Waiter]) -> Word:
     """Wait until there is a call to make, or nothing more to do."""
     waiter: Waiter | None = None
     while todo is WAIT or todo is AGAIN:
@@ -134,20 +189,36 @@ async def _wait_until_due(caller: Caller, todo: Todo, new_waiter: Callable[[], W
     return todo
 
 
-async def advance(run: Run, waiter: Waiter, look: Callable[[], None] | None) -> bool:
-    """Wait for the next result (True) or the end (False), stepping the input meanwhile."""
+async def advance(run: Run, waiter: Waiter, look: Callable[[], None] | None) -> Record | None:
+    """Wait for the next result, or the end (None), stepping the input meanwhile."""
     while True:
+        # A record gets no name here: a failure's traceback would lead back to itself.
         todo = run.poll()
         if todo is FEED:
             run.feed()
         elif todo is END:
-            return False
+            return None
         elif todo is WAIT:
             await waiter.wait(run.delay)
         else:
-            return True
+            try:
+                return todo  # type: ignore[no-any-return]
+            finally:
+                del todo
         if look is not None:
             look()
+
+
+async def take_turn(turn: Turn, me: object, new_waiter: Callable[[], Waiter]) -> None:
+    """Wait until no other task reads the same run."""
+    while not turn.take(me):
+        waiter = new_waiter()
+        place = turn.join(waiter.wake)
+        try:
+            if not turn.take(me):
+                await waiter.wait(None)
+        finally:
+            turn.leave(place)
 
 
 async def feed(run: Run, source: AsyncIterable[Any], waiter: Waiter) -> None:

@@ -1,4 +1,4 @@
-"""Worker threads: a crew that runs `def` functions, and a consumer that blocks.
+"""Worker threads: a pool that runs `def` functions, and a reader that blocks.
 
 The threads are our own daemons, kept warm: `concurrent.futures` joins its threads at the interpreter's
 exit, so that Ctrl-C one second into an eight-second call exits seven seconds later.
@@ -9,24 +9,34 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from fanmap._drive import clock, loops
-from fanmap._drive.budget import Budget, Scope
-from fanmap._drive.calls import AGAIN, CALL, END, WAIT, Caller, Todo
-from fanmap._drive.run import FEED, Run
+from typing_extensions import override
+
+from fanmap._drive import clock, loops, owners
+from fanmap._drive.budget import Budget
+from fanmap._drive.calls import Caller
+from fanmap._drive.on_top import begin_to_wait, end_to_wait, on_top, waits_here
+from fanmap._drive.plan import AGAIN, BLOCK, CALL, END, WAIT, Word
+from fanmap._drive.ports import Record
+from fanmap._drive.run import Run
+from fanmap._drive.scope import Scope
+from fanmap._drive.thread_state import ThreadState
+from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
-from fanmap._errors import BridgeError, CallTimeout
+from fanmap._errors import BridgeError, left_behind
+from fanmap._policy.flow import FEED
+from fanmap._raw import is_a
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work
 # Ctrl-C that comes while the main thread waits for the GIL does not interrupt the blocking call it then makes, and
 # on Windows none is ever interrupted: the main thread looks up ten times a second.
 _SLICE = 0.1
 _REAL_LOCK = type(threading.Lock())
-_LOOK = 0.05  # seconds between looks of a call that blocks a running loop
 
 
 class Waiter:
@@ -55,70 +65,101 @@ class Waiter:
             pass
 
 
+class WaiterOnTop(Waiter):
+    """One that waits on top of ours, and lets others go on meanwhile."""
+
+    __slots__ = ()
+
+    @override
+    def wait(self, seconds: float | None) -> None:
+        nested = waits_here()
+        try:
+            if not nested:
+                begin_to_wait()
+            super().wait(seconds)
+        finally:
+            if not nested:
+                end_to_wait()
+
+
+def waiter_here(caller: Caller | None = None) -> Waiter:
+    """For this thread to wait for others, or for this call to be let through."""
+    return WaiterOnTop() if on_top(caller) else Waiter()
+
+
 class _Thread:
     """A warm thread: runs one job after the other, waits a while, ends."""
 
-    __slots__ = ("job", "pool", "waiter")
+    __slots__ = ("job", "others", "waiter")
 
-    def __init__(self, pool: Pool, job: Callable[[], None]) -> None:
-        self.pool = pool
+    def __init__(self, others: WarmThreads, job: Callable[[], None]) -> None:
+        self.others = others
         self.job: Callable[[], None] | None = job
         self.waiter = Waiter()
 
     def main(self) -> None:
-        pool = self.pool
+        idle, state = self.others.idle, ThreadState()
         while True:
             job, self.job = self.job, None
             if job is not None:
                 job()
                 del job
-                with pool.lock:
-                    pool.idle.append(self)
+                state.put_back()
+                idle.append(self)
             self.waiter.wait(_KEEP_WARM)
             if self.job is None:
-                with pool.lock:
-                    if self.job is None:
-                        if self in pool.idle:
-                            pool.idle.remove(self)
-                        return
+                try:
+                    idle.remove(self)
+                except ValueError:  # somebody has taken it out: a job is on its way
+                    continue
+                if self.job is None:
+                    return
 
 
-class Pool:
-    """The warm threads of this process (or of one stretch of virtual time)."""
+class WarmThreads:
+    """The warm threads of this process (or of one stretch of virtual time).
+
+    No lock, which the collector could run a user's code under: an idle thread is in a deque, and whoever takes it out
+    has it, be it somebody with a job or, when it has been idle for long enough, the thread itself.
+
+    Last in, first out, so that threads which are not needed get cold. A thread tells of its job's result before it is
+    idle again, so that whoever waits for that result and runs the next job at once may find it busy still and start
+    one thread more: 17 for 16 at once, in one of two runs. To be idle first and tell then would let somebody's next
+    job wait behind the telling of this one.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.lock = threading.Lock()
-        self.idle: list[_Thread] = []
+        self.idle: deque[_Thread] = deque()
 
     def run(self, job: Callable[[], None]) -> None:
         """Run a job that never raises, in a thread of its own, now."""
-        with self.lock:
-            if self.idle:
-                thread = self.idle.pop()
-                thread.job = job
-                thread.waiter.wake()
-                return
-        clock.world.start_thread(_Thread(self, job).main, "fanmap-worker")
+        try:
+            thread = self.idle.pop()
+        except IndexError:
+            clock.world.start_thread(_Thread(self, job).main, "fanmap-worker")
+        else:
+            thread.job = job
+            thread.waiter.wake()
 
 
-_pool = Pool()
+_threads = WarmThreads()
 
 
-def use(pool: Pool) -> Pool:
-    """Run everything in the threads of this pool from now on; returns the one it replaces."""
-    global _pool
-    previous, _pool = _pool, pool
+def use(threads: WarmThreads) -> WarmThreads:
+    """Run everything in these threads from now on; returns those that they replace."""
+    global _threads
+    previous, _threads = _threads, threads
     return previous
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _pool.reset())
+    os.register_at_fork(after_in_child=lambda: _threads.reset())
 
 
-class Crew:
+class Pool:
     """The workers of a run as threads, each in its own copy of the caller's context."""
 
     abandons = True  # a thread cannot be cancelled
@@ -132,15 +173,15 @@ class Crew:
         waiter = Waiter()
         worker.attach(waiter.wake)
         context = self._context
-        _pool.run(lambda: _work(worker, waiter, context))
+        _threads.run(lambda: _work(worker, waiter, context))
 
-    def rouse(self, workers: Sequence[Worker]) -> None:
+    def wake(self, workers: Sequence[Worker]) -> None:
         """Wake these."""
         for worker in workers:
             worker.wake()
 
     def cancel(self) -> None:
-        """Calls under way cannot be cancelled; workers that wait see the stop when roused."""
+        """Calls under way cannot be cancelled; workers that wait see the stop when woken."""
 
     def drop(self) -> None:
         """As `cancel`."""
@@ -158,17 +199,17 @@ def _work(worker: Worker, waiter: Waiter, context: contextvars.Context) -> None:
         worker.run.left(worker)
 
 
-def _pull(worker: Worker, waiter: Waiter) -> bool:
+def _pull(caller: Worker, waiter: Waiter) -> bool:
     """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
-    call, copy_context = worker.plan.call, contextvars.copy_context
-    todo = worker.resume()
+    call, copy_context = caller.plan.call, contextvars.copy_context
+    todo = caller.resume()
     while todo is not END:
         if todo is CALL:
             before = copy_context()
             value: Any = None
             failure: BaseException | None = None
             try:
-                value = call(worker.item)
+                value = call(caller.item)
             except BaseException as error:
                 failure = error
             try:
@@ -176,21 +217,30 @@ def _pull(worker: Worker, waiter: Waiter) -> bool:
             except Exception:  # a value that cannot be compared
                 changed = True
             if changed:
-                worker.report = (value, failure)
+                caller.report = (value, failure)
                 failure = None  # or this frame would be in a cycle with its traceback
                 return True
             if failure is None:
-                todo = worker.returned(value)
+                todo = caller.returned(value)
                 value = None
             else:
-                todo = worker.raised(failure)
+                todo = caller.raised(failure)
                 failure = None
+        elif todo is WAIT:
+            waiter.wait(caller.delay)
+            todo = caller.step()
         elif todo is AGAIN:
-            todo = worker.step()
+            todo = caller.step()
         else:
-            waiter.wait(worker.delay)
-            todo = worker.step()
+            todo = caller.returned(_read(caller, waiter))
     return False
+
+
+def _read(worker: Worker, waiter: Waiter) -> Any:
+    """The item has returned a stream."""
+    from fanmap._drive import streams  # by the first run that has one
+
+    return streams.read(worker, waiter)
 
 
 def call_here(caller: Caller) -> None:
@@ -200,7 +250,7 @@ def call_here(caller: Caller) -> None:
         BridgeError: it would wait for a slot that only calls of this thread's own loop hold.
     """
     try:
-        todo = _wait_until_due(caller, caller.step())
+        todo = wait_until_due(caller, caller.step())
         while todo is CALL:
             try:
                 value = caller.plan.call(caller.item)
@@ -209,7 +259,7 @@ def call_here(caller: Caller) -> None:
             else:
                 todo = caller.returned(value)
                 del value
-            todo = _wait_until_due(caller, todo)
+            todo = wait_until_due(caller, todo)
     finally:
         caller.quit()
 
@@ -217,72 +267,107 @@ def call_here(caller: Caller) -> None:
 def admit(caller: Caller) -> None:
     """Wait until a block may run; it leaves by itself."""
     try:
-        _wait_until_due(caller, caller.step())
+        wait_until_due(caller, caller.step())
     except BaseException:
         caller.quit()
         raise
 
 
-def _wait_until_due(caller: Caller, todo: Todo) -> Todo:
+def wait_until_due(caller: Caller, todo: Word) -> Word:
     """Wait until there is a call to make, or nothing more to do."""
     waiter: Waiter | None = None
+    blocked: loops.BlockedTask | None = None
     while todo is WAIT or todo is AGAIN:
-        if todo is WAIT and waiter is None:
-            waiter = Waiter()
+        if todo is WAIT and (waiter is None or blocked is None):
+            waiter, blocked = waiter_here(caller), loops.BlockedTask()
+            if type(waiter) is WaiterOnTop:
+                caller.goes_first()
             caller.attach(waiter.wake)
-        elif todo is WAIT and waiter is not None:
-            waiter.wait(check_bridge(caller.plan.name, caller.plan.budget, caller.outer, caller.delay))
+        elif todo is WAIT and waiter is not None and blocked is not None:
+            waiter.wait(blocked.bound(check_bridge(caller.plan.name, caller.plan.budget, caller.outer, caller.delay)))
         todo = caller.step()
     return todo
 
 
 def check_bridge(name: str, budget: Budget, outer: Scope | None, delay: float | None) -> float | None:
     """How long a blocking call may wait; BridgeError where nobody could ever end its wait."""
-    if loops.running() is None:
+    here = owners.running_here()
+    if here is None:
         return delay
-    if budget.held_only_by(threading.get_ident(), outer):
+    if budget.held_only_by(here, outer):
+        write = "`async with`" if name is BLOCK else f"`await {name}.amap(...)` or `await to_async({name})(...)`"
         raise BridgeError(
-            f"{name} blocks the event loop that holds every slot it waits for: write `await {name}.amap(...)` "
-            f"or `await to_async({name})(...)`, or give it Limits of its own"
+            f"{name} blocks the event loop that holds every slot it waits for: write {write}, "
+            "or give it Limits of its own"
         )
-    return _LOOK if delay is None else min(_LOOK, delay)
+    return loops.LOOK if delay is None else min(loops.LOOK, delay)
 
 
-class Consumer:
+def take_turn(turn: Turn, me: int) -> None:
+    """Wait until no other thread reads the same run."""
+    if turn.take(me):
+        return
+    blocked = loops.BlockedTask()
+    while not turn.take(me):
+        waiter = waiter_here()
+        place = turn.join(waiter.wake)
+        try:
+            if not turn.take(me):
+                waiter.wait(blocked.bound(None))
+        finally:
+            turn.leave(place)
+
+
+class Reader:
     """The thread that asked for a run: feeds the input, waits for results."""
 
     def __init__(self, run: Run, waiter: Waiter) -> None:
         self._run = run
         self._waiter = waiter
+        self._blocked = loops.BlockedTask()
 
     def drop(self) -> None:
-        """Nothing of this consumer's lives on without it."""
+        """Nothing of this reader's lives on without it."""
 
-    def advance(self, look: Callable[[], None] | None) -> bool:
-        """Wait for the next result (True) or the end (False), stepping the input meanwhile."""
+    def advance(self, look: Callable[[], None] | None) -> Record | None:
+        """Wait for the next result, or the end (None), stepping the input meanwhile."""
         run = self._run
         while True:
+            # A record gets no name here: a failure's traceback would lead back to itself.
             todo = run.poll()
             if todo is FEED:
                 run.feed()
             elif todo is END:
-                return False
+                return None
             elif todo is WAIT:
                 plan = run.plan
-                self._waiter.wait(check_bridge(plan.name, plan.budget, run.outer, run.delay))
+                self._waiter.wait(self._blocked.bound(check_bridge(plan.name, plan.budget, run.outer, run.delay)))
             else:
-                return True
+                try:
+                    return todo  # type: ignore[no-any-return]
+                finally:
+                    del todo
             if look is not None:
                 look()
 
-    def finish(self, cancel: Callable[[], None]) -> None:
-        """Stop what still runs and wait for whatever can be waited for. Idempotent."""
-        run = self._run
+    def finish(self, cancel: Callable[[], None], turn: Turn | None = None) -> None:
+        """Stop what still runs and wait for whatever can be waited for. Idempotent.
+
+        `turn`: of several readers; whoever of them is inside leaves first.
+        """
+        run, me = self._run, threading.get_ident()
+        inside = turn is None or turn.held_by(me)
         run.stop(None)
         cancel()
-        while not run.settled():
-            self._waiter.wait(None)
-        run.close()
+        try:
+            if turn is not None:
+                take_turn(turn, me)
+            while not run.settled():
+                self._waiter.wait(None)
+            run.close()
+        finally:
+            if turn is not None and not inside:
+                turn.give_back(me)
 
 
 def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None]) -> None:
@@ -297,7 +382,7 @@ def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None])
         with suppress(RuntimeError):  # who waited may be gone, and its loop closed
             wake()
 
-    _pool.run(main)
+    _threads.run(main)
 
 
 def unwrap(result: list[Any]) -> Any:
@@ -306,7 +391,7 @@ def unwrap(result: list[Any]) -> Any:
     if error is None:
         return value
     try:
-        if isinstance(error, StopIteration):
+        if is_a(error, StopIteration):
             raise RuntimeError("the function raised StopIteration") from error
         raise error
     finally:
@@ -324,7 +409,7 @@ def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], 
         while not result and (left := end - clock.now()) > 0:
             waiter.wait(left)
         if not result:
-            raise CallTimeout(f"a call took longer than {seconds} s")
+            raise left_behind(seconds)
         return unwrap(result)
 
     return timed

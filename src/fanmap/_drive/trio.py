@@ -1,6 +1,6 @@
-"""Tasks of a trio run: a crew that runs `async def` functions, and a consumer that awaits.
+"""Tasks of a trio run: a pool that runs `async def` functions, and a reader that awaits.
 
-Imported only where trio runs. The crew lives under a system task with a nursery of its own, so that the
+Imported only where trio runs. The pool lives under a system task with a nursery of its own, so that the
 caller's `Cancelled` reaches it bare and not wrapped into a group; cancellation is as trio has it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import math
 import threading
+import weakref
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,9 +18,12 @@ import trio
 
 from fanmap._drive import tasks
 from fanmap._drive.calls import Caller
+from fanmap._drive.ports import Ledger, Record
 from fanmap._drive.run import Run
+from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
+from fanmap._raw import is_a
 
 
 class Waiter:
@@ -28,7 +32,7 @@ class Waiter:
     __slots__ = ("_event", "_thread", "_token", "_woken")
 
     def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
+        self._token = weakref.ref(trio.lowlevel.current_trio_token())
         self._thread = threading.get_ident()
         self._event: trio.Event | None = None
         self._woken = False
@@ -48,8 +52,11 @@ class Waiter:
         """From any thread; RuntimeError when the loop is closed."""
         if threading.get_ident() == self._thread:
             self._wake_here()
-        else:
-            self._token.run_sync_soon(self._wake_here)
+            return
+        token = self._token()
+        if token is None:
+            raise RuntimeError("its trio run has ended")
+        token.run_sync_soon(self._wake_here)
 
     def _wake_here(self) -> None:
         self._woken = True
@@ -57,13 +64,14 @@ class Waiter:
             self._event.set()
 
 
-class Crew:
+class Pool:
     """The workers of a run as tasks under one system task."""
 
     abandons = False
     in_callers_loop = True
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self._context = contextvars.copy_context()
         self._nursery: trio.Nursery | None = None
         self._early: list[tuple[Worker, Waiter]] = []
@@ -84,6 +92,9 @@ class Crew:
 
     def spawn(self, worker: Worker) -> None:
         """Start a worker in a task."""
+        if threading.get_ident() != self._thread:
+            self._token.run_sync_soon(self.spawn, worker)
+            return
         if worker.attached:  # told twice, by a caller whom Ctrl-C interrupted
             return
         waiter = Waiter()
@@ -96,7 +107,7 @@ class Crew:
         else:
             self._context.copy().run(self._nursery.start_soon, self._life, worker, waiter)
 
-    def rouse(self, workers: Sequence[Worker]) -> None:
+    def wake(self, workers: Sequence[Worker]) -> None:
         """Wake these."""
         for worker in workers:
             worker.wake()
@@ -116,7 +127,7 @@ class Crew:
     async def _life(self, worker: Worker, waiter: Waiter) -> None:
         renew = False
         try:
-            renew = await _pull(worker, waiter)
+            renew = await tasks.pull(worker, waiter, _Cancellation(worker.run), trio.lowlevel.checkpoint)
         except Exception as error:  # ours: an item's exceptions never get here
             worker.run.interrupt(error)
         finally:
@@ -124,7 +135,9 @@ class Crew:
                 self._work(worker, waiter)
             else:
                 if renew:
+                    worker.retiring = True
                     worker.resume()  # what its last item came to
+                worker.withdraw()
                 worker.quit()
                 worker.run.left(worker)
 
@@ -132,21 +145,20 @@ class Crew:
 class _Cancellation:
     """trio's: `Cancelled` comes out of every checkpoint of a cancelled scope, and belongs to the scope."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Ledger) -> None:
         self._run = run
 
     def pending(self) -> int:
         return 0
 
     def ends(self, error: BaseException) -> bool:
-        return self._run.stopping() and isinstance(error, (trio.Cancelled, GeneratorExit))
+        # From outside, as when the whole run of trio ends: every further call would be cancelled as well.
+        return is_a(error, (trio.Cancelled, GeneratorExit)) and (
+            self._run.stopping() or trio.current_effective_deadline() == -math.inf
+        )
 
     async def judge(self, failure: BaseException | None) -> BaseException | None:
         return failure
-
-
-async def _pull(worker: Worker, waiter: Waiter) -> bool:
-    return await tasks.pull(worker, waiter, _Cancellation(worker.run), trio.lowlevel.checkpoint)
 
 
 async def call_here(caller: Caller) -> None:
@@ -159,7 +171,7 @@ async def admit(caller: Caller) -> None:
     await tasks.admit(caller, Waiter)
 
 
-class Consumer:
+class Reader:
     """The task that asked for a run: feeds the input, awaits results."""
 
     def __init__(self, run: Run, waiter: Waiter) -> None:
@@ -195,20 +207,45 @@ class Consumer:
         """Stop stepping an async input."""
         self._feeding.cancel()
 
-    async def advance(self, look: Callable[[], None] | None) -> bool:
-        """Wait for the next result (True) or the end (False), stepping the input meanwhile."""
+    async def advance(self, look: Callable[[], None] | None) -> Record | None:
+        """Wait for the next result, or the end (None), stepping the input meanwhile."""
         return await tasks.advance(self._run, self._waiter, look)
 
-    async def finish(self, cancel: Callable[[], None]) -> None:
-        """Stop what still runs and wait, shielded, for it to end."""
-        run = self._run
+    def is_here(self) -> bool:
+        """Is the run of trio in which it waits the one that runs here?"""
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    def me(self) -> object:
+        """Who reads now: several tasks may."""
+        return trio.lowlevel.current_task()
+
+    async def take_turn(self, turn: Turn, me: object) -> None:
+        """Wait until no other task reads the same run."""
+        await tasks.take_turn(turn, me, Waiter)
+
+    async def finish(self, cancel: Callable[[], None], turn: Turn | None = None) -> None:
+        """Stop what still runs and wait, shielded, for it to end.
+
+        `turn`: of several readers; whoever of them is inside leaves first.
+        """
+        run, me = self._run, self.me()
+        inside = turn is None or turn.held_by(me)
         run.stop(None)
         cancel()
         self.cancel()
-        with trio.CancelScope(shield=True):
-            while not run.settled():
-                await self._waiter.wait(None)
-        run.close()
+        try:
+            with trio.CancelScope(shield=True):
+                if turn is not None:
+                    await self.take_turn(turn, me)
+                while not run.settled():
+                    await self._waiter.wait(None)
+            run.close()
+        finally:
+            if turn is not None and not inside:
+                turn.give_back(me)
 
 
 def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:

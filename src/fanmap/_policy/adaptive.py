@@ -7,7 +7,10 @@ only while the limit binds. Pure: told which call was refused or answered; 5xx n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from fanmap._public import public
 
 # What is left after a cut. Answers that count come a latency after it, so each cut costs that long at least;
 # 0.85 uses 0.94 of 64 slots, 0.92 uses 0.96, and a fall to a quarter takes 17 refused crowds instead of 9.
@@ -38,15 +41,15 @@ class Adaptive:
     minimum: int = 1
     maximum: int = 256
 
-    def __post_init__(self) -> None:
-        for name in ("start", "minimum", "maximum"):
-            value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
+    @public
+    def __init__(self, start: int = 8, minimum: int = 1, maximum: int = 256) -> None:
+        for name, value in (("start", start), ("minimum", minimum), ("maximum", maximum)):
+            if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"{name} must be an int >= 1, got {value!r}")
-        if not 1 <= self.minimum <= self.start <= self.maximum:
+            object.__setattr__(self, name, value)
+        if not 1 <= minimum <= start <= maximum:
             raise ValueError(
-                "start must be >= minimum >= 1 and <= maximum, "
-                f"got start={self.start}, minimum={self.minimum}, maximum={self.maximum}"
+                f"start must be >= minimum >= 1 and <= maximum, got start={start}, minimum={minimum}, maximum={maximum}"
             )
 
 
@@ -77,8 +80,12 @@ class Ceiling:
 
     __slots__ = ("_cubic_k", "_floor", "_peak", "_rounds", "_settings", "_slow_start", "_value", "epoch")
 
-    def __init__(self, settings: Adaptive) -> None:
+    def __init__(self, settings: Adaptive, state: Sequence[float] = ()) -> None:
         self._settings = settings
+        if state:
+            self._value, slow_start, self._peak, self._floor, self._rounds, self._cubic_k, epoch = state
+            self._slow_start, self.epoch = bool(slow_start), int(epoch)
+            return
         self._value = float(settings.start)
         self._slow_start = True
         self._peak = 0.0  # Lmax: where the last cut found the capacity
@@ -86,6 +93,11 @@ class Ceiling:
         self._rounds = 0.0
         self._cubic_k = 0.0
         self.epoch = 0
+
+    def state(self) -> list[float]:
+        """All of it but for the settings, as numbers."""
+        growth = self._peak, self._floor, self._rounds, self._cubic_k
+        return [self._value, float(self._slow_start), *growth, float(self.epoch)]
 
     @property
     def limit(self) -> int:
@@ -102,6 +114,14 @@ class Ceiling:
     def can_answer(self, epoch: int) -> bool:
         """Can a refusal of a call of that epoch be answered with fewer at once, or has it been?"""
         return epoch != self.epoch or self.limit > self._settings.minimum
+
+    def lower(self, value: float, epoch: int) -> None:
+        """It is known to have been cut to this, in another life."""
+        self.epoch = max(self.epoch, epoch)
+        if value < self._value:
+            self._value = self._peak = self._floor = max(float(self._settings.minimum), value)
+            self._rounds = self._cubic_k = 0.0
+            self._slow_start = False
 
     def refused(self, epoch: int, crowd: int, still: int | None = None) -> None:
         """A call of that epoch, one of `crowd` when it began, was one too many.
@@ -123,8 +143,8 @@ class Ceiling:
         self._rounds = 0.0
         self._cubic_k = (max(0.0, self._peak - self._value) / _C) ** (1 / 3)
 
-    def answered(self, epoch: int, crowd: int, limit: int) -> None:
-        """A call of that epoch was answered, one of `crowd` when the limit was `limit`.
+    def answered(self, epoch: int, crowd: int, limit: int, share: float = 1.0) -> None:
+        """A call of that epoch was answered, one of `crowd` when the limit was `limit`; it counts for `share` of one.
 
         It says something only if the limit was in use. In a slow start that is asked of the limit of its
         beginning: by its end the limit has doubled, half of the answers would not count, and 8 would become
@@ -136,6 +156,6 @@ class Ceiling:
         if self._slow_start:
             self._value = min(most, self._value + 1)
             return
-        self._rounds += 1 / self._value
+        self._rounds += share / self._value
         cubic = _C * (self._rounds - self._cubic_k) ** 3 + self._peak
         self._value = min(most, max(self._value, cubic, self._floor + self._rounds))

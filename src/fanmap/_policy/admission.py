@@ -4,8 +4,15 @@ Two lines, each strictly first come, first served: one for a slot; then, slot in
 and the rates. One line alone deadlocks as soon as a lent slot waits for a token behind its lender's
 queue. Pure: told `now`, knows no thread, loop or waker; whoever drives it wakes what `poll` returns.
 
+Calls in the background (`kinds`) wait in the same two lines, behind all others. One that has its slot and waits for the
+gate or a rate gives the slot to a call in the foreground that has none, and is back in the first line at its old place.
+
+A start that somebody else arranges is an appointment. Where its call enters late, the start is asked for anew, so
+that starts are as far apart where they are made as the rates want them; where its owner does not come at all within
+`until`, slot and charge go to the next in line, and the owner is passed over until it is heard of again.
+
 A call lends its slot to its nested calls while they run, so that nested runs and recursion cannot
-deadlock. Slots are a set of tickets, not a counter: leaving twice is leaving once, which is what makes
+deadlock. Slots are a set of permits, not a counter: leaving twice is leaving once, which is what makes
 Ctrl-C between two bytecodes harmless.
 """
 
@@ -14,71 +21,55 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
+from itertools import count
 
-from fanmap._policy.rate import Bucket, Grant, Rate
+from fanmap._policy.kinds import SlotLine, StartLine, Turns
+from fanmap._policy.line import Line
+from fanmap._policy.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, TURNED_AWAY, WAITING, Owner, Permit
+from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.total import Total
 
-# Seconds after which the next in line looks by itself, as its head's loop may be gone; None: never.
-guard: float | None = 1.0
-
-
-class Ticket:
-    """One call's place: in a line, holding a slot, or having lent it.
-
-    Attributes:
-        costs: units to take, one a rate; None: 1 of each.
-        parent: the ticket of the call under which this one runs, or None.
-        granted: it may run (and has not left).
-        started: the call was really made, so that its charges stand; set by whoever makes it.
-        owner: the identity of whatever runs it, for `held_only_by`; None: nothing that can be blocked.
-        crowd, ceiling, epoch: slots in use, how many there were, and the ceiling's epoch, when it was granted.
-        slotted: when it got its slot.
-    """
-
-    __slots__ = (
-        "ceiling", "children", "costs", "crowd", "epoch", "granted", "grants", "lender", "lent_to", "owner", "parent",
-        "slotted", "started",
-    )  # fmt: skip
-
-    def __init__(
-        self, costs: Sequence[float] | None = None, parent: Ticket | None = None, owner: object = None
-    ) -> None:
-        self.costs = costs
-        self.parent = parent
-        self.owner = owner
-        self.granted = False
-        self.started = False
-        self.crowd = 0
-        self.ceiling = 0
-        self.epoch = 0
-        self.slotted = 0.0
-        self.grants: Sequence[Grant] = ()
-        self.lender: Ticket | None = None  # whose slot this one runs on
-        self.lent_to: Ticket | None = None  # who runs on this one's slot
-        self.children: OrderedDict[Ticket, None] | None = None  # nested calls that wait for a slot
+# Seconds after which an owner's first in line looks by itself, as the head's owner may be gone; None: never.
+guard: float | None = 0.5
+_GRACE = 0.05  # seconds in which an appointment is to be taken up at least
 
 
 class Admission:
     """The slots, the gate and the rates of one Limits.
 
     Attributes:
-        limit: slots; whoever changes it polls.
-        epoch: of the ceiling; tickets remember the one in which they were granted.
+        limit: slots, 0 or more; whoever changes it polls.
+        epoch: of the ceiling; permits remember the one in which they were let through.
         steady: answers change nothing, and need not be reported.
         quiet: steady, and nothing waits, no rate, no gate: a worker may keep its slot from item to item.
+        reminded: who is to look again, as nobody else of its owner's does now and then; whoever drives empties it.
+        turns: whose turn it is, once there has been a call in the background; None: there has not.
+        totals: those among the rates, by place.
     """
 
     __slots__ = (
-        "_apart", "_buckets", "_gate", "_last_start", "_rate_line", "_seats", "_slot_line", "_spread", "epoch",
-        "limit", "quiet", "steady",
+        "_apart", "_appointed", "_away", "_buckets", "_gate", "_grace", "_holding", "_inside", "_last_start",
+        "_lent", "_mixed", "_numbers", "_owner", "_rate_line", "_slot_line", "_spread", "epoch", "limit", "quiet",
+        "reminded", "steady", "totals", "turns",
     )  # fmt: skip
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
         self.limit = limit
-        self._buckets = [Bucket(rate) for rate in rates]
-        self._seats: set[Ticket] = set()  # slot in hand: running or in the second line; lenders are not
-        self._slot_line: OrderedDict[Ticket, None] = OrderedDict()
-        self._rate_line: OrderedDict[Ticket, None] = OrderedDict()
+        self._buckets = [Total(rate) if rate.per == math.inf else Bucket(rate) for rate in rates]
+        self.totals = {place: bucket for place, bucket in enumerate(self._buckets) if isinstance(bucket, Total)}
+        self._grace = self._longest_grace()
+        self._inside: set[Permit] = set()  # with totals, calls inside others that are, or were, in line
+        self._numbers = count(1)
+        self._owner: Owner | None = None  # the first that came
+        self._mixed = False  # there was another one
+        self.reminded: list[Permit] = []
+        self._away: set[Owner] = set()
+        self._holding: set[Permit] = set()  # slot in hand: running or in the second line; lenders are not
+        self._slot_line = Line(self._away)
+        self._rate_line = Line(self._away)
+        self._lent: list[Permit] = []  # on a lent slot since the last `poll`, which knows the time
+        self.turns: Turns | None = None
+        self._appointed: dict[Permit, None] = {}  # of owners that can block, not taken up yet
         self._gate = -math.inf
         self._apart = math.inf
         self._spread = 0.0  # seconds after the gate over which one set of starts is spread
@@ -89,90 +80,232 @@ class Admission:
 
     # What a driver asks for
 
-    def ask(self, ticket: Ticket) -> None:
+    def ask(self, permit: Permit) -> None:
         """Join the line; `poll` says when it may run."""
-        parent = ticket.parent
-        if parent is not None and parent in self._seats and parent.granted:
-            self._seats.discard(parent)
-            self._lend(parent, ticket)
-        else:
-            self._slot_line[ticket] = None
-            if parent is not None and parent.granted:
-                if parent.children is None:
-                    parent.children = OrderedDict()
-                parent.children[ticket] = None
-        self._set_quiet()
+        if permit.owner is not self._owner:
+            self._meet(permit.owner)
+        if not permit.place:
+            permit.place = next(self._numbers)
+        if permit.background and self.turns is None:
+            self._tell_kinds_apart()
+        if permit.parent is not None and self.totals:
+            self._inside.add(permit)
+        self._wait_for_slot(permit)
+        self.quiet = False  # it waits
 
-    def poll(self, now: float) -> list[Ticket]:
-        """Move both lines as far as they go; returns the tickets that may run from now on."""
-        slot_line, rate_line, seats = self._slot_line, self._rate_line, self._seats
-        while slot_line and len(seats) < self.limit:
-            ticket, _ = slot_line.popitem(last=False)
-            self._forget_child(ticket)
-            seats.add(ticket)
-            ticket.slotted = now
-            rate_line[ticket] = None
-        started: list[Ticket] = []
-        while rate_line:
-            ticket = next(iter(rate_line))
-            if self._start_time(ticket, now) > now:
+    def start(self, permit: Permit, now: float) -> bool:
+        """Join the line and run at once, where nobody waits and nothing holds; else False, and nothing is changed."""
+        if (
+            self._slot_line
+            or self._rate_line
+            or len(self._holding) >= self.limit
+            or permit.parent is not None
+            or self._start_time(permit, now) > now
+        ):
+            return False
+        if permit.owner is not self._owner:
+            self._meet(permit.owner)
+        permit.place = next(self._numbers)
+        permit.slotted = now
+        self._holding.add(permit)
+        self._let_through(permit, now)
+        permit.state = RUNNING
+        return True
+
+    def poll(self, now: float, here: Owner | None = None) -> list[Permit]:
+        """Move both lines as far as they go; returns the permits that have an appointment from now on.
+
+        `here` is who asks, and so not away.
+        """
+        if here is not None and self._away:
+            self._away.discard(here)
+        if self._appointed:
+            self._lapse(now, here)
+        if self._lent:
+            for borrower in self._lent:
+                borrower.slotted = now
+            self._lent.clear()
+        slot_line, rate_line, holding = self._slot_line, self._rate_line, self._holding
+        moved: Permit | None = None
+        while slot_line and (len(holding) < self.limit or (self.turns is not None and self._make_room(self.turns))):
+            permit = slot_line.head()
+            if permit is None:
                 break
-            del rate_line[ticket]
-            self._start(ticket, now)
-            started.append(ticket)
+            slot_line.remove(permit)
+            self._forget_child(permit)
+            holding.add(permit)
+            permit.slotted = now
+            permit.state = SLOTTED
+            rate_line.add(permit)
+            moved = permit
+        if moved is not None and self._mixed and slot_line:
+            self._remind(moved.owner)
+        appointed: list[Permit] = []
+        while rate_line:
+            permit = rate_line.head()
+            if permit is None or self._start_time(permit, now) > now:
+                break
+            rate_line.remove(permit)
+            self._let_through(permit, now)
+            permit.state = APPOINTED
+            permit.until = now + self._grace
+            if permit.owner.can_block:
+                self._appointed[permit] = None
+            appointed.append(permit)
+            if self.turns is not None and self.turns.started(permit):
+                return appointed + self.poll(now, here)  # the next slot is the background's
         self._set_quiet(now)
-        return started
+        return appointed
 
-    def leave(self, ticket: Ticket) -> None:
+    def take_up(self, permit: Permit, now: float) -> bool:
+        """An appointed call is about to be made: may it be? Else it is back in line, and polls.
+
+        A rate counts where calls are made: what was charged for another moment is charged for this one.
+        """
+        if permit.state != APPOINTED:
+            return permit.state == RUNNING
+        if self._gate > now or (permit.charges and now > permit.charges[0].at):
+            self._refund(permit)
+            if self._due(permit, now) > now:
+                self._back_in_line(permit)
+                return False
+            self._let_through(permit, now)
+        self._appointed.pop(permit, None)
+        permit.state = RUNNING
+        return True
+
+    def leave(self, permit: Permit) -> None:
         """Out of any line, slot given back; refunded where the call was never made. Idempotent."""
-        ticket.granted = False
-        if ticket in self._slot_line:
-            del self._slot_line[ticket]
-            self._forget_child(ticket)
-        self._rate_line.pop(ticket, None)
-        if ticket in self._seats:
-            self._seats.discard(ticket)
-            if ticket.lender is not None:
-                self._give_back(ticket.lender)
-                ticket.lender = None
-        elif ticket.lent_to is not None:
+        permit.state = RELEASED
+        if self._slot_line.remove(permit):
+            self._forget_child(permit)
+        self._rate_line.remove(permit)
+        self._appointed.pop(permit, None)
+        if self._inside:
+            self._inside.discard(permit)
+        if permit in self._holding:
+            self._holding.discard(permit)
+            if permit.lender is not None:
+                self._give_back(permit.lender)
+                permit.lender = None
+        elif permit.lent_to is not None:
             # The lender ends before its nested call: the slot stays with the one that runs on it.
-            heir, lender = ticket.lent_to, ticket.lender
-            ticket.lent_to = ticket.lender = None
+            heir, lender = permit.lent_to, permit.lender
+            permit.lent_to = permit.lender = None
             heir.lender = lender
             if lender is not None:
                 lender.lent_to = heir
-        if ticket.grants:
-            self.settle(ticket, None)
-        if ticket.children:
-            for child in ticket.children:
+        if permit.charges:
+            self.settle(permit, None)
+        if permit.children:
+            for child in permit.children:
                 child.parent = None
-        ticket.children = None
+        permit.children = None
         self._set_quiet()
 
-    def charge_anew(self, ticket: Ticket, costs: Sequence[float]) -> bool:
+    def renew(self, permit: Permit, costs: Sequence[float] | None, now: float) -> bool:
+        """The next call of the same worker: on the slot that it has, where nobody waits and its rates have enough.
+
+        Else it is released, and asks anew, behind all who wait. What it was charged has been settled.
+        """
+        if (
+            permit.state == RUNNING
+            and permit in self._holding
+            and len(self._holding) <= self.limit
+            and ((not self._slot_line and not self._rate_line) or self._goes_before_all(permit))
+        ):
+            permit.costs, permit.slotted = costs, now
+            if self._may_start(permit, now):
+                self._let_through(permit, now)
+                if self.turns is not None:
+                    self.turns.started(permit)
+                return True
+        self.leave(permit)
+        return False
+
+    def admit_over_limit(self, permit: Permit, now: float) -> None:
+        """It runs, whatever the limits say: out of any line, and from now on it counts, and is charged."""
+        if permit.state in (RELEASED, TURNED_AWAY):
+            return
+        if self._slot_line.remove(permit):
+            self._forget_child(permit)
+        self._rate_line.remove(permit)
+        self._appointed.pop(permit, None)
+        permit.state = RUNNING
+        if permit not in self._holding:
+            permit.slotted = now
+            self._holding.add(permit)
+        if not permit.charges:
+            self._let_through(permit, now)
+        self._set_quiet()
+
+    def charge_anew(self, permit: Permit, costs: Sequence[float]) -> bool:
         """Another call goes on with this one's slot, at its own costs; False: at what was charged already.
 
         What was charged is taken back, as if it had never started, and with the slot in hand it waits in the second
         line for its own: to add the difference to the charge would start as many calls as there are slots within one
         window, whatever they cost.
         """
-        if all(grant.cost == cost for grant, cost in zip(ticket.grants, costs, strict=True)):
+        if all(charge.cost == cost for charge, cost in zip(permit.charges, costs, strict=True)):
             return False
-        ticket.granted = ticket.started = False
-        self.settle(ticket, None)
-        ticket.costs = costs
-        self._rate_line[ticket] = None
+        permit.started = False
+        self._refund(permit)
+        permit.costs = costs
+        permit.place = next(self._numbers)
+        permit.state = SLOTTED
+        if permit.background and self.turns is None:
+            self._tell_kinds_apart()
+        self._rate_line.add(permit)
         return True
 
-    def settle(self, ticket: Ticket, actual: Sequence[float | None] | None) -> None:
+    def turn_away(self, permit: Permit) -> None:
+        """Out of a line that was full when it came."""
+        self.leave(permit)
+        permit.state = TURNED_AWAY
+
+    def settle(self, permit: Permit, actual: Sequence[float | None] | None) -> None:
         """What the call took in fact, one number a rate; None: as charged, or nothing if it never started."""
-        for place, (bucket, grant) in enumerate(zip(self._buckets, ticket.grants, strict=True)):
+        if actual is None and permit.started:
+            for bucket, charge in zip(self._buckets, permit.charges, strict=True):
+                bucket.keep(charge)
+            permit.charges = ()
+            return
+        for place, (bucket, charge) in enumerate(zip(self._buckets, permit.charges, strict=True)):
             took = actual[place] if actual is not None else None
             if took is None:
-                took = grant.cost if ticket.started else 0.0
-            bucket.settle(grant, took)
-        ticket.grants = ()
+                took = charge.cost if permit.started else 0.0
+            bucket.settle(charge, took)
+        permit.charges = ()
+
+    def resize(self, place: int, rate: Rate, now: float) -> None:
+        """One of the rates has another amount or window from now on; whoever calls this polls."""
+        self._buckets[place].resize(rate, now)
+        self._grace = self._longest_grace()
+
+    def beyond(self, permit: Permit) -> Total | None:
+        """The total that no settlement of calls under way will make room in for this call; None: there may be room.
+
+        A call ends after those inside it: where only such calls are under way that wait for some in line, nothing is
+        settled as long as this one waits.
+        """
+        for place, total in self.totals.items():
+            cost = 1.0 if permit.costs is None else permit.costs[place]
+            if total.beyond(cost) or (total.earliest(0.0, cost) == math.inf and not self._settling()):
+                return total
+        return None
+
+    def _settling(self) -> bool:
+        """Is a call under way that waits for nobody here?"""
+        running = self.running()
+        if running <= 0 or not self._inside:
+            return running > 0
+        outer: set[Permit] = set()
+        for inside in self._inside:
+            parent = inside.parent if inside.state in (WAITING, SLOTTED) else None
+            while parent is not None and parent not in outer:
+                outer.add(parent)
+                parent = parent.parent
+        return running > len(outer & self._holding)
 
     def close_gate(self, until: float, *, spread: float, apart: float) -> None:
         """Nothing starts before `until`; an earlier promise is never shortened.
@@ -184,87 +317,251 @@ class Admission:
         self._spread, self._apart = spread, apart
         self.quiet = False
 
+    def sweep(self) -> None:
+        """Whoever is gone leaves: calls of a closed event loop will never say that they have ended."""
+        gone = [permit for permit in self._holding if permit.owner.gone()]
+        gone += [permit for line in (self._slot_line, self._rate_line) for permit in line if permit.owner.gone()]
+        for permit in gone:
+            lenders: list[Permit] = []
+            lender = permit.lender
+            while lender is not None:  # a call that lent its slot is not in the set
+                lenders.append(lender)
+                lender = lender.lender
+            self.leave(permit)
+            for one in lenders:
+                if one.owner.gone():
+                    self.leave(one)
+
     # What a driver looks at
 
-    def patience(self, ticket: Ticket, now: float) -> float | None:
-        """Seconds after which a waiting ticket must look again by itself; None: it will be woken.
+    def patience(self, permit: Permit, now: float) -> float | None:
+        """Seconds after which a waiting permit must look again by itself; None: it will be woken.
 
-        Only the head holds a timer; the next in each line looks once a second in case the head's loop
-        or thread is gone.
+        Only the head holds a timer; each owner's first looks now and then, in case the head's owner is away or gone.
         """
-        first_two = tuple(islice(self._rate_line, 2))
-        if first_two and first_two[0] is ticket:
-            return max(0.0, self._start_time(ticket, now) - now)
-        if ticket in first_two or next(iter(self._slot_line), None) is ticket:
-            return guard
-        return None
+        if permit.state == APPOINTED:
+            return 0.0
+        if permit.state == SLOTTED:
+            if self._rate_line.head() is permit:
+                start = self._start_time(permit, now)
+                return max(0.0, start - now) if start < math.inf else guard  # woken by what is settled, if it ever is
+            return guard if self._rate_line.first_of(permit.owner) is permit else None
+        return guard if self._slot_line.first_of(permit.owner) is permit else None
 
-    def head(self) -> Ticket | None:
+    def head(self) -> Permit | None:
         """Who holds the timer: the first in the second line."""
-        return next(iter(self._rate_line), None)
+        return self._rate_line.head()
 
-    def held_only_by(self, owner: object, lender: Ticket | None = None) -> bool:
-        """Is every slot in the hands of this owner, so that blocking it would block everybody?
+    def first_waiting(self, owner: Owner) -> Permit | None:
+        """This owner's first in line for a slot."""
+        return self._slot_line.first_of(owner)
 
-        Not where the lender's is among them, which whoever asks may borrow.
+    def held_only_by(self, owner: Owner, lender: Permit | None = None) -> bool:
+        """Is every slot in the hands of calls that this owner runs, so that blocking it would block everybody?
+
+        Not where the lender's is among them, which whoever asks may borrow, nor one that only waits for a rate or
+        has not been taken up: those lapse, unless the slot is borrowed.
         """
-        seats = self._seats
-        return len(seats) >= self.limit and lender not in seats and all(ticket.owner == owner for ticket in seats)
+        holding = self._holding
+        return (
+            len(holding) >= self.limit > 0
+            and lender not in holding
+            and all(permit.owner is owner and stays(permit) for permit in holding)
+        )
 
     def opens_at(self) -> float:
         """When the gate opens (or opened)."""
         return self._gate
 
+    def ages(self, now: float) -> list[float]:
+        """For how long each slot in use has been so."""
+        return [now - permit.slotted for permit in self._holding]
+
     def in_flight(self) -> int:
         """Slots in use."""
-        return len(self._seats)
+        return len(self._holding)
 
     def running(self) -> int:
         """Calls under way: slots in use, but for those whose call still waits for the gate or a rate."""
-        return len(self._seats) - len(self._rate_line)
+        return len(self._holding) - len(self._rate_line)
+
+    def in_line(self) -> list[Permit]:
+        """Who waits; from any thread."""
+        return [*self._slot_line, *self._rate_line]
 
     def waiting(self) -> int:
         """Calls in either line."""
         return len(self._slot_line) + len(self._rate_line)
 
+    def waiting_for_slot(self) -> int:
+        """Calls of the foreground in the first line."""
+        line = self._slot_line
+        return line.foreground() if isinstance(line, SlotLine) else len(line)
+
     # Inside
 
-    def _start_time(self, ticket: Ticket, now: float) -> float:
-        at = max(now, self._gate)
+    def _longest_grace(self) -> float:
+        windows = [bucket.rate.per / 200 for bucket in self._buckets if bucket.rate.per < math.inf]
+        return max([_GRACE, *windows])
+
+    def _start_time(self, permit: Permit, now: float) -> float:
+        at = self._due(permit, now)
         if at < self._gate + self._spread and self._last_start >= self._gate:
-            at = max(at, self._last_start + min(self._spread / self.limit, self._apart))
-        for place, bucket in enumerate(self._buckets):
-            at = max(at, bucket.earliest(now, 1.0 if ticket.costs is None else ticket.costs[place]))
+            at = max(at, self._last_start + min(self._spread / max(1, self.limit), self._apart))
         return at
 
-    def _start(self, ticket: Ticket, now: float) -> None:
-        ticket.granted = True
-        ticket.crowd, ticket.ceiling, ticket.epoch = len(self._seats), self.limit, self.epoch
+    def _may_start(self, permit: Permit, now: float) -> bool:
+        """Is its start time now?"""
+        if now < self._gate + self._spread or permit.costs is not None:
+            return self._start_time(permit, now) <= now
+        for bucket in self._buckets:  # noqa: SIM110 (a generator for each call)
+            if bucket.earliest(now, 1.0) > now:
+                return False
+        return True
+
+    def _due(self, permit: Permit, now: float) -> float:
+        """When gate and rates allow it, its distance to the last start apart."""
+        at = max(now, self._gate)
+        for place, bucket in enumerate(self._buckets):
+            at = max(at, bucket.earliest(now, 1.0 if permit.costs is None else permit.costs[place]))
+        return at
+
+    def _let_through(self, permit: Permit, now: float) -> None:
+        permit.crowd, permit.ceiling, permit.epoch = len(self._holding), self.limit, self.epoch
         self._last_start = now
         if self._buckets:
-            costs = ticket.costs
-            ticket.grants = [
-                bucket.charge(now, 1.0 if costs is None else costs[place]) for place, bucket in enumerate(self._buckets)
-            ]
+            costs = permit.costs
+            if costs is None:
+                permit.charges = [bucket.charge(now, 1.0) for bucket in self._buckets]
+            else:
+                permit.charges = [bucket.charge(now, costs[place]) for place, bucket in enumerate(self._buckets)]
 
-    def _lend(self, lender: Ticket, borrower: Ticket) -> None:
+    def _refund(self, permit: Permit) -> None:
+        """As if it had not been let through."""
+        for bucket, charge in zip(self._buckets, permit.charges, strict=True):
+            bucket.settle(charge, 0.0)
+        permit.charges = ()
+
+    def _lapse(self, now: float, here: Owner | None) -> None:
+        """Appointments that nobody took up are over; their owners are away until they are heard of."""
+        owners = {permit.owner for permit in self._appointed if permit.until < now and permit.owner is not here}
+        if not owners:
+            return
+        self._away |= owners
+        late = [permit for permit in self._appointed if permit.owner in owners]
+        for permit in late:
+            self._refund(permit)
+        for permit in [*late, *(permit for permit in self._rate_line if permit.owner in owners)]:
+            self._back_in_line(permit)
+
+    def _back_in_line(self, permit: Permit) -> None:
+        """At its old place; the slot goes to somebody who comes, unless it is borrowed."""
+        self._appointed.pop(permit, None)
+        if permit.lender is None and permit.owner in self._away:
+            self._rate_line.remove(permit)
+            self._holding.discard(permit)
+            permit.state = WAITING
+            self._slot_line.add(permit)
+        elif permit not in self._rate_line:
+            permit.state = SLOTTED
+            self._rate_line.add(permit)
+
+    def _meet(self, owner: Owner) -> None:
+        if self._owner is None:
+            self._owner = owner
+        else:
+            self._mixed = True
+
+    def _remind(self, owner: Owner) -> None:
+        """Its first in line has gone on: the next one looks now and then, where others hold slots and may be lost."""
+        first = self._slot_line.first_of(owner)
+        if first is not None and any(permit.owner is not owner for permit in self._holding):
+            self.reminded.append(first)
+
+    def _wait_for_slot(self, permit: Permit) -> None:
+        """On the slot of the call around it, which does nothing meanwhile, or in the first line."""
+        parent = permit.parent
+        if parent is not None and parent in self._holding and parent.state == RUNNING:
+            self._holding.discard(parent)
+            self._lend(parent, permit)
+            return
+        permit.state = WAITING
+        self._slot_line.add(permit)
+        if parent is not None and parent.state == RUNNING:
+            if parent.children is None:
+                parent.children = OrderedDict()
+            parent.children[permit] = None
+
+    # The two kinds
+
+    def _tell_kinds_apart(self) -> None:
+        """The first call in the background is here."""
+        turns = self.turns = self._new_turns()
+        self._slot_line = SlotLine(self._away, turns, self._slot_line)
+        self._rate_line = StartLine(self._away, turns, self._rate_line)
+
+    def _new_turns(self) -> Turns:
+        return Turns(self._away)
+
+    def _goes_before_all(self, permit: Permit) -> bool:
+        """May this foreground call go on, as only the background waits, and it is not its turn?"""
+        turns = self.turns
+        return (
+            turns is not None
+            and not permit.background
+            and not turns.due()
+            and len(self._slot_line) == len(turns.for_slot)
+            and len(self._rate_line) == len(turns.for_start)
+        )
+
+    def _make_room(self, turns: Turns) -> bool:
+        """No slot is free: the last of the other kind that waits for the gate or a rate gives its own up, if it must.
+
+        On the slot of the call around it, it has none to give.
+        """
+        first = self._slot_line.head()
+        if first is None or (first.background and not turns.due_for_slot()):
+            return False
+        kept = turns.for_start.head() if turns.keeps_slot() else None  # whose turn it is
+        others = [
+            permit
+            for permit in (self._rate_line if first.background else turns.for_start)
+            if permit.background is not first.background and permit.lender is None and permit is not kept
+        ]
+        if not others:
+            return False
+        last = max(others, key=_place)
+        self._rate_line.remove(last)
+        self._holding.discard(last)
+        last.slotted = 0.0
+        self._wait_for_slot(last)
+        if self._mixed:
+            self.reminded.append(last)
+        siblings = None if last.parent is None else last.parent.children
+        if siblings is not None and last in siblings:
+            siblings.move_to_end(last, last=False)
+        return True
+
+    def _lend(self, lender: Permit, borrower: Permit) -> None:
         borrower.lender = lender
         lender.lent_to = borrower
-        self._seats.add(borrower)
-        self._rate_line[borrower] = None
+        self._holding.add(borrower)
+        borrower.state = SLOTTED
+        self._rate_line.add(borrower)
+        self._lent.append(borrower)
 
-    def _give_back(self, lender: Ticket) -> None:
+    def _give_back(self, lender: Permit) -> None:
         lender.lent_to = None
         if lender.children:
             child, _ = lender.children.popitem(last=False)
-            del self._slot_line[child]
+            self._slot_line.remove(child)
             self._lend(lender, child)
         else:
-            self._seats.add(lender)
+            self._holding.add(lender)
 
-    def _forget_child(self, ticket: Ticket) -> None:
-        if ticket.parent is not None and ticket.parent.children is not None:
-            ticket.parent.children.pop(ticket, None)
+    def _forget_child(self, permit: Permit) -> None:
+        if permit.parent is not None and permit.parent.children is not None:
+            permit.parent.children.pop(permit, None)
 
     def _set_quiet(self, now: float = -math.inf) -> None:
         self.quiet = (
@@ -274,3 +571,12 @@ class Admission:
             and not self._rate_line
             and now >= self._gate + self._spread
         )
+
+
+def stays(permit: Permit) -> bool:
+    """Does it keep its slot although its owner is blocked? What is lent to it is nobody else's."""
+    return permit.state == RUNNING or permit.lender is not None
+
+
+def _place(permit: Permit) -> int:
+    return permit.place

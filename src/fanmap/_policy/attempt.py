@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import tenacity
 
 from fanmap._policy.rate import check_positive
+from fanmap._policy.refusals import Refusals
 from fanmap._policy.signals import FATAL, OUTAGES, REFUSALS, Verdict
+from fanmap._public import public
+from fanmap._raw import is_a, traceback_of
 
 Strategy = Callable[[tenacity.RetryCallState], Any]
 
@@ -55,6 +59,7 @@ class Retry:
     stop: Strategy | None
     total: float
 
+    @public
     def __init__(
         self,
         attempts: int = 4,
@@ -65,22 +70,25 @@ class Retry:
         total: float = 600.0,
     ) -> None:
         if isinstance(attempts, bool) or not isinstance(attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"attempts must be an int >= 1, got {attempts!r}")
+            raise _wrong("attempts", "an int >= 1", attempts)
         if attempts < 1:
             raise ValueError(f"attempts must be >= 1, got {attempts!r}")
         check_positive("total", total)
         if isinstance(on, (type, tuple)):
             for kind in cast("tuple[object, ...]", on if isinstance(on, tuple) else (on,)):
                 if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                    raise TypeError(f"on must be exception classes or a tenacity strategy, got {kind!r}")
-            on = tenacity.retry_if_exception_type(cast("Any", on))
+                    raise _no_kinds(cast("object", on))
+            on = tenacity.retry_if_exception(partial(is_a, kinds=on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
             if not (math.isfinite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")
             wait = tenacity.wait_fixed(wait)
-        for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
-            if strategy is not None and not callable(strategy):
-                raise TypeError(f"{name} must be a tenacity strategy or None, got {strategy!r}")
+        if on is not None and not callable(on):
+            raise _no_kinds(on)
+        if wait is not None and not callable(wait):
+            raise _wrong("wait", ">= 0 seconds or a tenacity wait strategy", wait)
+        if stop is not None and not callable(stop):
+            raise _wrong("stop", "a tenacity stop strategy or None", stop)
         for name, value in (
             ("attempts", attempts),
             ("on", on),
@@ -91,23 +99,38 @@ class Retry:
             object.__setattr__(self, name, value)
 
 
+def _no_kinds(on: object) -> TypeError:
+    return _wrong("on", "an exception class, a tuple of them or a tenacity strategy", on)
+
+
+def _wrong(name: str, rule: str, value: object) -> TypeError:
+    from fanmap._hints import retries, values  # only where something is wrong
+
+    line = {"attempts": retries.attempts, "on": retries.on, "wait": values.seconds, "stop": retries.stop}[name](value)
+    return TypeError(f"{name} must be {rule}, got {value!r}{line}")
+
+
 class Attempts:
     """The tries of one item that did not succeed at once.
 
     Attributes:
         count: calls that were not refused.
+        over: a failure that a repeat might mend was the last for want of attempts or of time.
         last: what the item ends with where its next attempt cannot be made: its last failure, or tenacity's RetryError
             after a result that was not wanted. Leads back to whoever keeps it: let go of this object when it ends.
+        refusals: of what the server refused to start.
     """
 
-    __slots__ = ("_first_start", "_retry", "_state", "count", "last")
+    __slots__ = ("_first_start", "_retry", "_state", "count", "last", "over", "refusals")
 
     def __init__(self, retry: Retry | None, first_start: float) -> None:
         self._retry = retry
         self._first_start = first_start
         self._state: tenacity.RetryCallState | None = None
         self.count = 0
+        self.over = False
         self.last: Exception | None = None
+        self.refusals = Refusals()
 
     def failed(
         self, error: BaseException, verdict: Verdict, now: float, chance: float, *, hidden: int = 0
@@ -118,13 +141,14 @@ class Attempts:
         """
         self.count += 1 + hidden
         retry = self._retry
-        if retry is None or verdict.kind in FATAL or not isinstance(error, Exception):
+        if retry is None or verdict.kind in FATAL or not is_a(error, Exception):
             return None
-        self.last = error
+        self.last = cast("Exception", error)
         if retry.on is not None or retry.wait is not None or retry.stop is not None:
-            self._tell(now).set_exception((type(error), error, error.__traceback__))
+            self._tell(now).set_exception((type(error), error, traceback_of(error)))
         wanted = verdict.kind in _MENDABLE if retry.on is None else bool(retry.on(self._tell(now)))
         delay = self._delay(now, chance) if wanted else None
+        self.over = wanted and delay is None
         if delay is not None and verdict.wait is not None:
             return self._within_total(max(delay, verdict.wait), now)
         return delay
@@ -148,6 +172,12 @@ class Attempts:
         """May a call that the server refused to start be sent again at `rejoin`? Bounded by `total`."""
         self.last = error
         return self._retry is None or self._within_total(rejoin - now, now) is not None
+
+    def one_more(self, now: float) -> None:
+        """Attempts ran out while nobody was answered at all: there is one more, from now on."""
+        self.count -= 1
+        self.over = False
+        self._first_start = now
 
     def time_left(self, now: float) -> float:
         """Seconds in which another attempt may still start: no longer than `total` from the first; < 0: none may."""

@@ -6,27 +6,40 @@ these clients are not installed, and subclasses of theirs count too.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
-from fanmap._policy.replies import peek
+from fanmap._policy.foreign import class_names, safe_getattr
 
 _CLASSES: dict[str, frozenset[str]] = {
     "openai": frozenset({"APIConnectionError"}),  # also the base of APITimeoutError
     "anthropic": frozenset({"APIConnectionError", "RetryableError"}),
+    "groq": frozenset({"APIConnectionError"}),
+    "voyageai": frozenset({"APIConnectionError", "Timeout"}),
     "httpx": frozenset({"TransportError"}),
     "httpx2": frozenset({"TransportError"}),
     "httpcore": frozenset({"NetworkError", "TimeoutException", "RemoteProtocolError"}),
     "httpcore2": frozenset({"NetworkError", "TimeoutException", "RemoteProtocolError"}),
-    "requests": frozenset({"ConnectionError", "Timeout", "ChunkedEncodingError"}),
+    "requests": frozenset({"ConnectionError", "Timeout", "ChunkedEncodingError", "RetryError"}),
     "urllib3": frozenset({"ProtocolError", "TimeoutError", "MaxRetryError"}),
     "aiohttp": frozenset({"ClientConnectionError", "ClientPayloadError"}),
     "botocore": frozenset({"ConnectionError", "HTTPClientError"}),
     "google": frozenset({"TransportError"}),  # google.auth.exceptions
     "socket": frozenset({"gaierror"}),  # a name that did not resolve
     "http": frozenset({"IncompleteRead"}),  # http.client
+    "ssl": frozenset({"SSLEOFError", "SSLZeroReturnError"}),  # the other side hung up
     "trio": frozenset({"TooSlowError"}),
 }
 """By top-level package, as far up as one name covers the rest: subclasses are found along the MRO."""
+
+_TEMPLATE = frozenset({"APIConnectionError", "APITimeoutError"})
+"""In the many clients that are generated from openai's template, whatever their package: of these what they were
+raised from must be one, too."""
+
+_NO_WAY = frozenset({
+    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENETRESET,
+})  # fmt: skip
+"""Of a plain OSError, as sockets and http.client raise it; of the others Python makes a ConnectionError."""
 
 _LOOP_MISUSE = ("event loop is closed", "different event loop", "different loop")
 
@@ -35,13 +48,19 @@ _LONGEST_CHAIN = 16
 
 def is_connection_error(error: BaseException) -> bool:
     """Whether the connection failed or took too long, so that another try may get through."""
-    if isinstance(error, (TimeoutError, ConnectionError)):
+    if isinstance(error, (TimeoutError, ConnectionError)) or (type(error) is OSError and error.errno in _NO_WAY):
         return True
-    names = [(cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__]
+    names = class_names(error)
     if any(name in _CLASSES.get(package, ()) for package, name in names):
         return True
+    cause = error.__cause__
+    if cause is not None and any(name in _TEMPLATE for _, name in names):
+        cause_names = class_names(cause)
+        return isinstance(cause, (TimeoutError, ConnectionError)) or any(
+            name in _CLASSES.get(package, ()) for package, name in cause_names
+        )
     # urllib wraps what the socket raised; a reason that is a text is a wrong address.
-    return ("urllib", "URLError") in names and isinstance(peek(error, "reason"), OSError)
+    return ("urllib", "URLError") in names and isinstance(safe_getattr(error, "reason"), OSError)
 
 
 def is_of_another_loop(error: BaseException) -> bool:
@@ -57,11 +76,17 @@ def is_of_another_loop(error: BaseException) -> bool:
 def is_misuse(error: BaseException) -> bool:
     """Whether it looks like a failed connection, yet can only fail again.
 
-    A client on another loop; and an address without `http://`, which is a TransportError to httpx, an
-    APIConnectionError to the clients built on it.
+    A client on another loop; an address without `http://`, and a header that HTTP does not allow (an API key that was
+    read with its line end), which are a TransportError to httpx, an APIConnectionError to the clients built on it.
     """
-    return is_of_another_loop(error) or any(
-        cls.__name__ == "UnsupportedProtocol" for one in chain(error) for cls in type(one).__mro__
+    return is_of_another_loop(error) or any(_is_malformed(one) for one in chain(error))
+
+
+def _is_malformed(error: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    # h11's text, handed on by httpcore and httpx. Other LocalProtocolErrors are a connection's that was closed.
+    return "UnsupportedProtocol" in names or (
+        "LocalProtocolError" in names and str(error).lower().startswith("illegal header")
     )
 
 

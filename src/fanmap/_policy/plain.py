@@ -1,34 +1,60 @@
-"""Which values JSON brings back as they were, and one text for every value that can be a key.
+"""Which values JSON brings back as they were: of which types, and when two values are the same.
 
-Pure; looks at types and at what values hold.
+Pure; looks at types and at what values hold. What a user's class does when it is looked at may raise anything: it is
+for callers to catch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import decimal
-import enum
-import hashlib
 import json
 import math
-import numbers
-import pathlib
 import re
-import uuid
-from collections.abc import Mapping
 from typing import Any, Final, cast
 
-_URLS: Final = ("pydantic_core._pydantic_core.Url", "pydantic_core._pydantic_core.MultiHostUrl")
+from fanmap._raw import type_name
+
+_EXACT: Final = frozenset({str, int, float, bool, type(None), list, dict})
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+# Not `kind.__name__`, which a metaclass may make raise.
+_NAME: Final = type.__dict__["__name__"].__get__
+_QUALIFIED: Final = type.__dict__["__qualname__"].__get__
+_MODULE: Final = type.__dict__["__module__"].__get__
+
+
+class Unkeepable(TypeError):
+    """Raised where a value cannot be kept, or be a key; its text names types, and never the value."""
+
+
+def why_not(failure: BaseException, doing: str = "encoding") -> str:
+    """What may be said of it: what others say of a value may quote it, as pydantic does."""
+    kind = type(failure)
+    if kind is Unkeepable:
+        return str(failure)
+    return "it is nested too deeply" if kind is RecursionError else f"{doing} it raised {kind_name(kind)}"
+
+
+def kind_name(kind: type[Any]) -> str:
+    """The name of a type, whatever its metaclass does."""
+    return str.__str__(_NAME(kind))
+
+
+def full_name(kind: type[Any]) -> str:
+    """The same, with its module where that is not Python's own."""
+    name = str.__str__(_QUALIFIED(kind))
+    try:
+        module = _MODULE(kind)
+    except AttributeError:  # it was deleted
+        return name
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
 def plain_text(value: object) -> str:
-    """The value as JSON text that is read back as an equal value of the same type.
+    """The value as JSON text that is read back as an equal value of the same type, or of its base where that is all.
 
     Raises:
-        TypeError: JSON has no such value: a tuple would come back as a list. Names the type only.
-        ValueError: a float that is not finite; a text with both halves of a surrogate pair, which JSON reads as one.
+        Unkeepable: JSON has no such value, as a tuple, which would come back as a list; a float that is not finite;
+            a text with both halves of a surrogate pair, which JSON reads as one.
     """
     check_plain(value)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -36,75 +62,81 @@ def plain_text(value: object) -> str:
         text.encode()
     except UnicodeEncodeError:
         if _PAIR.search(text):
-            raise ValueError("a text with a surrogate pair as two characters") from None
+            raise Unkeepable("a str with a surrogate pair as two characters does not round-trip through JSON") from None
     return text
 
 
 def check_plain(value: object) -> None:
-    """None, bool, int, float, str, and lists and dicts (with str keys) of them: exactly these types."""
+    """None, bool, int, float, str, and lists and dicts (with str keys) of them: these types, or their bare values."""
     kind = type(value)
     if kind is str or value is None or kind is int or kind is bool:
         return
     if kind is float:
         if not math.isfinite(cast("float", value)):
-            raise ValueError("a float that is not finite")
+            raise Unkeepable("a float that is not finite is not JSON-serializable")
     elif kind is list:
         for member in cast("list[object]", value):
             check_plain(member)
     elif kind is dict:
         for key, member in cast("dict[object, object]", value).items():
-            if type(key) is not str:
-                raise TypeError(f"a dict with a key of type {type(key).__name__}")
+            if type(key) is not str and type(bare(key)) is not str:
+                raise Unkeepable(f"a dict with a key of type {type_name(key)} is not JSON-serializable")
             check_plain(member)
+    elif (base := bare(value)) is not value:
+        check_plain(base)
     else:
-        raise TypeError(kind.__name__)
+        raise Unkeepable(f"{kind_name(kind)} is not JSON-serializable")
 
 
-def canonical(value: Any) -> Any:
-    """The value in a form whose sorted JSON text is the same in every run, and different for different values.
+def bare(value: object) -> object:
+    """The str, int or float that is all there is of a value of a subclass; anything else as it is.
 
-    Raises:
-        TypeError: nothing is known of this type that stays the same from run to run. Names the type only.
+    LangChain's texts and numpy.float64 hold nothing else, print, compare and hash like it. The member of an
+    enumeration has a name and is asked for with `is`; what has attributes of its own would lose them.
     """
-    kind = cast("type[Any]", type(value))
-    if kind is str or value is None or kind is int or kind is bool or kind is float:
+    if type(value) in _EXACT:
         return value
-    if isinstance(value, enum.Enum):
-        return {"enum": [_name(kind), value.name or str(value.value)]}  # a flag of unknown bits has no name
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, list):
-        return [canonical(member) for member in cast("list[Any]", value)]
-    if isinstance(value, tuple):
-        members = [canonical(member) for member in cast("tuple[Any, ...]", value)]
-        return {"tuple": members} if kind is tuple else {"named": [_name(kind), members]}
-    if isinstance(value, Mapping):
-        pairs = [[canonical(key), canonical(member)] for key, member in cast("Mapping[Any, Any]", value).items()]
-        return {"dict": sorted(pairs, key=json.dumps)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"dataclass": [_name(kind), fields]}
-    return _rarer(value, kind)
+    base = base_of(value)
+    if base is value or _has_attributes(value):
+        return value
+    alike = str(value) == str(base) and value == base and hash(value) == hash(base)
+    return base if alike else value
 
 
-def _rarer(value: Any, kind: type[Any]) -> Any:
-    if is_model(value):
-        return {"model": [_name(kind), canonical(model_parts(value))]}
-    if isinstance(value, (set, frozenset)):
-        return {"set": sorted((canonical(member) for member in cast("set[Any]", value)), key=json.dumps)}
-    if isinstance(value, (bytes, bytearray)):
-        return {"bytes": hashlib.sha256(value).hexdigest()}
-    if isinstance(value, (datetime.date, datetime.time)):
-        return {"date": value.isoformat()}
-    if isinstance(value, (decimal.Decimal, uuid.UUID, datetime.timedelta)) or _is_address(kind):
-        return {kind.__name__: str(value)}
-    if isinstance(value, pathlib.PurePath):
-        return {"path": str(value)}
-    if isinstance(value, numbers.Integral):  # numpy's too
-        return int(value)
-    if isinstance(value, numbers.Real) and float(value) == value:  # numpy.float32, not a third
-        return float(value)
-    raise TypeError(kind.__name__)
+def base_of(value: object) -> object:
+    """The value as str, int or float, where it is of a subclass; without asking the subclass."""
+    kind = type(value)
+    for base, make in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if issubclass(kind, base):
+            return value if kind in (base, bool) else make(cast("Any", value))
+    return value
+
+
+def _has_attributes(value: object) -> bool:
+    """Does it hold anything beside the base's value? The member of an enumeration does: its name."""
+    return bool(getattr(value, "__dict__", None)) or any(vars(kind).get("__slots__") for kind in type(value).__mro__)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Are they of the same types all the way down, with equal leaves?
+
+    `one` was read back: a value in `other` of a subclass that is no more than its base's value is the same as that.
+    """
+    kind = cast("type[Any]", type(one))
+    if kind is not type(other):
+        base = bare(other)
+        return base is not other and same(one, base)
+    if is_model(one):
+        return same(model_parts(one), model_parts(other))  # a dump of both would leave out what the first one did
+    if dataclasses.is_dataclass(one):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
+    if issubclass(kind, dict):
+        return same(list(one.items()), list(other.items()))
+    if issubclass(kind, (set, frozenset)):
+        return {(type(member), member) for member in one} == {(type(member), member) for member in other}
+    if issubclass(kind, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def is_model(value: object) -> bool:
@@ -118,12 +150,3 @@ def model_parts(model: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
     kind = cast("type[Any]", type(model))
     held: dict[str, Any] = model.__dict__  # a model that was made without validation may lack some
     return {name: held[name] for name in kind.model_fields if name in held}, model.model_extra
-
-
-def _is_address(kind: type[Any]) -> bool:
-    """Is it of a network, and all of it in its text?"""
-    return kind.__module__ in ("ipaddress", "pydantic.networks") or _name(kind) in _URLS
-
-
-def _name(kind: type[Any]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -14,6 +14,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from fanmap._public import public
+
 _MAX_OPEN = 4096  # grants that wait for their settlement
 
 
@@ -26,7 +28,8 @@ class Rate:
 
     Args:
         amount: units a window; a finite number > 0.
-        per: the window, in seconds; a finite number > 0.
+        per: the window, in seconds; > 0. `math.inf`: a total, which never refills: once no call fits any more, nothing
+            starts, calls under way end and are kept, and the run ends with `BudgetExceeded`.
         burst: units that may start at once after a pause; None: 2 % of `amount`, at most a second's worth,
             at least 1 call (with `cost`: a sixtieth of `amount`, at most a second's worth). One that you set
             yourself weakens the window to `amount + burst - 1`.
@@ -47,6 +50,7 @@ class Rate:
     cost: Callable[..., float] | None = None
     usage: Callable[[Any], float | None] | None = None
 
+    @public
     def __init__(
         self,
         amount: float,
@@ -57,11 +61,14 @@ class Rate:
         usage: Callable[[Any], float | None] | None = None,
     ) -> None:
         check_positive("amount", amount)
-        check_positive("per", per)
+        if per != math.inf:
+            check_positive("per", per)
         if burst is not None:
             check_positive("burst", burst)
             if burst > amount:
                 raise ValueError(f"burst must be <= amount ({amount!r}), got {burst!r}")
+            if per == math.inf:
+                raise ValueError(f"burst must be None where per is infinite, got {burst!r}")
         for name, function in (("cost", cost), ("usage", usage)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable or None, got {function!r}")
@@ -88,15 +95,23 @@ class Rate:
         ]
         return f"Rate({', '.join(shown)})"
 
-    def check_cost(self, cost: object) -> float:
-        """The cost of one call, or a ValueError: a cost above `amount` could never start."""
-        if isinstance(cost, bool) or not isinstance(cost, (int, float)):
-            raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
-        if not math.isfinite(cost) or cost < 0:
-            raise ValueError(f"cost must be a finite number >= 0, got {cost!r}")
-        if cost > self.amount:
-            raise ValueError(f"cost must be <= the rate's amount ({self.amount!r}), got {cost!r}: it could never start")
-        return cost
+
+def check_cost(rate: Rate, cost: object) -> float:
+    """The cost of one call, or a ValueError: a cost above `amount` could never start."""
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)):
+        raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
+    if cost < 0 or (isinstance(cost, float) and not math.isfinite(cost)):
+        raise ValueError(f"cost must be a finite number >= 0, got {_shown(cost)}")
+    if cost > rate.amount:  # of an int that no float holds, too
+        said = _shown(cost)
+        raise ValueError(f"cost must be <= the rate's amount ({rate.amount!r}), got {said}: it could never start")
+    return cost
+
+
+def _shown(number: float) -> str:
+    if isinstance(number, int) and number.bit_length() > 1000:  # Python shows none of 5,000 digits
+        return f"an int of {number.bit_length()} bits"
+    return repr(number)
 
 
 def name_of_setting(function: Callable[..., Any]) -> str:
@@ -104,12 +119,25 @@ def name_of_setting(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
+def takes_one(rate: Rate) -> bool:
+    """Does each call take one of it, so that neither its arguments nor its reply need to be looked at?"""
+    return rate.cost is None and rate.usage is None and rate.per < math.inf
+
+
 def check_positive(name: str, value: object) -> None:
     """A finite number > 0, or an error that names the parameter."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number > 0, got {value!r}")
+        raise TypeError(f"{name} must be a number > 0, got {value!r}{_in_seconds(name, value)}")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def _in_seconds(name: str, value: object) -> str:
+    if name not in ("per", "timeout", "deadline", "max_wait", "total"):
+        return ""
+    from fanmap._hints import values  # only where something is wrong
+
+    return values.seconds(value)
 
 
 class Grant:
@@ -123,35 +151,57 @@ class Grant:
         self.open = True
 
 
-class Bucket:
-    """The state of one Rate: a theoretical arrival time (tat), and the charges still open.
+def pace(rate: Rate) -> tuple[float, float]:
+    """Units that may start at once, and units a second besides, that keep any window of the rate.
 
     With a burst of B whole calls, refilling at (amount - B + 1) / per keeps every half-open window of
     `per` seconds at no more than `amount` starts: the burst is what costs utilisation, so it is small. With
     costs, refilling at (amount - B) / per keeps it below `amount`, or `amount` plus what one call costs
     beyond the burst.
     """
+    amount, per = rate.amount, rate.per
+    burst: float
+    if rate.burst is not None:
+        return rate.burst, amount / per
+    if rate.cost is not None:
+        # Units may be fractions (dollars), so no unit is to spare: a window holds less than refill * per + burst.
+        burst = amount / max(60.0, per)
+        return burst, (amount - burst) / per
+    burst = max(1, min(1 + amount // 50, amount // per))
+    return burst, (amount - burst + 1) / per
+
+
+class Bucket:
+    """The state of one Rate: a theoretical arrival time (tat), and the charges still open."""
 
     __slots__ = ("_base", "_interval", "_open", "_tat", "_tau", "rate")
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate
-        amount, per = rate.amount, rate.per
-        burst: float
-        if rate.burst is not None:
-            burst, refill = rate.burst, amount / per
-        elif rate.cost is not None:
-            # Units may be fractions (dollars), so no unit is to spare: a window holds less than refill * per + burst.
-            burst = amount / max(60.0, per)
-            refill = (amount - burst) / per
-        else:
-            burst = max(1, min(1 + amount // 50, amount // per))
-            refill = (amount - burst + 1) / per
-        self._interval = 1 / refill
-        self._tau = burst / refill
         self._tat = -math.inf
         self._base = -math.inf  # the tat before the oldest open grant
         self._open: deque[Grant] = deque()
+        self._set(rate)
+
+    def _set(self, rate: Rate) -> None:
+        self.rate = rate
+        burst, refill = pace(rate)
+        self._interval = 1 / refill
+        self._tau = burst / refill
+
+    def resize(self, rate: Rate, now: float) -> None:
+        """Another amount or window from now on: what was taken is as many units as before, of the new ones."""
+        before = self._interval
+        self._set(rate)
+        ratio = self._interval / before
+        self._base = self._scaled(self._base, now, ratio)
+        if self._open:
+            self._tat = self._replayed()
+        else:
+            self._tat = self._scaled(self._tat, now, ratio)
+
+    @staticmethod
+    def _scaled(moment: float, now: float, ratio: float) -> float:
+        return now + (moment - now) * ratio if moment > now else moment
 
     def earliest(self, now: float, cost: float) -> float:
         """When `cost` units may start: `now` or later. A cost above the burst waits for a full bucket."""
@@ -174,18 +224,27 @@ class Bucket:
         """
         if not grant.open:
             return
-        grant.open = False
         unchanged = grant.cost == actual
         grant.cost = actual
-        open_grants, interval = self._open, self._interval
+        self.keep(grant)
+        if not unchanged:
+            self._tat = self._replayed()
+
+    def keep(self, grant: Grant) -> None:
+        """Settle what stands as it was charged."""
+        grant.open = False
+        open_grants = self._open
         # Past the bound the oldest charge stands as estimated: one call that never ends must not make
         # every other settlement replay an hour of grants.
         while open_grants and (not open_grants[0].open or len(open_grants) > _MAX_OPEN):
             first = open_grants.popleft()
             first.open = False
-            self._base = max(self._base, first.at) + first.cost * interval if first.cost else self._base
-        if not unchanged:
-            tat = self._base
-            for item in open_grants:
-                tat = max(tat, item.at) + item.cost * interval if item.cost else tat
-            self._tat = tat
+            if first.cost:
+                at = first.at
+                self._base = (at if at > self._base else self._base) + first.cost * self._interval
+
+    def _replayed(self) -> float:
+        tat, interval = self._base, self._interval
+        for item in self._open:
+            tat = max(tat, item.at) + item.cost * interval if item.cost else tat
+        return tat

@@ -1,30 +1,55 @@
 """What a client's exception carries, wherever this client keeps it.
 
-Pure: reads attributes, calls nothing of the client's but `.items()` of its headers, does no I/O.
-It must not know what a status or a code means (`signals`), nor what a wait is (`waits`). No client
-is imported: openai and anthropic moved from httpx to httpx2 and kept their attributes, so shapes
-are what is recognised. Foreign attributes are properties that may raise: `peek` says None instead.
+Pure: reads attributes, does no I/O. It must not know what a status or a code means (`signals`), nor what a wait is
+(`waits`). No client is imported: openai and anthropic moved from httpx to httpx2 and kept their attributes, so shapes
+are what is recognised, and names of classes where there is no shape.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
-_LONGEST_TEXT = 65_536
-"""Characters of a body that are read: an error is short, a proxy's HTML page need not be parsed."""
-
-_MOST_RECORDS = 64
-"""JSON objects of a body that are looked at."""
+from fanmap._policy.bodies import Record, read_body
+from fanmap._policy.connections import chain
+from fanmap._policy.foreign import as_int, as_record, class_names, safe_getattr
+from fanmap._policy.rpc import Rpc, read_rpc, status_of
+from fanmap._policy.unread import arrived
 
 _MOST_HEADERS = 256
+_LITELLM_DEPTH = 4  # its exception comes from one of its own, that from the client's, that from httpx's
 
-_NESTED = ("error", "Error", "errors", "details")
-"""Where error bodies keep the next object: OpenAI and Anthropic `error`, botocore `Error`, Google
-`errors` and `error.details`, Anthropic `error.details`."""
+_CODES = ("code", "type", "error_code", "status", "reason", "error_type", "limit_source", "Code")
+"""Where records name what happened in a word for machines; `reason` is google.rpc.ErrorInfo's, `limit_source`
+OpenRouter's, `Code` botocore's."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[_.-][A-Za-z0-9]+)*", re.ASCII)
+
+_OF_CLASS = {
+    "databricks": {
+        "BadRequest": 400, "Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "ResourceConflict": 409,
+        "TooManyRequests": 429, "Cancelled": 499, "InternalError": 500, "NotImplemented": 501,
+        "TemporarilyUnavailable": 503, "DeadlineExceeded": 504,
+    },
+}  # fmt: skip
+"""Clients that drop the status and make a class of it, by their top-level package (databricks-sdk 0.162)."""
+
+_OF_AWS_CODE = {
+    "throttlingexception": 429, "modelnotreadyexception": 429, "servicequotaexceededexception": 429,
+    "toomanyrequestsexception": 429, "serviceunavailableexception": 503, "badgatewayexception": 502,
+    "modeltimeoutexception": 408, "conflictexception": 409, "accessdeniedexception": 403,
+    "modelstreamerrorexception": 500, "modelstreamerror": 500, "dependencyfailedexception": 500,
+    "internalserverexception": 500, "internalstreamfailure": 500, "servicefailureexception": 500,
+    "resourcenotfoundexception": 404, "validationexception": 400,
+}  # fmt: skip
+"""Of the events that end a stream of Bedrock, its agents, SageMaker, Lex and Polly (botocore 1.44's models): botocore
+gives them no status. modelStreamErrorException and dependencyFailedException have a 424 of their own, "retry your
+request", and no meaning beyond that."""
+
+_EXHAUSTED = re.compile(r"too many (\d{3}) error responses")  # urllib3.exceptions.ResponseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +66,27 @@ class Reply:
 
     status: int | None
     headers: dict[str, str]
-    records: tuple[Mapping[object, object], ...]
+    records: tuple[Record, ...]
     codes: frozenset[str]
     text: str
 
 
-def peek(source: object, name: str) -> object:
-    """The attribute, or None where there is none or it raises."""
-    try:
-        return getattr(source, name, None)
-    except Exception:
-        return None
-
-
-def mapping(value: object) -> Mapping[object, object] | None:
-    """The value if it is a mapping."""
-    return cast("Mapping[object, object]", value) if isinstance(value, Mapping) else None
-
-
-def whole(value: object) -> int | None:
-    """The value if it is an int and no bool."""
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def read_reply(error: BaseException) -> Reply:
     """Gather what the exception says about the server's answer."""
-    response = peek(error, "response")
+    response = safe_getattr(error, "response")
     if response is None:  # never `if not response`: bool(requests.Response) is False for a 429
-        response = peek(error, "raw_response")
-    aws = mapping(response)
-    metadata = (mapping(aws.get("ResponseMetadata")) if aws is not None else None) or {}
-    documents = list(_documents(error, response, aws))
-    records = tuple(_records(document for document in documents if not isinstance(document, str)))
+        response = safe_getattr(error, "raw_response")
+    rpc = read_rpc(error)
+    aws = as_record(response)
+    metadata = (as_record(aws.get("ResponseMetadata")) if aws is not None else None) or {}
+    records, text = read_body(_documents(error, response, aws, rpc))
+    codes = frozenset(_codes(error, records))
     return Reply(
-        status=_status(error, response, metadata),
-        headers=_all_headers(error, response, metadata),
+        status=rpc.status if rpc is not None else _status(error, response, metadata, codes if aws is not None else ()),
+        headers=_all_headers(error, response, metadata, rpc),
         records=records,
-        codes=frozenset(_codes(error, records)),
-        text="\n".join(_messages(documents, records))[:_LONGEST_TEXT],
+        codes=codes,
+        text=text,
     )
 
 
@@ -90,7 +98,7 @@ def header_table(headers: object) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     try:
-        items = peek(headers, "items")
+        items = safe_getattr(headers, "items")
         pairs = cast("Iterable[object]", items() if callable(items) else headers)
         for pair in islice(pairs, _MOST_HEADERS):
             key, value = cast("tuple[object, object]", pair)
@@ -107,93 +115,99 @@ def _plain(value: object) -> str:
     return str(value) if isinstance(value, (str, int, float)) else ""
 
 
-def _all_headers(error: object, response: object, metadata: Mapping[object, object]) -> dict[str, str]:
+def _all_headers(error: object, response: object, metadata: Record, rpc: Rpc | None) -> dict[str, str]:
     # Weakest first: litellm's exceptions carry an empty response beside the headers that came.
-    table = header_table(metadata.get("HTTPHeaders"))
+    table = header_table(metadata.get("HTTPHeaders") if rpc is None else rpc.metadata)
     for source, name in ((error, "litellm_response_headers"), (error, "headers"), (response, "headers")):
-        table |= header_table(peek(source, name))
+        table |= header_table(safe_getattr(source, name))
     return table
 
 
-def _status(error: object, response: object, metadata: Mapping[object, object]) -> int | None:
-    # `code` comes last: aiohttp's is deprecated and warns when it is read, Gemini's is the status.
+def _status(error: BaseException, response: object, metadata: Record, aws_codes: Iterable[str]) -> int | None:
+    # `code` comes late: aiohttp's is deprecated and warns when it is read, Gemini's is the status.
     for source, name in (
         (error, "status_code"),
         (response, "status_code"),
         (error, "status"),
         (response, "status"),
+        (error, "http_status"),  # voyageai
         (error, "code"),
     ):
-        status = whole(peek(source, name))
+        status = as_int(safe_getattr(source, name))
         if status is not None and 100 <= status <= 599:
             return status
-    status = whole(metadata.get("HTTPStatusCode"))
-    return status if status is not None and 100 <= status <= 599 else None
+    status = as_int(metadata.get("HTTPStatusCode"))
+    if status is not None and 100 <= status <= 599:
+        return status
+    for package, name in class_names(error):
+        if name in _OF_CLASS.get(package, ()):
+            return _OF_CLASS[package][name]
+    # google-api-core: its class for an UNKNOWN has no HTTP status.
+    rpc_code = safe_getattr(safe_getattr(error, "grpc_status_code"), "name")
+    if isinstance(rpc_code, str):
+        return status_of(rpc_code)
+    return next((_OF_AWS_CODE[code] for code in aws_codes if code in _OF_AWS_CODE), None) or exhausted(error)
 
 
-def _documents(error: object, response: object, aws: object) -> Iterator[object]:
-    """Bodies, parsed where they are JSON, else their text."""
-    yield from _parsed(peek(error, "body"))
-    yield from _parsed(peek(error, "details"))
-    # litellm puts Gemini's and Anthropic's whole body into the message, behind a prefix.
-    yield from _parsed(peek(error, "message"))
-    yield aws
-    # Not the public `.content`: on a requests response opened with stream=True it reads the socket.
-    # requests, httpx and httpx2 keep a body that has been read under this one name.
-    try:
-        yield from _parsed(vars(response).get("_content"))
-    except TypeError:
-        pass
+def exhausted(error: BaseException) -> int | None:
+    """The status that urllib3's own repeats ended with, alone or below requests; nothing else of it is kept."""
+    names = class_names(error)
+    if ("requests", "RetryError") in names:
+        args = safe_getattr(error, "args")
+        error = cast("tuple[BaseException, ...]", args)[0] if isinstance(args, tuple) and args else error
+    elif ("urllib3", "MaxRetryError") not in names:
+        return None
+    found = _EXHAUSTED.search(str(safe_getattr(error, "reason")))
+    return None if found is None else int(found[1])
 
 
-def _parsed(value: object) -> Iterator[object]:
-    if isinstance(value, (bytes, bytearray)):
-        value = value[:_LONGEST_TEXT].decode("utf-8", "replace")
-    if not isinstance(value, str):
-        yield value
+def _documents(error: BaseException, response: object, aws: object, rpc: Rpc | None) -> Iterator[object]:
+    """Bodies, parsed or not, and messages that the client made of them."""
+    if rpc is not None:
+        yield from rpc.documents
         return
-    text = value[:_LONGEST_TEXT]
-    yield text
-    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    if starts:
-        try:
-            yield json.JSONDecoder().raw_decode(text, min(starts))[0]
-        except (ValueError, RecursionError):
-            pass
+    for name in ("body", "details", "json_body", "http_body"):  # the last two are voyageai's
+        yield safe_getattr(error, name)
+    # litellm puts Gemini's and Anthropic's whole body into the message, behind a prefix.
+    yield safe_getattr(error, "message")
+    yield safe_getattr(error, "error")  # ollama
+    yield aws
+    yield _kept(response)
+    names = class_names(error)
+    if any(package == "litellm" for package, _ in names):  # it keeps the status, and a message that it shortens
+        for one in islice(chain(error), 1, _LITELLM_DEPTH):
+            yield safe_getattr(one, "body")
+            yield _kept(safe_getattr(one, "response"))
+    if ("urllib", "HTTPError") in names:
+        yield arrived(error)
+    if ("databricks", "DatabricksError") in names:
+        args = safe_getattr(error, "args")
+        yield cast("tuple[object, ...]", args)[0] if isinstance(args, tuple) and args else None
+        yield {"retry_after": safe_getattr(error, "retry_after_secs")}
 
 
-def _records(documents: Iterable[object]) -> Iterator[Mapping[object, object]]:
-    queue = list(documents)
-    budget = _MOST_RECORDS  # also what ends a document that contains itself
-    while queue and budget:
-        budget -= 1
-        document = queue.pop(0)
-        if isinstance(document, (list, tuple)):
-            queue.extend(cast("list[object]", document)[:_MOST_RECORDS])
-        elif (record := mapping(document)) is not None:
-            yield record
-            queue.extend(record[name] for name in _NESTED if name in record)
+def _kept(response: object) -> object:
+    """The body of a response, where it has been read.
+
+    Not the public `.content`: on a requests response opened with stream=True it reads the socket. requests, httpx and
+    httpx2 keep a body that has been read under this one name.
+    """
+    try:
+        return vars(response).get("_content")
+    except TypeError:
+        return None
 
 
-def _codes(error: object, records: Iterable[Mapping[object, object]]) -> Iterator[str]:
-    named = [peek(error, name) for name in ("type", "error_code", "rate_limit_type")]
-    if whole(peek(error, "status")) is None:  # aiohttp's `code` warns, and its `status` says it all
-        named.append(peek(error, "code"))
+def _codes(error: object, records: Iterable[Record]) -> Iterator[str]:
+    named = [safe_getattr(error, name) for name in ("type", "error_code", "rate_limit_type")]
+    if as_int(safe_getattr(error, "status")) is None:  # aiohttp's `code` warns, and its `status` says it all
+        named.append(safe_getattr(error, "code"))
     for record in records:
-        named.extend(record.get(name) for name in ("code", "type", "error_code", "status", "Code"))
+        named.extend(record.get(name) for name in _CODES)
+        # {"error": "rate_limit_exceeded"}: a word, and no sentence.
+        named.extend(word for word in (record.get("error"),) if isinstance(word, str) and _IDENTIFIER.fullmatch(word))
     for name in named:
         if isinstance(name, str):
             yield name.lower()
-        elif (number := whole(name)) is not None:
+        elif (number := as_int(name)) is not None:
             yield str(number)
-
-
-def _messages(documents: Iterable[object], records: Iterable[Mapping[object, object]]) -> Iterator[str]:
-    for document in documents:
-        if isinstance(document, str):
-            yield document
-    for record in records:
-        for name in ("message", "Message", "error"):
-            text = record.get(name)
-            if isinstance(text, str):
-                yield text

@@ -1,8 +1,7 @@
-"""How a result becomes JSON and comes back as it was, told by the function's return annotation.
+"""The shapes of values that JSON brings back as they were, told by a function's return annotation.
 
 Plain JSON values need no annotation. Dataclasses, pydantic models, NamedTuples and tuples come back as themselves
-where the annotation names them, also within lists, dicts and unions. What would come back as something else is a
-TypeError when it is to be written, and never a wrong value when it is read. No pickle, nothing is imported by name.
+where the annotation names them, also within lists, dicts and unions. No pickle, nothing is imported by name.
 """
 
 from __future__ import annotations
@@ -15,36 +14,30 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from fanmap._policy.plain import check_plain, is_model, model_parts, plain_text
+from fanmap._policy.plain import Unkeepable, bare, base_of, check_plain, is_model, kind_name, same
+from fanmap._raw import is_a, type_name
 
 
 class Shape(Protocol):
     """One kind of value."""
 
     def dump(self, value: Any) -> Any:
-        """The value as plain JSON; TypeError or ValueError where it is not of this shape."""
+        """The value as plain JSON; Unkeepable where it is not of this shape."""
 
-    def load(self, data: Any) -> Any:
-        """The value again; an exception where the data is not of this shape."""
+    def load(self, data: Any, *, exact: bool) -> Any:
+        """The value again; an exception where the data is not of this shape.
+
+        `exact`: JSON's own values too must be of the annotation's types; else they come back as they are.
+        """
 
 
 def shape_of(annotation: Any) -> Shape:
-    """How values of this annotation are written and read; of an unknown one: as plain JSON."""
+    """The shape of an annotation's values; of an unknown one: plain JSON.
+
+    Raises:
+        Unkeepable: they cannot be made again.
+    """
     return _shape(annotation, ())
-
-
-def encoder(shape: Shape) -> Callable[[Any], str]:
-    """What makes JSON text of a value, and makes sure that the value comes back from it."""
-    if isinstance(shape, _Plain):
-        return plain_text
-
-    def encode(value: Any) -> str:
-        text = plain_text(shape.dump(value))
-        if not same(shape.load(json.loads(text)), value):  # a class that changes what it is given, say
-            raise TypeError("it would not come back as it is")
-        return text
-
-    return encode
 
 
 def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
@@ -52,21 +45,27 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
     if origin is typing.Annotated:
         return _shape(args[0], around)
     if annotation in around:
-        raise TypeError("a type that contains itself")
+        raise Unkeepable("a type that contains itself")
     around = (*around, annotation)
     if origin in (typing.Union, types.UnionType):
         return _Union([_shape(one, around) for one in args])
+    if origin is typing.Literal:
+        return Plain(None, args)
     if origin is list and args:
         return _List(_shape(args[0], around))
+    if args and (hasattr(origin, "__next__") or hasattr(origin, "__anext__")):
+        return _List(_shape(args[0], around))  # a stream, of which a run has its chunks
     if origin in (dict, Mapping) and args:
         return _Dict(_shape(args[1], around))
     if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
             return _Tuple(tuple, None, _shape(args[0], around))
         return _Tuple(tuple, [_shape(one, around) for one in args], None)
+    if typing.is_typeddict(annotation):
+        return Plain(dict)
     if isinstance(annotation, type):
         return _of_class(annotation, around)
-    return _Plain(None)
+    return Plain(None)
 
 
 def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
@@ -75,7 +74,7 @@ def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
     if dataclasses.is_dataclass(kind):
         fields = dataclasses.fields(kind)
         if not all(field.init for field in fields):
-            raise TypeError("a dataclass with a field that its __init__ does not take")
+            raise Unkeepable("a dataclass with a field that its __init__ does not take")
         hints = typing.get_type_hints(kind)
         return _Dataclass(kind, {field.name: _shape(hints[field.name], around) for field in fields})
     names: tuple[str, ...] | None = getattr(kind, "_fields", None)
@@ -84,25 +83,40 @@ def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
         return _Tuple(cast("Any", kind), [_shape(hints.get(name, Any), around) for name in names], None)
     if issubclass(kind, enum.Enum):
         return _Enum(kind)
-    return _Plain(kind if kind in (str, int, float, bool, list, dict, types.NoneType) else None)
+    return Plain(kind if kind in (str, int, float, bool, list, dict, types.NoneType) else None)
 
 
-class _Plain:
-    """What JSON has itself; of one type, which tells it from the other members of a union."""
+class Plain:
+    """What JSON has itself: of one type, or one of some values, which tells it from the other members of a union."""
 
-    def __init__(self, kind: type[Any] | None) -> None:
-        self._kind = kind
+    def __init__(self, kind: type[Any] | None, values: tuple[Any, ...] | None = None) -> None:
+        self._kind, self._values = kind, values
 
     def dump(self, value: Any) -> Any:
-        check_plain(value)
-        return value
+        data = self.bare(value)
+        check_plain(data)
+        return data
 
-    def load(self, data: Any) -> Any:
+    def bare(self, value: Any) -> Any:
+        """The value without its class, where it is all there is, or all that the annotation speaks of."""
+        if is_a(value, enum.Enum):
+            base = base_of(value)
+            return base if type(base) is self._kind and str(value) == str(base) else value
+        return bare(value)
+
+    def load(self, data: Any, *, exact: bool) -> Any:
+        if exact and not self.claims(data):
+            raise Unkeepable(f"a {type_name(data)} does not match the annotation")
         return data
 
     def claims(self, data: Any) -> bool:
-        """Is this data of the type, within a union?"""
-        return self._kind is None or type(data) is self._kind or (self._kind is float and type(data) is int)
+        """Is this data of the type?"""
+        kind = cast("type[Any]", type(data))
+        if self._values is not None:
+            return any(type(one) is kind and one == data for one in self._values)
+        if self._kind is None or kind is self._kind:
+            return True
+        return (self._kind is float and kind is int) or (self._kind is int and kind is bool)
 
 
 class _Enum:
@@ -116,7 +130,7 @@ class _Enum:
         check_plain(value.value)
         return value.value
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:  # noqa: ARG002
         return self._kind(data)
 
 
@@ -128,9 +142,9 @@ class _List:
         _check_type(value, list)
         return [self._member.dump(one) for one in value]
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:
         _check_type(data, list)
-        return [self._member.load(one) for one in data]
+        return [self._member.load(one, exact=exact) for one in data]
 
 
 class _Dict:
@@ -142,9 +156,9 @@ class _Dict:
         check_plain(dict.fromkeys(value))  # the keys
         return {key: self._member.dump(one) for key, one in value.items()}
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:
         _check_type(data, dict)
-        return {key: self._member.load(one) for key, one in data.items()}
+        return {key: self._member.load(one, exact=exact) for key, one in data.items()}
 
 
 class _Tuple:
@@ -157,9 +171,9 @@ class _Tuple:
         _check_type(value, self._kind)
         return [shape.dump(one) for shape, one in self._pairs(value)]
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:
         _check_type(data, list)
-        members = [shape.load(one) for shape, one in self._pairs(data)]
+        members = [shape.load(one, exact=exact) for shape, one in self._pairs(data)]
         return tuple(members) if self._kind is tuple else self._kind(*members)
 
     def _pairs(self, members: Sequence[Any]) -> list[tuple[Shape, Any]]:
@@ -177,11 +191,11 @@ class _Dataclass:
         _check_type(value, self._kind)
         return {name: shape.dump(getattr(value, name)) for name, shape in self._fields.items()}
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:
         _check_type(data, dict)
         if data.keys() != self._fields.keys():
-            raise TypeError(f"other fields than those of {self._kind.__name__}")
-        return self._kind(**{name: shape.load(data[name]) for name, shape in self._fields.items()})
+            raise Unkeepable(f"fields other than those of {kind_name(self._kind)}")
+        return self._kind(**{name: shape.load(data[name], exact=exact) for name, shape in self._fields.items()})
 
 
 class _Model:
@@ -196,7 +210,7 @@ class _Model:
         check_plain(data)
         return data
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:  # noqa: ARG002
         validate = cast("Callable[[str], Any]", self._kind.model_validate_json)
         return validate(json.dumps(data))
 
@@ -206,49 +220,31 @@ class _Union:
 
     def __init__(self, members: Sequence[Shape]) -> None:
         # What a class can refuse is asked before what JSON has itself, which refuses nothing.
-        self._members = sorted(members, key=lambda shape: isinstance(shape, _Plain))
+        self._members = sorted(members, key=lambda shape: isinstance(shape, Plain))
 
     def dump(self, value: Any) -> Any:
         for shape in self._members:
             try:
                 data = shape.dump(value)
-                if same(self.load(data), value):
+                if same(self.load(data, exact=False), value):
                     return data
             except (TypeError, ValueError):
                 pass
-        raise TypeError(type(value).__name__)
+        raise Unkeepable(f"a {type_name(value)} is none of the union's types")
 
-    def load(self, data: Any) -> Any:
+    def load(self, data: Any, *, exact: bool) -> Any:
         for shape in self._members:
-            if isinstance(shape, _Plain):
+            if isinstance(shape, Plain):
                 if shape.claims(data):
                     return data
                 continue
             try:
-                return shape.load(data)
+                return shape.load(data, exact=exact)
             except Exception:  # of a user's class
                 pass
-        raise TypeError("data of none of the types of the annotation")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Are they of the same types all the way down, with equal leaves?"""
-    kind = cast("type[Any]", type(one))
-    if kind is not type(other):
-        return False
-    if is_model(one):
-        return same(model_parts(one), model_parts(other))  # a dump of both would leave out what the first one did
-    if dataclasses.is_dataclass(one):
-        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
-    if issubclass(kind, dict):
-        return same(list(one.items()), list(other.items()))
-    if issubclass(kind, (set, frozenset)):
-        return {(type(member), member) for member in one} == {(type(member), member) for member in other}
-    if issubclass(kind, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+        raise Unkeepable("data that matches none of the annotated types")
 
 
 def _check_type(value: object, kind: type[Any]) -> None:
     if type(value) is not kind:
-        raise TypeError(type(value).__name__)
+        raise Unkeepable(f"a {type_name(value)} is not a {kind_name(kind)}")

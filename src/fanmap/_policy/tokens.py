@@ -13,7 +13,8 @@ from inspect import getattr_static
 from types import MemberDescriptorType
 from typing import cast
 
-from fanmap._policy.replies import mapping, peek
+from fanmap._policy.foreign import as_mapping, safe_getattr
+from fanmap._policy.usage import Taken, count, field, read_taken
 
 _BYTES_PER_TOKEN = 4.0
 """Of UTF-8: the rule of thumb of four characters for English, and nearer than characters for scripts
@@ -24,10 +25,7 @@ _DEEPEST = 16
 
 _MOST_VALUES = 100_000
 
-_MOST_TOKENS = 1e15
-"""What is more is no count; sums stay finite."""
-
-_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 _TEXT_FIELDS = ("content", "text", "parts")
 """Where message objects keep text: LangChain and openai `content`, Gemini `parts` and `text`."""
@@ -61,6 +59,18 @@ def estimate_tokens(args: tuple[object, ...], kwargs: Mapping[str, object]) -> f
     return max(1.0, counter.bytes / _BYTES_PER_TOKEN + _output_limit(kwargs))
 
 
+def model_of(result: object) -> str | None:
+    """The model that a reply names."""
+    try:
+        for name in ("model", "model_version", "modelVersion"):
+            model = field(result, name)
+            if isinstance(model, str) and model:
+                return model
+    except Exception:
+        pass
+    return None
+
+
 def read_usage(result: object) -> float | None:
     """Read what a call took, from its reply.
 
@@ -74,18 +84,24 @@ def read_usage(result: object) -> float | None:
     Returns:
         Tokens > 0, or None where the reply does not tell: a text, or a server that says 0.
     """
+    taken = read_result(result)
+    return None if taken is None else float(taken.counted) or None
+
+
+def read_result(result: object) -> Taken | None:
+    """As `read_usage`, and everything that the reply tells of it."""
     try:
         for name in ("usage", "usage_metadata", "usageMetadata"):
-            usage = _field(result, name)
-            if usage is not None and (tokens := _total(usage)) > 0:
-                return tokens
+            usage = field(result, name)
+            if usage is not None and (taken := read_taken(usage)) is not None:
+                return taken
     except Exception:
         pass
     return None
 
 
 def _output_limit(kwargs: Mapping[str, object]) -> float:
-    return max(_count(kwargs.get(name)) for name in _OUTPUT_LIMITS)
+    return float(max(count(kwargs.get(name)) for name in OUTPUT_LIMITS))
 
 
 class _Counter:
@@ -120,7 +136,7 @@ class _Counter:
                 self.add(member, depth)
                 if self._budget <= 0:
                     return
-        elif (table := mapping(value)) is not None:
+        elif (table := as_mapping(value)) is not None:
             media = _is_media(table)
             for name, member in table.items():
                 if not (media and name in _MEDIA_FIELDS):
@@ -164,40 +180,5 @@ def _stored(value: object, name: str) -> object:
     except TypeError:  # an object with slots
         pass
     if isinstance(getattr_static(type(value), name, None), MemberDescriptorType):
-        return peek(value, name)
+        return safe_getattr(value, name)
     return None
-
-
-def _field(source: object, name: str) -> object:
-    table = mapping(source)
-    return peek(source, name) if table is None else table.get(name)
-
-
-def _count(value: object) -> float:
-    """A count of tokens, 0 for what is none: a bool, a negative, NaN, a mock, an int beyond floats."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0.0
-    try:
-        number = float(value)
-    except OverflowError:
-        return 0.0
-    return number if 0 < number <= _MOST_TOKENS else 0.0
-
-
-def _total(usage: object) -> float:
-    """The tokens of a usage object, in the first spelling that it has."""
-
-    def count(*names: str) -> float:
-        return sum(_count(_field(usage, name)) for name in names)
-
-    return (
-        count("prompt_tokens", "completion_tokens")
-        # Anthropic's input_tokens leave out what was written to and read from the cache.
-        or count("input_tokens", "output_tokens", "cache_creation_input_tokens")
-        or count("inputTokens", "outputTokens", "cacheWriteInputTokens")
-        or count("total_token_count")
-        or count("prompt_token_count", "candidates_token_count", "thoughts_token_count")
-        or count("totalTokenCount")
-        or count("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-        or count("total_tokens")
-    )

@@ -18,33 +18,49 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from fanmap._policy.replies import Reply, mapping
+from fanmap._policy.foreign import as_record
+from fanmap._policy.replies import Reply
 
 # ASCII only and no underscores: float() would take "1_000" and digits of other scripts too.
 _NUMBER = re.compile(r"\+?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 
-_UNIT_SECONDS = {"ms": 0.001, "mi": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 0.001, "mi": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = (
     r"\d{1,12}(?:\.\d{1,12})?\s?"
-    r"(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)"
+    r"(?:milliseconds?|ms|ns|[u\u00b5\u03bc]s|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)"
 )
-# OpenAI "Please try again in 1m2.3s", Azure "Please retry after 6 seconds", Gemini "retry in 27.5s",
-# Moonshot "please try again after 1 seconds".
-_TEXT = re.compile(rf"\b(?:try again|retry) (?:in|after) ((?:{_SPAN}\s?){{1,5}})(?![a-z\d])", re.ASCII | re.IGNORECASE)
-_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|mi(?=l)|[smhd])")  # of what _TEXT has found, in lower case
+# OpenAI "Please try again in 1m2.3s", Azure "Please retry after 6 seconds", Gemini "retry in 27.5s", Moonshot "please
+# try again after 1 seconds", GitHub "Please wait 40 seconds before retrying", Replicate "rate limit resets in ~30s",
+# Django REST framework "Expected available in 17 seconds", and others "retry your request after 20 seconds",
+# Stability "have been timed out for 60 seconds".
+_TEXT = re.compile(
+    r"\b(?:(?:(?:re)?try(?:ing)?(?: (?:your|the|this) request)?(?: again)?|available(?: again)?|resets?)"
+    r"[ -](?:in|after):?"
+    r"|wait(?: for)?(?: another)?|timed out for)"
+    rf" (?:about |approximately |at least )?~?((?:{_SPAN}(?:,? and |,? )?){{1,5}})(?![a-z\d])",
+    re.ASCII | re.IGNORECASE,
+)
+_HINTS = ("try", "wait", "reset", "available", "timed out")  # one of these stands in all of them
+_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|ns|us|mi(?=l)|[smhd])")  # of what _TEXT has found, in lower case
 _GO_DURATION = re.compile(r"\s*([+]?[\d.]{1,40})s\s*", re.ASCII)
 
 
-def named_wait(reply: Reply, *, wall: float) -> float | None:
+_SECONDS = ("retry_after", "retryAfter", "retry_after_seconds", "retryAfterSeconds", "estimated_time")
+"""Where gateways put the wait into the body; the last is Hugging Face's, of a model that is loading."""
+_MILLISECONDS = ("retry_after_ms", "retryAfterMs")
+
+
+def named_wait(reply: Reply, *, wall: float, spelt_out: bool) -> float | None:
     """Seconds until the server wants to hear from us again.
 
-    The first that names one: `retry-after-ms`, `retry-after` in seconds, then as an HTTP-date, the
-    body's `RetryInfo.retryDelay` (Gemini), the body's `retry_after` (gateways), and, for a 429, the
-    message's "try again in".
+    The first that names one: `retry-after-ms`, `retry-after` in seconds, then as an HTTP-date, gRPC's pushback, what a
+    LiteLLM proxy passes on of the provider's, the body's `RetryInfo.retryDelay` (Google), the body's `retry_after` and
+    the like (gateways), and the message's "try again in".
 
     Args:
         reply: what the exception carried.
         wall: seconds since the epoch, for HTTP-dates.
+        spelt_out: does the message count?
 
     Returns:
         Finite seconds > 0, or None where no wait was named.
@@ -53,12 +69,16 @@ def named_wait(reply: Reply, *, wall: float) -> float | None:
     after = headers.get("retry-after")
     waits: list[float | None] = [
         _scaled(_number(headers.get("retry-after-ms")), 0.001),
+        _scaled(_number(headers.get("x-ms-retry-after-ms")), 0.001),
         _number(after),
         _date(after, wall),
+        _scaled(_number(headers.get("grpc-retry-pushback-ms")), 0.001),
+        _number(headers.get("llm_provider-retry-after")),
         _first(_delay(record.get("retryDelay")) for record in reply.records),
-        _first(_number(record.get("retry_after")) for record in reply.records),
+        _first(_number(record.get(name)) for record in reply.records for name in _SECONDS),
+        _first(_scaled(_number(record.get(name)), 0.001) for record in reply.records for name in _MILLISECONDS),
     ]
-    if reply.status == 429:
+    if spelt_out:
         waits.append(_spelt_out(reply.text))
     return _first(waits)
 
@@ -112,15 +132,16 @@ def _delay(value: object) -> float | None:
     if isinstance(value, str):
         match = _GO_DURATION.fullmatch(value)
         return None if match is None else _number(match[1])
-    fields = mapping(value)
+    fields = as_record(value)
     if fields is None:
         return None
     return _sound((_number(fields.get("seconds")) or 0.0) + (_number(fields.get("nanos")) or 0.0) / 1e9)
 
 
 def _spelt_out(text: str) -> float | None:
-    match = _TEXT.search(text)
+    lowered = text.lower()
+    match = _TEXT.search(text) if any(hint in lowered for hint in _HINTS) else None
     if match is None:
         return None
-    parts: list[tuple[str, str]] = _SPAN_PARTS.findall(match[1].lower())
+    parts: list[tuple[str, str]] = _SPAN_PARTS.findall(re.sub("[\u00b5\u03bc]", "u", match[1].lower()))
     return _sound(sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in parts))

@@ -5,16 +5,58 @@ What is passed is all that a kept answer depends on: a column that is not passed
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from fanmap._failure import Failure
-from fanmap._run.rows_in import ONLY, Row, wrong
+from fanmap._failure import CommandError
+from fanmap._plan import innermost, is_coroutine_function, is_generator_function
+from fanmap._run.rows_in import ONLY, Row
+from fanmap._run.texts import wrong
 
 Call = tuple[Any, ...] | dict[str, Any]
 _Make = Callable[[dict[str, Any]], Call]
 _MOST_SHAPES = 1000  # sets of fields that are remembered
+
+
+def open_to_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose positional-only parameters may be passed by name too: fields have nothing else."""
+    signature = _signature_of(function)
+    if signature is None:
+        return function
+    if not any(one.kind is one.POSITIONAL_ONLY for one in signature.parameters.values()):
+        return function
+    named = signature.replace(
+        parameters=[
+            one.replace(kind=one.POSITIONAL_OR_KEYWORD) if one.kind is one.POSITIONAL_ONLY else one
+            for one in signature.parameters.values()
+        ]
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = named.bind(*args, **kwargs)
+        bound.apply_defaults()  # of two positional ones with a default, the second may be the one that is passed
+        return function(*bound.args, **bound.kwargs)
+
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        made = call(*args, **kwargs)
+        return made if streams else await made
+
+    streams = is_generator_function(function) == "async"
+    opened: Any = call_async if streams or is_coroutine_function(function) else call
+    inner: Any = innermost(function)
+    named_like: Any = inner if hasattr(inner, "__qualname__") else cast("type[Any]", type(inner))
+    functools.update_wrapper(opened, named_like)  # results are kept under the name of the function
+    opened.__signature__ = named
+    return cast("Callable[..., Any]", opened)
+
+
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin that does not say
+        return None
 
 
 class Calls:
@@ -27,7 +69,7 @@ class Calls:
         source: the name of the input, for messages.
 
     Raises:
-        Failure: the mapping cannot be right.
+        CommandError: the mapping cannot be right.
     """
 
     def __init__(
@@ -35,13 +77,10 @@ class Calls:
     ) -> None:
         self._name = name
         self._source = source
-        try:
-            self._signature: inspect.Signature | None = inspect.signature(function)
-        except (TypeError, ValueError):  # a builtin that does not say
-            self._signature = None
+        self._signature = _signature_of(function)
         self._fields = {argument: field for field, argument in mapping}
         if len(self._fields) != len(mapping):
-            raise Failure("--map names an argument twice", status=2)
+            raise CommandError("--map names an argument twice", status=2)
         self._check_arguments()
         self._shapes: dict[tuple[bool, tuple[str, ...]], _Make] = {}
 
@@ -49,7 +88,7 @@ class Calls:
         """The call of a row: a tuple of positional arguments, or arguments by name.
 
         Raises:
-            Failure: its fields do not make a call.
+            CommandError: its fields do not make a call.
         """
         shape = row.single, tuple(row.fields)
         make = self._shapes.get(shape)
@@ -74,7 +113,7 @@ class Calls:
             return
         unknown = [argument for argument in self._fields if argument not in self._named()]
         if unknown:
-            raise Failure(f"--map: {self._name} has no parameter {unknown[0]}, {self._takes()}", status=2)
+            raise CommandError(f"--map: {self._name} has no parameter {unknown[0]}, {self._takes()}", status=2)
 
     def _make(self, row: Row) -> _Make:
         make = self._mapped(row) if self._fields else self._single() if row.single else self._by_name(row)
@@ -110,13 +149,13 @@ class Calls:
             raise self._wrong(row, "no field has the name of a parameter")
         return lambda values: (next(iter(values.values())),)
 
-    def _wrong(self, row: Row, why: str) -> Failure:
+    def _wrong(self, row: Row, why: str) -> CommandError:
         if row.single:
-            help_ = "a line or a value is one argument; for more give JSONL objects or CSV"
+            help_ = "a line or a value is one argument; for several, use JSONL objects or CSV"
         else:
             help_ = f"the fields are {', '.join(map(repr, row.fields)) or 'none'}"
             if not self._fields:
-                help_ += "; say --map FIELD=ARGUMENT"
+                help_ += "; use --map FIELD=ARGUMENT"
         return wrong(self._source, row.line, f"{why}: {self._name} {self._takes()}; {help_}")
 
     def _takes(self) -> str:

@@ -8,23 +8,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
+import stat
 import sys
-from typing import IO, Any
+import tempfile
+from typing import TYPE_CHECKING, Any
 
-from fanmap._failure import Failure
-from fanmap._resume import returned_by
+from fanmap._drive.limits import budget_of
+from fanmap._failure import CommandError
+from fanmap._policy.money import only_counts
 from fanmap._run import output, target
 from fanmap._run.calling import Calls
-from fanmap._run.given import Given
-from fanmap._run.job import Job, Rows
-from fanmap._run.rows_in import format_of
-from fanmap._run.rows_out import Csv, JsonLines, Table, plain_answers
+from fanmap._run.formats import Form
+from fanmap._run.job import Job
+from fanmap._run.processes import Processes, proxied
+from fanmap._run.rows import Rows
+from fanmap._run.rows_out import Csv, JsonLines, Table
+from fanmap._run.run_args import RunArgs
+from fanmap._run.sharing import shared_in
 from fanmap._run.source import Source
+from fanmap._run.streams import Stream, occupy_standard_descriptors
+from fanmap._stderr import say
 from fanmap._ways import Parallel
 
+if TYPE_CHECKING:
+    from fanmap._run.batch_job import BatchJob
 
-def run(given: Given) -> int:
+
+def run(args: RunArgs) -> int:
     """Run the command.
 
     Returns:
@@ -32,63 +44,102 @@ def run(given: Given) -> int:
         of the signal that stopped it.
 
     Raises:
-        Failure: it cannot run, as its text says; nothing was called.
+        CommandError: it cannot run, as its text says; nothing was called.
         BrokenPipeError: nobody reads the output any more.
     """
-    stdout = sys.stdout
+    occupy_standard_descriptors()
+    to_file = output.is_file(args.output)
+    # Before the user's module is imported, which may open files: a descriptor is the shell's, and not one of those.
+    stream = None if to_file or output.waits_for_reader(args.output) else output.open_stream(args.output)
     # What the user's module prints must not be among the rows.
-    with contextlib.redirect_stdout(sys.stderr) if given.file is None else contextlib.nullcontext():
-        return asyncio.run(_prepare(given, stdout.buffer).run())
+    aside = output.is_standard_output(args.output) or (stream is not None and stream.is_open_as(1))
+    with contextlib.redirect_stdout(sys.stderr) if aside else contextlib.nullcontext():
+        return asyncio.run(_prepare(args, stream, to_file=to_file).run())
 
 
-def _prepare(given: Given, stdout: IO[bytes]) -> Job:
+def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | BatchJob:
     """Check everything that can be checked."""
-    beside = given.file is not None and output.is_regular(given.file)
-    journal = given.journal(beside=beside)
-    found = target.find(given.function)
-    source = Source(given.input)
-    _check_paths({"INPUT": source.path, "OUTPUT": given.file if beside else None, "--resume": journal})
-    function = _limited(given, found)
-    calls = Calls(found, given.function.partition(":")[2], given.mapping, source.name)
-    table = _table(given, found, source.name)
-    form = given.input_format or ("lines" if given.input == "-" else format_of(given.input))
-    rows = Rows(source, form, given.limit, table, calls)
+    source_form, table_form = args.forms()
+    args.check_batch()
+    args.journal(beside=to_file)
+    here = os.getcwd()
+    several = args.processes is not None
+    if several and args.max_spend is not None:
+        raise CommandError("--max-spend and --processes cannot be combined: a total covers one process", status=2)
+    with shared_in(tempfile.gettempdir()) if several else contextlib.nullcontext():  # names; nothing is opened here
+        found = target.find(args.function)
+        function: Any = _limited(args, found)
+    if several and any(rate.per == math.inf and not only_counts(rate) for rate in budget_of(function.limits).rates):
+        raise CommandError("max_spend= and other totals cannot be combined with --processes", status=2)
+    if os.getcwd() != here:  # the module has gone elsewhere; the paths are where the user stands
+        args = args.within(here)
+    journal = args.journal(beside=to_file)
+    _check_paths(args, journal, to_file=to_file)
+    source = Source(args.input)
+    if stream is not None and source.identity() is not None and source.identity() == stream.identity():
+        raise CommandError(f"{source.name} and {stream.name} are the same file", status=2)
+    calls = Calls(function, args.function.partition(":")[2], args.mapping, source.name)
+    table = _table(args, table_form, source.name)
+    rows = Rows(source, source_form, args.limit, table, calls)
     total = rows.check() if rows.again else None
-    return Job(given, function, rows, table, _output(given.file, stdout, beside, journal), total, journal)
+    processes = None
+    if args.processes is not None:
+        if os.name != "posix":
+            raise CommandError("--processes needs Linux or macOS", status=2)
+        processes = Processes(args.processes, function.stats.ceiling, args.function, _settings(args))
+        function = proxied(function, processes, args.processes)
+    where: output.Output
+    if to_file:
+        assert args.output is not None
+        where = output.File(args.output, ours=journal is not None and os.path.exists(journal))
+    else:
+        where = stream or output.open_stream(args.output)
+    if args.batch:
+        from fanmap._run.batch_job import BatchJob  # only where somebody asks for it
+
+        assert journal is not None
+        return BatchJob(args, function, rows, table, where, journal)
+    return Job(args, function, rows, table, where, total, journal, processes)
 
 
-def _check_paths(paths: dict[str, str | None]) -> None:
+def _check_paths(args: RunArgs, journal: str | None, *, to_file: bool) -> None:
+    """No two of the files are the same one: what is written to the one would destroy the other."""
+    module = getattr(sys.modules.get(args.function.partition(":")[0]), "__file__", None)
+    paths = {"INPUT": None if args.input == "-" else args.input, "OUTPUT": None, "the partial OUTPUT": None}
+    if to_file:
+        assert args.output is not None
+        paths |= {"OUTPUT": args.output, "the partial OUTPUT": output.partial_of(args.output)}
+    paths |= {"--resume" if args.resume is not None else "the journal": journal, "the module": module}
+    paths["--trace"] = args.trace
     given = [(name, path) for name, path in paths.items() if path is not None]
     for (one, path), (other, same) in itertools.combinations(given, 2):
-        alike = os.path.realpath(path) == os.path.realpath(same)
-        if alike or (os.path.exists(path) and os.path.exists(same) and os.path.samefile(path, same)):
-            raise Failure(f"{one} and {other} are the same file: {path}", status=2)
+        if _same_file(path, same):
+            raise CommandError(f"{one} and {other} are the same file: {path}", status=2)
 
 
-def _limited(given: Given, found: Any) -> Parallel[Any, Any]:
-    function = target.prepare(
-        found, max_concurrency=given.max_concurrency, rpm=given.rpm, tpm=given.tpm, retry=given.retry
-    )
-    limits = (("--max-concurrency", given.max_concurrency), ("--rpm", given.rpm), ("--tpm", given.tpm))
-    said = ", ".join(f"{option} {value}" for option, value in limits if value is not None)
-    if said and isinstance(found, Parallel) and not given.quiet:
-        print(f"fanmap: {given.function} runs under {said} instead of its own limits", file=sys.stderr)
+def _same_file(one: str, other: str) -> bool:
+    try:
+        first, second = os.stat(one), os.stat(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
+    # Two names of a terminal are no harm.
+    return os.path.samestat(first, second) and not stat.S_ISCHR(first.st_mode)
+
+
+def _limited(args: RunArgs, found: Any) -> Parallel[Any, Any]:
+    function = target.prepare(found, _settings(args))
+    limits = (("--max-concurrency", args.max_concurrency), ("--rpm", args.rpm), ("--tpm", args.tpm))
+    given = ", ".join(f"{option} {value}" for option, value in limits if value is not None)
+    if given and isinstance(found, Parallel) and not args.quiet:
+        say(f"fanmap: {args.function} runs under {given} instead of its own limits\n")
     return function
 
 
-def _table(given: Given, found: Any, source: str) -> Table:
-    by_name = "csv" if given.file is not None and given.file.lower().endswith(".csv") else "jsonl"
-    kind = Csv if (given.output_format or by_name) == "csv" else JsonLines
-    plain = plain_answers(returned_by(getattr(found, "__wrapped__", found)))
-    return kind(given.answer_field, given.error_field, plain, source)
+def _settings(args: RunArgs) -> target.Settings:
+    return target.Settings(args.max_concurrency, args.rpm, args.tpm, args.max_spend, args.max_wait, args.retry)
 
 
-def _output(file: str | None, stdout: IO[bytes], beside: bool, journal: str | None) -> output.Output:
-    if file is None:
-        return output.Stream(stdout)
-    if beside:
-        return output.File(file, kept=journal is not None)
-    try:
-        return output.Stream(open(file, "wb"), file)
-    except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}", status=2) from error
+def _table(args: RunArgs, form: Form, source: str) -> Table:
+    if form.kind == "csv":
+        return Csv(args.answer_field, args.error_field, source, delimiter=form.delimiter, safe=args.safe_csv)
+    return JsonLines(args.answer_field, args.error_field, source)

@@ -1,6 +1,6 @@
 """From a row and its outcome to a line of the output: JSONL or CSV.
 
-Pure: text in, bytes out. Answers become JSON by the same shapes as in a journal.
+Pure: values in, bytes out.
 """
 
 from __future__ import annotations
@@ -8,39 +8,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from typing_extensions import override
 
-from fanmap._failure import Failure
-from fanmap._policy.shapes import shape_of
-from fanmap._run.rows_in import Row, wrong
+from fanmap._failure import CommandError
+from fanmap._raw import text_of, type_name
+from fanmap._run.answers import finite
+from fanmap._run.rows_in import Row
+from fanmap._run.texts import wrong
+
+# What a spreadsheet program takes for the beginning of a formula, in their wide forms too (OWASP, CSV Injection).
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 
 
-def plain_answers(annotation: Any) -> Callable[[Any], Any]:
-    """What makes plain JSON of an answer: by what the function says it returns, else by what the answer is."""
-    try:
-        said = shape_of(annotation)
-    except (TypeError, NameError):
-        said = shape_of(Any)
-
-    def plain(value: Any) -> Any:
-        try:
-            return said.dump(value)
-        except (TypeError, ValueError):
-            return shape_of(type(value)).dump(value)
-
-    return plain
-
-
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """A failure, for the error field: its type and what it says."""
-    try:
-        text = str(error)
-    except Exception:  # a user's `__str__`
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = text_of(error)
+    return f"{type_name(error)}: {text}" if text else type_name(error)
 
 
 class Table:
@@ -48,55 +34,39 @@ class Table:
 
     Args:
         answer, error: the names of these two fields.
-        plain: makes plain JSON of an answer.
         source: the name of the input, for messages.
     """
 
-    def __init__(self, answer: str, error: str, plain: Callable[[Any], Any], source: str) -> None:
+    def __init__(self, answer: str, error: str, source: str) -> None:
         if answer == error:
-            raise Failure(f"--answer-field and --error-field are both {answer!r}", status=2)
+            raise CommandError(f"--answer-field and --error-field are both {answer!r}", status=2)
         self._own = {answer: "--answer-field", error: "--error-field"}
         self._answer, self._error = answer, error
-        self._plain = plain
         self._source = source
 
     def head(self, fields: Iterable[str], line: int) -> None:
         """The fields that rows will have, or that this row has.
 
         Raises:
-            Failure: they have no place in the output.
+            CommandError: they have no place in the output.
         """
         for field in fields:
             if field in self._own:
-                raise wrong(self._source, line, f"there is a field {field!r} already: say {self._own[field]} NAME")
+                raise wrong(self._source, line, f"the input already has a field {field!r}: use {self._own[field]} NAME")
 
     def admit(self, row: Row) -> None:
-        """See a row before it is called; Failure as `head`."""
+        """See a row before it is called; CommandError as `head`."""
         self.head(row.fields, row.line)
 
     def begin(self) -> bytes:
         """What stands before the first row."""
         return b""
 
-    def line(self, row: Row, value: Any, error: BaseException | None) -> bytes:
-        """The row with its outcome.
+    def line(self, row: Row, answer: Any, error: BaseException | None) -> bytes:
+        """The row with its outcome; the answer is plain JSON."""
+        return self._line(row.fields, answer, None if error is None else error_text(error))
 
-        Raises:
-            Failure: the answer has no JSON.
-        """
-        answer = None
-        if error is None:
-            try:
-                answer = self._plain(value)
-            except (TypeError, ValueError) as failure:
-                raise Failure(
-                    f"an answer of type {type(value).__name__} has no JSON ({failure}): return text, numbers, lists "
-                    "or dicts, or annotate what the function returns",
-                    status=1,
-                ) from failure
-        return self._line({**row.fields, self._answer: answer, self._error: None if error is None else told(error)})
-
-    def _line(self, fields: dict[str, Any]) -> bytes:
+    def _line(self, fields: dict[str, Any], answer: Any, error: str | None) -> bytes:
         raise NotImplementedError
 
 
@@ -104,18 +74,26 @@ class JsonLines(Table):
     """An object a line."""
 
     @override
-    def _line(self, fields: dict[str, Any]) -> bytes:
+    def _line(self, fields: dict[str, Any], answer: Any, error: str | None) -> bytes:
+        text = _json({**fields, self._answer: answer, self._error: error})
         try:
-            return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+            return (text + "\n").encode()
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can only escape
-            return (json.dumps(fields) + "\n").encode()
+            return (json.dumps(json.loads(text)) + "\n").encode()
 
 
 class Csv(Table):
-    """A header, and a record a row. Its columns are those of all rows that were admitted before it began."""
+    """A header, and a record a row. Its columns are those of all rows that were admitted before it began.
 
-    def __init__(self, answer: str, error: str, plain: Callable[[Any], Any], source: str) -> None:
-        super().__init__(answer, error, plain, source)
+    Args:
+        answer, error, source: as above.
+        delimiter: what stands between two cells.
+        safe: keep a spreadsheet program from taking an answer or an error for a formula.
+    """
+
+    def __init__(self, answer: str, error: str, source: str, *, delimiter: str, safe: bool) -> None:
+        super().__init__(answer, error, source)
+        self._delimiter, self._safe = delimiter, safe
         self._columns: dict[str, None] = {}
         self._begun = False
 
@@ -124,26 +102,39 @@ class Csv(Table):
         super().head(fields, line)
         for field in fields:
             if self._begun and field not in self._columns:
-                raise wrong(self._source, line, f"the field {field!r} is not in the CSV's header: write JSONL")
+                raise wrong(self._source, line, f"the field {field!r} is not in the CSV header: write JSONL")
             self._columns[field] = None
 
     @override
     def begin(self) -> bytes:
         self._begun = True
-        return _record((*self._columns, self._answer, self._error))
+        return self._record((*self._columns, self._answer, self._error))
 
     @override
-    def _line(self, fields: dict[str, Any]) -> bytes:
-        return _record(_cell(fields.get(name)) for name in (*self._columns, self._answer, self._error))
+    def _line(self, fields: dict[str, Any], answer: Any, error: str | None) -> bytes:
+        cells = [_cell(fields.get(name)) for name in self._columns]
+        return self._record((*cells, self._own_cell(answer), self._own_cell(error)))
+
+    def _own_cell(self, value: Any) -> str:
+        if self._safe and isinstance(value, str) and value.startswith(_FORMULA):
+            return f"'{value}"
+        return _cell(value)
+
+    def _record(self, cells: Iterable[str]) -> bytes:
+        text = io.StringIO()
+        # It ends in \r\n: with another ending, a \r within a cell was not quoted.
+        csv.writer(text, delimiter=self._delimiter).writerow(cells)
+        return (text.getvalue()[:-2] + "\n").encode("utf-8", "backslashreplace")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _json(value)
 
 
-def _record(cells: Iterable[str]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(cells)  # ends in \r\n: with another ending, a \r within a cell was not quoted
-    return (text.getvalue()[:-2] + "\n").encode("utf-8", "backslashreplace")
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # NaN or infinity, which Python reads and JSON has not
+        return json.dumps(finite(value), ensure_ascii=False, allow_nan=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import stat
 import sys
 import threading
@@ -14,11 +15,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from fanmap._failure import Failure
+from fanmap._failure import CommandError
+from fanmap._run.streams import FOREIGN, descriptor_of, duplicate
 
 T = TypeVar("T")
 
 _CHUNK = 1 << 16
+_LONGEST = 1 << 30  # bytes of a line: what is longer is no text
 _AHEAD = 64  # rows that a pipe is read ahead of the run
 
 
@@ -27,29 +30,40 @@ class Source:
 
     Attributes:
         name: for messages.
-        path: of a regular file, which can be read again; None: it is a pipe, or a terminal.
+        path: of a regular file, which can be read again; None: it is a pipe, a terminal, or a descriptor of the
+            shell's, which stands where it stands.
 
     Raises:
-        Failure: it cannot be read.
+        CommandError: it cannot be read.
     """
 
     def __init__(self, given: str) -> None:
         self.name = "standard input" if given == "-" else given
         self.path: str | None = None
         self._fd: int | None = None
+        fd = 0 if given == "-" else descriptor_of(given)
+        if fd == 0 and sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise CommandError(f"{self.name} is closed: give a file", status=2)
+        if fd is not None and fd != FOREIGN:
+            self._fd = duplicate(fd, self.name, to="read")
+            if stat.S_ISDIR(os.fstat(self._fd).st_mode):
+                raise CommandError(f"{self.name} is a directory: give a file", status=2)
+            return
         try:
-            if given == "-":
-                self._fd = sys.stdin.fileno()
-            elif stat.S_ISREG(os.stat(given).st_mode):
+            if os.path.isdir(given):
+                raise CommandError(f"{given} is a directory: give a file, or - for standard input", status=2)
+            self._fd = os.open(given, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            if fd is None and stat.S_ISREG(os.fstat(self._fd).st_mode):
                 self.path = given
-                os.close(os.open(given, os.O_RDONLY))
-            elif os.path.isdir(given):
-                raise Failure(f"{given} is a directory: give a file, or - for standard input", status=2)
-            else:  # a named pipe, or the shell's <(command)
-                self._fd = os.open(given, os.O_RDONLY)
-        except (OSError, ValueError, AttributeError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise Failure(f"{self.name} cannot be read: {why}", status=2) from error
+                os.close(self._fd)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise CommandError(f"{self.name} cannot be read: {why}", status=2) from error
+
+    def identity(self) -> tuple[int, int] | None:
+        """Which regular file it is; None: it is none."""
+        about = os.stat(self.path) if self.path is not None else os.fstat(self._fd or 0)
+        return (about.st_dev, about.st_ino) if stat.S_ISREG(about.st_mode) else None
 
     def lines(self) -> Iterator[bytes]:
         """Its lines, with their newline. Of a file from the beginning, every time."""
@@ -61,29 +75,44 @@ class Source:
     def _file_lines(self, path: str) -> Iterator[bytes]:
         try:
             with open(path, "rb") as file:
-                yield from file
+                while line := file.readline(_LONGEST + 1):
+                    if len(line) > _LONGEST:
+                        raise _too_long(path)
+                    yield line
         except OSError as error:
-            raise Failure(f"{path} cannot be read: {error.strerror}", status=2) from error
+            raise CommandError(f"{path} cannot be read: {error.strerror}", status=2) from error
 
 
 def _lines_of(fd: int, name: str) -> Iterator[bytes]:
     """A pipe's lines. Not `sys.stdin.buffer`: the interpreter cannot end while a thread waits in that."""
     rest: list[bytes] = []
+    size = 0
     while True:
         try:
             chunk = os.read(fd, _CHUNK)
+        except BlockingIOError:  # whoever opened it has set it not to wait
+            select.select([fd], [], [])
+            continue
         except OSError as error:
-            raise Failure(f"{name} cannot be read: {error.strerror}", status=2) from error
+            raise CommandError(f"{name} cannot be read: {error.strerror}", status=2) from error
         *whole, last = chunk.split(b"\n")
         for part in whole:
             yield b"".join((*rest, part, b"\n"))
             rest.clear()
+            size = 0
         if last:
             rest.append(last)
+            size += len(last)
+            if size > _LONGEST:
+                raise _too_long(name)
         if not chunk:
             if rest:
                 yield b"".join(rest)
             return
+
+
+def _too_long(name: str) -> CommandError:
+    return CommandError(f"{name} cannot be read: a line of more than 1 GiB", status=2)
 
 
 async def from_thread(items: Iterator[T]) -> AsyncIterator[T]:

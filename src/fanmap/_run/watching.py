@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
-from typing import TextIO
+from collections.abc import Mapping
 
-from fanmap import RunStats
-from fanmap._progress import WAITS
+from fanmap._bar import SHORT, WAITS
+from fanmap._progress import what_is_spent
+from fanmap._stderr import is_terminal, say
+from fanmap._types import Wait
+from fanmap.types import RunStats
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
 _CLEAR = "\r\x1b[K"
@@ -25,8 +27,7 @@ class Watch:
     def __init__(self, total: int | None, *, quiet: bool) -> None:
         self._total = total
         self._quiet = quiet
-        self._file: TextIO = sys.stderr
-        self._terminal = self._file.isatty()
+        self._terminal = is_terminal()
         self._next = _EVERY
         self._shown = False
 
@@ -36,30 +37,45 @@ class Watch:
             return
         if self._terminal:
             width = shutil.get_terminal_size().columns
-            self._write(_CLEAR + line(stats, self._total)[: width - 1])
+            say(_CLEAR + fitted(stats, self._total, width - 1))
             self._shown = True
         elif stats.seconds >= self._next:
             self._next = _EVERY * (math.floor(stats.seconds / _EVERY) + 1)
-            self._write(f"fanmap: {line(stats, self._total)}\n")
+            say(f"fanmap: {line(stats, self._total)}\n")
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self._write((_CLEAR if self._shown else "") + text + "\n")
+        say((_CLEAR if self._shown else "") + text + "\n")
         self._shown = False
 
     def clear(self) -> None:
         """Nothing more is to be rewritten."""
         if self._shown:
             self._shown = False
-            self._write(_CLEAR)
+            say(_CLEAR)
 
-    def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+
+def fitted(stats: RunStats, total: int | None, columns: int) -> str:
+    """`line`, in so many columns: what for calls wait is the last thing to go, after how many are done."""
+    whole = line(stats, total)
+    if len(whole) <= columns:
+        return whole
+    parts, reason = _parts(stats, total), _reason(stats, SHORT)
+    while len(", ".join([*parts, *reason])) > columns and len(parts) > 1:
+        parts.pop()
+    return ", ".join([*parts, *reason])[: max(0, columns)]
 
 
 def line(stats: RunStats, total: int | None) -> str:
     """Where a run stands, in a line."""
+    return ", ".join([*_parts(stats, total), *_reason(stats, WAITS)])
+
+
+def _reason(stats: RunStats, words: Mapping[Wait, str]) -> list[str]:
+    return [] if stats.waiting_for is None else [words[stats.waiting_for]]
+
+
+def _parts(stats: RunStats, total: int | None) -> list[str]:
     said = [f"{stats.done}/{total} done" if total is not None else f"{stats.done} done"]
     counts = (("failed", stats.failed), ("refused", stats.refused), ("resumed", stats.resumed))
     said += [f"{count} {name}" for name, count in counts if count]
@@ -69,9 +85,9 @@ def line(stats: RunStats, total: int | None) -> str:
         said.append(f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min")
         if total is not None and total > stats.done:
             said.append(f"{_clock((total - stats.done) / rate)} left")
-    if stats.waiting_for is not None:
-        said.append(WAITS[stats.waiting_for])
-    return ", ".join(said)
+    if spent := what_is_spent(stats):
+        said.append(spent)
+    return said
 
 
 def _clock(seconds: float) -> str:

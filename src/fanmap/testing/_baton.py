@@ -83,8 +83,8 @@ class Baton:
         party: Party | None = getattr(self._here, "party", None)
         if party is None:
             raise RuntimeError(
-                f"virtual time does not count the thread {threading.current_thread().name!r}: "
-                "start it with the start() of VirtualTime"
+                f"virtual time does not control the thread {threading.current_thread().name!r}: "
+                "start it with VirtualTime.start()"
             )
         return party
 

@@ -16,6 +16,9 @@ from typing import Literal, TypeAlias
 Status: TypeAlias = int | Literal["drop", "gone"]
 """An HTTP status; "drop": the connection was cut without a reply; "gone": the caller left first."""
 
+FailureRates: TypeAlias = float | Mapping[int | str, float]
+"""The share of the calls that fail with a 500, or shares by status; "drop" cuts the connection."""
+
 TURNED_AWAY = frozenset({429, 503, 529})
 """What a server answers at the door, before it has done any work."""
 
@@ -30,12 +33,12 @@ class Behaviour:
         sigma: Spread of the lognormal latency, >= 0; 0 means that all calls take `latency`.
         scale: Factor on every latency, > 0: a fast-forward for demos.
         max_concurrency: Calls served at once; one more is refused. None: no limit.
-        requests_per_minute: Refill of the request bucket. None: no limit.
-        tokens_per_minute: Refill of the token bucket. None: no limit.
+        rpm: Requests a minute: the refill of the request bucket. None: no limit.
+        tpm: Tokens a minute: the refill of the token bucket. None: no limit.
         burst: What the request bucket holds when full. None: a minute's worth.
         retry_after: Seconds that every refusal names. None: what the bucket says; a refusal for
             concurrency then names none.
-        fail_rates: Share of the calls that end with this status, or with "drop".
+        failure_rates: Share of the calls that end with this status, or with "drop"; a plain number: with 500.
     """
 
     seed: int = 0
@@ -43,18 +46,19 @@ class Behaviour:
     sigma: float = 0.6
     scale: float = 1.0
     max_concurrency: int | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
+    rpm: float | None = None
+    tpm: float | None = None
     burst: float | None = None
     retry_after: float | None = None
-    fail_rates: Mapping[int | str, float] = field(default_factory=dict[int | str, float])
+    failure_rates: FailureRates = 0.0
+    shares: list[tuple[int | str, float]] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("latency", "sigma", "retry_after"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-        for name in ("scale", "requests_per_minute", "tokens_per_minute"):
+        for name in ("scale", "rpm", "tpm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be finite and above 0, got {value!r}")
@@ -62,14 +66,18 @@ class Behaviour:
             value = getattr(self, name)
             if value is not None and not 1 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
-        for status, share in self.fail_rates.items():
+        rates = self.failure_rates
+        shares = rates if isinstance(rates, Mapping) else {500: rates}
+        for status, share in shares.items():
             if status != "drop" and status not in range(400, 600):
-                raise ValueError(f"fail_rates must be keyed by 400 to 599 or 'drop', got {status!r}")
+                raise ValueError(f"failure_rates must be keyed by 400 to 599 or 'drop', got {status!r}")
             if not 0 <= share <= 1:
-                raise ValueError(f"fail_rates must be shares between 0 and 1, got {share!r}")
-        total = math.fsum(self.fail_rates.values())
+                raise ValueError(f"failure_rates must be shares between 0 and 1, got {share!r}")
+        total = math.fsum(shares.values())
         if total > 1 + 1e-9:
-            raise ValueError(f"fail_rates must add up to at most 1, got {total!r}")
+            raise ValueError(f"failure_rates must add up to at most 1, got {total!r}")
+        # Sorted, so that two equal mappings mean the same dice.
+        object.__setattr__(self, "shares", sorted(shares.items(), key=lambda rate: str(rate[0])))
 
     def draw(self, prompt: str, attempt: int) -> tuple[Status, float]:
         """What becomes of this attempt (from 1) of this prompt: a status, and seconds until it."""
@@ -77,8 +85,7 @@ class Behaviour:
         chance = Random(int.from_bytes(blake2b(key, digest_size=16).digest()))
         point = chance.random()
         delay = self.latency * self.scale * chance.lognormvariate(0.0, self.sigma)
-        # Sorted, so that two equal mappings mean the same dice.
-        for status, share in sorted(self.fail_rates.items(), key=lambda rate: str(rate[0])):
+        for status, share in self.shares:
             if point < share:
                 failed: Status = status if isinstance(status, int) else "drop"
                 return failed, 0.0 if failed in TURNED_AWAY else delay

@@ -26,7 +26,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         run_job: starts a thread that counts, for `run_in_executor`.
     """
 
-    def __init__(self, baton: Baton, run_job: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, baton: Baton, run_job: Callable[[Callable[[], None]], object]) -> None:
         self._baton = baton
         self._run_job = run_job
         super().__init__(_Selector(baton, self))

@@ -84,10 +84,10 @@ class Provider:
             self._refused = 0
             self._max_in_flight = self._in_flight
             self._buckets: dict[Reason, Bucket] = {}
-            if b.requests_per_minute is not None:
-                self._buckets["requests"] = Bucket(b.requests_per_minute, b.burst)
-            if b.tokens_per_minute is not None:
-                self._buckets["tokens"] = Bucket(b.tokens_per_minute)
+            if b.rpm is not None:
+                self._buckets["requests"] = Bucket(b.rpm, b.burst)
+            if b.tpm is not None:
+                self._buckets["tokens"] = Bucket(b.tpm)
 
     @property
     def log(self) -> list[Record]:

@@ -33,7 +33,10 @@ class Reply:
         headers: Sent besides the usual ones, or in their place.
         retry_after: The Retry-After header: seconds, or any text as it is. None: no header.
         code: The error's code in the provider's format, such as "insufficient_quota".
-        delay: Seconds until it is sent.
+        delay: Seconds until it is sent; of a stream, until its first event is.
+        chunk_delay: Of a stream: seconds before each piece of the text after the first.
+        breaks_after: Of a stream: pieces of the text after which it breaks off. None: it does not.
+        breaks_with: How: "drop" cuts the connection; a status of 400 or more is told in an error event.
     """
 
     status: int | Literal["drop"] = 200
@@ -43,8 +46,17 @@ class Reply:
     retry_after: float | str | None = field(default=None, kw_only=True)
     code: str | None = field(default=None, kw_only=True)
     delay: float = field(default=0.0, kw_only=True)
+    chunk_delay: float = field(default=0.0, kw_only=True)
+    breaks_after: int | None = field(default=None, kw_only=True)
+    breaks_with: int | Literal["drop"] = field(default="drop", kw_only=True)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.chunk_delay < math.inf:
+            raise ValueError(f"chunk_delay must be finite and not negative, got {self.chunk_delay!r}")
+        if self.breaks_after is not None and self.breaks_after < 0:
+            raise ValueError(f"breaks_after must be >= 0 or None, got {self.breaks_after!r}")
+        if self.breaks_with != "drop" and self.breaks_with not in range(400, 600):
+            raise ValueError(f"breaks_with must be 400 to 599 or 'drop', got {self.breaks_with!r}")
         if self.status != "drop" and self.status not in range(200, 600):
             raise ValueError(f"status must be 200 to 599 or 'drop', got {self.status!r}")
         if not 0 <= self.delay < math.inf:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fanmap.testing._behaviour import Behaviour
+from fanmap.testing._batches import Batches
+from fanmap.testing._behaviour import Behaviour, FailureRates
 from fanmap.testing._provider import Provider, Record
 from fanmap.testing._script import Reply, Request, Respond
 
@@ -36,7 +37,8 @@ class Server:
         self._respond = respond
         self._script: deque[Reply | None] = deque()
         self._script_lock = threading.Lock()
-        self._listener: Listener = Listener(application(self._provider, self._next_reply), port)
+        app, self._batches = application(self._provider, self._next_reply)
+        self._listener: Listener = Listener(app, port)
 
     @property
     def url(self) -> str:
@@ -73,6 +75,14 @@ class Server:
         return self._provider.prompts
 
     @property
+    def batches(self) -> Batches:
+        """The batches that were submitted, `batches.made`, and how they go, `batches.script`.
+
+        server.batches.script = BatchScript(delay=math.inf)
+        """
+        return self._batches
+
+    @property
     def sent(self) -> int:
         """Requests that arrived, refused ones included."""
         return self._provider.sent
@@ -102,6 +112,7 @@ class Server:
         with self._script_lock:
             self._script.clear()
         self._provider.reset()
+        self._batches.reset()
 
     def close(self) -> None:
         """Cut every connection and end the thread, within milliseconds. Again: nothing."""
@@ -129,19 +140,22 @@ def serve(
     scale: float = 1.0,
     seed: int = 0,
     max_concurrency: int | None = None,
-    requests_per_minute: float | None = None,
-    tokens_per_minute: float | None = None,
+    rpm: float | None = None,
+    tpm: float | None = None,
     burst: float | None = None,
     retry_after: float | None = None,
-    fail_rates: Mapping[int | str, float] | None = None,
+    failure_rates: FailureRates = 0.0,
     respond: Respond | None = None,
     port: int = 0,
 ) -> Server:
     """Start a server on 127.0.0.1 that real OpenAI, Anthropic and Gemini clients can talk to.
 
-    It speaks chat completions, responses, messages and Gemini's generateContent, without streaming, to
-    any API key. Latency and fate of a request depend on the seed, the prompt and the attempt of that
-    prompt (refused requests don't count), so a run is reproducible however it interleaves.
+    It speaks chat completions, responses and messages (with `stream=True`, too: a word an event), embeddings, and
+    Gemini's generateContent without streaming, to any API key; OpenAI's files and batches and Anthropic's message
+    batches, as `batches.script` has them; and every answer has the provider's own rate-limit headers, which tell where
+    the limits below stand. Latency and fate of a request depend on the seed, the prompt and the attempt of that prompt
+    (refused requests don't count), so a run is reproducible however it interleaves. A request is served until the last
+    event of its stream has gone.
 
     Args:
         latency: Median seconds of an answer.
@@ -149,15 +163,15 @@ def serve(
         scale: Factor on every latency: `latency=26, scale=0.01` is a fast-forward.
         seed: Chooses the dice.
         max_concurrency: Requests served at once; one more is refused with 429. None: no limit.
-        requests_per_minute: Refill of a token bucket; a request that finds it empty is refused with
+        rpm: Requests a minute: the refill of a token bucket; a request that finds it empty is refused with
             429 and a Retry-After. Failed requests count, and a refused one forfeits what was left.
             None: no limit.
-        tokens_per_minute: The same for tokens: estimated input, on the OpenAI paths with the
-            request's `max_tokens`. None: no limit.
+        tpm: The same for tokens: estimated input, on the OpenAI paths with the request's `max_tokens`.
+            None: no limit.
         burst: Requests that the full bucket holds. None: a minute's worth.
         retry_after: Seconds that every refusal names. None: what the bucket says; a refusal for
             concurrency then names none.
-        fail_rates: Share of the requests that end with this status: `{500: 0.1, 529: 0.05,
+        failure_rates: Share of the requests that fail with a 500, or shares by status: `{500: 0.1, 529: 0.05,
             "drop": 0.01}`; "drop" cuts the connection. 429, 503 and 529 come at once, the others
             when the answer would have come.
         respond: Called with each `Request`, in the server's thread; returns a `Reply`, or None for
@@ -181,11 +195,11 @@ def serve(
             sigma=sigma,
             scale=scale,
             max_concurrency=max_concurrency,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
+            rpm=rpm,
+            tpm=tpm,
             burst=burst,
             retry_after=retry_after,
-            fail_rates=fail_rates or {},
+            failure_rates=failure_rates,
         ),
         respond,
         port,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import anyio
 
 from fanmap._drive import clock
-from fanmap.testing._behaviour import Behaviour
+from fanmap.testing._behaviour import Behaviour, FailureRates
 from fanmap.testing._provider import Fate, Provider, Record
-from fanmap.testing._text import simulated_reply
+from fanmap.testing._text import count_tokens, simulated_reply
 from fanmap.testing._wire import openai_error, retry_after_text
 
 
@@ -60,12 +60,13 @@ class SimulatedLLM:
         seed: Chooses the dice.
         latency: Median seconds of a call.
         sigma: Spread of the lognormal latency; 0 means that all calls take `latency`.
-        failures: Share of the calls that fail with a 500, or shares by status: `{500: 0.05,
+        failure_rates: Share of the calls that fail with a 500, or shares by status: `{500: 0.05,
             503: 0.05, "drop": 0.01}`; "drop" raises ConnectionResetError. 429, 503 and 529 come at
             once, the others when the answer would have come.
         max_concurrency: Calls served at once; one more is refused with 429. None: no limit.
-        requests_per_minute: Refill of a token bucket; a call that finds it empty is refused with
-            429 and a Retry-After. Refused and failed calls count. None: no limit.
+        rpm: Calls a minute: the refill of a token bucket; a call that finds it empty is refused with
+            429 and a Retry-After. Failed calls count, and a refused one forfeits what was left. None: no limit.
+        tpm: The same for tokens: an estimate of the prompt's. None: no limit.
         burst: Calls that the full bucket holds. None: a minute's worth.
         retry_after: Seconds that every refusal names. None: what the bucket says; a refusal for
             concurrency then names none.
@@ -80,25 +81,25 @@ class SimulatedLLM:
         seed: int = 0,
         latency: float = 0.02,
         sigma: float = 0.6,
-        failures: float | Mapping[int | str, float] = 0.0,
+        failure_rates: FailureRates = 0.0,
         max_concurrency: int | None = None,
-        requests_per_minute: float | None = None,
+        rpm: float | None = None,
+        tpm: float | None = None,
         burst: float | None = None,
         retry_after: float | None = None,
         reply: Callable[[str], str] | None = None,
     ) -> None:
-        if not isinstance(failures, Mapping) and not 0 <= failures <= 1:
-            raise ValueError(f"failures must be a share between 0 and 1, got {failures!r}")
         self._provider = Provider(
             Behaviour(
                 seed=seed,
                 latency=latency,
                 sigma=sigma,
                 max_concurrency=max_concurrency,
-                requests_per_minute=requests_per_minute,
+                rpm=rpm,
+                tpm=tpm,
                 burst=burst,
                 retry_after=retry_after,
-                fail_rates=failures if isinstance(failures, Mapping) else {500: failures},
+                failure_rates=failure_rates,
             )
         )
         self._reply = reply or simulated_reply
@@ -110,7 +111,7 @@ class SimulatedLLM:
             SimulatedAPIError: When refused by a limit, or failed by the dice.
             ConnectionResetError: When the dice say "drop".
         """
-        with self._provider.serving(prompt) as fate:
+        with self._provider.serving(prompt, tokens=count_tokens(prompt)) as fate:
             if fate.delay:
                 clock.world.sleep(fate.delay)
         return self._result(fate, prompt)
@@ -120,7 +121,7 @@ class SimulatedLLM:
 
         Cancellation: ends the call at once; the log shows it as "gone".
         """
-        with self._provider.serving(prompt) as fate:
+        with self._provider.serving(prompt, tokens=count_tokens(prompt)) as fate:
             await anyio.sleep(fate.delay)
         return self._result(fate, prompt)
 

@@ -52,7 +52,7 @@ class VirtualTime:
     Raises:
         Deadlock: out of whatever waits in the thread of the block, when nobody can run and no timer is
             set, within half a second of real time. The message says who waits where.
-        RuntimeError: when virtual time is on already.
+        RuntimeError: when virtual time is already active.
 
     Threads: those that fanmap, `start` and `loop.run_in_executor` start are counted: the clock stands
     still while one of them can run. Only one does at a time; it hands on where it waits or sleeps, so
@@ -67,8 +67,7 @@ class VirtualTime:
         self._horizon = horizon
         self._chance = None if seed is None else random.Random(seed)
         self._baton: Baton
-        self._loops: list[VirtualLoop] = []
-        self._threads: list[threading.Thread] = []
+        self._world: _World
         self._joining: dict[threading.Thread, list[Callable[[], None]]] = {}
         self._leave: list[Callable[[], object]] = []
 
@@ -80,17 +79,14 @@ class VirtualTime:
 
     def sleep(self, seconds: float) -> None:
         """Let virtual time pass for this thread; 0 lets the other threads run first."""
-        if seconds > 0:
-            self._baton.park(self._baton.now + seconds)
-        else:
-            self._baton.pause()
+        self._world.sleep(seconds)
 
     def run(self, main: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on an asyncio loop of its own.
 
         Same as: `asyncio.run(main)`.
         """
-        with asyncio.Runner(loop_factory=self.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=self._world.new_event_loop) as runner:
             return runner.run(main)
 
     def run_trio(self, main: Callable[..., Awaitable[R]], *args: Any) -> R:
@@ -112,7 +108,7 @@ class VirtualTime:
                 for wake in self._joining.pop(thread):
                     wake()
 
-        thread = self.start_thread(main, name)
+        thread = self._world.start_thread(main, name)
         self._joining[thread] = []
         return thread
 
@@ -124,34 +120,14 @@ class VirtualTime:
         while thread in self._joining:
             waiter.wait(None)
 
-    # How fanmap starts threads and waits in them: the world of `_drive.clock`
-
-    def new_lock(self) -> clock.Lock:
-        """What a thread waits on."""
-        return Signal(self._baton)
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """An asyncio loop on this clock, for `asyncio.Runner(loop_factory=...)`."""
-        loop = VirtualLoop(self._baton, self._run_job)
-        self._loops.append(loop)
-        return loop
-
-    def start_thread(self, main: Callable[[], None], name: str) -> threading.Thread:
-        """Start a daemon that counts."""
-        party = Party(name)
-        party.thread = threading.Thread(target=self._baton.live, args=(party, main), name=name, daemon=True)
-        party.thread.start()
-        self._threads.append(party.thread)
-        self._baton.begin(party)
-        return party.thread
-
     # The block
 
     def __enter__(self) -> Self:
-        if isinstance(clock.world, VirtualTime):
-            raise RuntimeError("virtual time is on already: its blocks cannot be nested")
+        if isinstance(clock.world, _World):
+            raise RuntimeError("virtual time is already active: its blocks cannot be nested")
         self._baton = baton = Baton(self._start, self._start + self._horizon, self._chance, _who_waits)
-        pool, place, world = threads.use(threads.Pool()), portal.use((None, None)), clock.enter(self)
+        self._world = _World(baton)
+        pool, place, world = threads.use(threads.WarmThreads()), portal.use(None), clock.enter(self._world)
         source = clock.install(lambda: baton.now)
         # Nobody's loop or thread is lost here, and a wake-up that is would be hidden by a guard.
         guard, admission.guard = admission.guard, None
@@ -167,19 +143,50 @@ class VirtualTime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        baton = self._baton
         if kind is None:
-            self._stop_loops()
-        baton.stop()
-        for thread in self._threads:
-            thread.join(_LAST_WORDS)
-        for loop in self._loops:
-            if not loop.is_running():
-                loop.close()
+            self._world.stop_loops()
+        self._baton.stop()
+        self._world.end()
         for step in self._leave:
             step()
 
-    def _stop_loops(self) -> None:
+
+class _World:
+    """How fanmap starts threads and waits in them while virtual time is on: the world of `_drive.clock`."""
+
+    def __init__(self, baton: Baton) -> None:
+        self._baton = baton
+        self._loops: list[VirtualLoop] = []
+        self._threads: list[threading.Thread] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let virtual time pass for this thread; 0 lets the other threads run first."""
+        if seconds > 0:
+            self._baton.park(self._baton.now + seconds)
+        else:
+            self._baton.pause()
+
+    def new_lock(self) -> clock.Lock:
+        """What a thread waits on."""
+        return Signal(self._baton)
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        """An asyncio loop on this clock, for `asyncio.Runner(loop_factory=...)`."""
+        loop = VirtualLoop(self._baton, lambda job: self.start_thread(job, "executor"))
+        self._loops.append(loop)
+        return loop
+
+    def start_thread(self, main: Callable[[], None], name: str) -> threading.Thread:
+        """Start a daemon that counts."""
+        party = Party(name)
+        party.thread = threading.Thread(target=self._baton.live, args=(party, main), name=name, daemon=True)
+        party.thread.start()
+        self._threads.append(party.thread)
+        self._baton.begin(party)
+        return party.thread
+
+    def stop_loops(self) -> None:
+        """Stop the loops that run, and let them see it."""
         running = [loop for loop in self._loops if loop.is_running()]
         for loop in running:
             loop.call_soon_threadsafe(loop.stop)
@@ -188,8 +195,13 @@ class VirtualTime:
                 break
             self._baton.pause()
 
-    def _run_job(self, job: Callable[[], None]) -> None:
-        self.start_thread(job, "executor")
+    def end(self) -> None:
+        """Wait for what still runs, now that the baton has stopped it, and close the loops."""
+        for thread in self._threads:
+            thread.join(_LAST_WORDS)
+        for loop in self._loops:
+            if not loop.is_running():
+                loop.close()
 
 
 class Signal:
@@ -227,7 +239,7 @@ class Signal:
 
 
 def _who_waits(parked: list[Party]) -> str:
-    lines = ["nobody can run, and no timer is set within the horizon:"]
+    lines = ["nothing can run, and no timer is due within the horizon:"]
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] (documented, for debugging a deadlock)
     for party in parked:
         stack: list[tuple[str, str, int]] = []

@@ -1,4 +1,4 @@
-"""The wire formats: OpenAI chat completions and responses, Anthropic messages, Gemini generateContent.
+"""The wire formats: OpenAI chat completions, responses and embeddings, Anthropic messages, Gemini generateContent.
 
 Pure: what a request asks, and the JSON and headers of answers and errors. Error texts are the
 providers' own, since that is what readers of errors must cope with; answers say "simulated".
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from fanmap.testing._behaviour import Level
+from fanmap.testing._embeddings import count_input_tokens, embeddings, read_inputs
 from fanmap.testing._provider import Fate, Reason
 from fanmap.testing._text import count_tokens
 
@@ -22,13 +23,14 @@ Levels: TypeAlias = Mapping[Reason, Level]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks: the last user message is its prompt; `tokens` count against the limit."""
+    """What a request, `body`, asks: the last user message is its prompt; `tokens` count against the limit."""
 
     prompt: str
     system: str
     model: str
     input_tokens: int
     tokens: int
+    body: Json
 
 
 class Dialect(NamedTuple):
@@ -194,12 +196,18 @@ def _read_gemini(body: Json) -> Asked:
     return _asked({"model": "gemini", **body}, contents, system, None)
 
 
+def _read_embeddings(body: Json) -> Asked:
+    inputs = read_inputs(body)
+    size = count_input_tokens(inputs)
+    return Asked("\n".join(inputs), "", str(body.get("model", "simulated")), size, size, body)
+
+
 def _asked(body: Json, messages: list[Json], system: str, max_tokens: int | None) -> Asked:
     texts = [(message.get("role", "user"), _text(message.get("content") or "")) for message in messages]
     system += "\n".join(text for role, text in texts if role in ("system", "developer"))
     prompt = next((text for role, text in reversed(texts) if role == "user"), "")
     size = count_tokens(system) + sum(count_tokens(text) for role, text in texts if role not in ("system", "developer"))
-    return Asked(prompt, system, str(body.get("model", "simulated")), size, size + (max_tokens or 0))
+    return Asked(prompt, system, str(body.get("model", "simulated")), size, size + (max_tokens or 0), body)
 
 
 def _text(content: object) -> str:
@@ -264,6 +272,10 @@ def _answer_responses(asked: Asked, text: str, index: int, now: datetime) -> Jso
     }
 
 
+def _answer_embeddings(asked: Asked, _text: str, _index: int, _now: datetime) -> Json:
+    return embeddings(asked.body, asked.model)
+
+
 def _answer_messages(asked: Asked, text: str, index: int, _now: datetime) -> Json:
     return {
         "id": f"msg_simulated_{index}",
@@ -301,7 +313,7 @@ def _request_id(index: int) -> str:
 
 
 def _openai_headers(index: int, levels: Levels, _now: datetime) -> dict[str, str]:
-    headers = {"x-request-id": _request_id(index)}
+    headers = {"x-request-id": _request_id(index), "openai-version": "2020-10-01"}
     for what, level in levels.items():
         headers[f"x-ratelimit-limit-{what}"] = f"{level.limit:.0f}"
         headers[f"x-ratelimit-remaining-{what}"] = str(int(level.remaining))
@@ -329,6 +341,7 @@ def _gemini_headers(_index: int, _levels: Levels, _now: datetime) -> dict[str, s
 DIALECTS = (
     Dialect("/v1/chat/completions", _read_chat, _answer_chat, openai_error, _openai_headers),
     Dialect("/v1/responses", _read_responses, _answer_responses, openai_error, _openai_headers),
+    Dialect("/v1/embeddings", _read_embeddings, _answer_embeddings, openai_error, _openai_headers),
     Dialect("/v1/messages", _read_messages, _answer_messages, anthropic_error, _anthropic_headers),
     Dialect(
         "/{version}/models/{model}:generateContent",

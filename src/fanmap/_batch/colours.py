@@ -1,0 +1,97 @@
+"""The two colours of a job: its steps are done by a caller that blocks, or by one that awaits."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from fanmap._batch.options import Options
+from fanmap._batch.run import BatchRun
+from fanmap._drive import clock, launch, portal
+from fanmap._drive.batch.clients import Lost
+from fanmap._drive.batch.talking import Exchange, Pass, Step
+
+if TYPE_CHECKING:
+    from fanmap._ways import Parallel
+
+
+def run_blocking(parallel: Parallel[Any, Any], items: Sequence[Any], options: Options) -> list[Any]:
+    """`batch`."""
+    run = BatchRun(parallel, items, options, blocking=True)
+    try:
+        steps = run.steps()
+        step = next(steps)
+        while True:
+            try:
+                came = _do(step, run)
+            except Lost as lost:
+                step = steps.throw(lost)
+            else:
+                step = steps.send(came)
+    except StopIteration:
+        return run.end()
+    except BaseException as error:
+        run.attach(error)
+        raise
+    finally:
+        run.close()
+        for sender in run.senders():
+            portal.run(sender.close) if sender.is_async else sender.close()
+
+
+def _do(step: Step, run: BatchRun) -> Any:
+    if isinstance(step, Pass):
+        with run.strays:
+            for outcome in run.runner.as_completed(step.indices):
+                if outcome.error is not None:
+                    raise outcome.error
+        return None
+    if isinstance(step, Exchange):
+        send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)
+        return portal.run(send) if step.posting.sender.is_async else send()
+    return clock.world.sleep(step.seconds)
+
+
+async def run_awaiting(parallel: Parallel[Any, Any], items: Sequence[Any], options: Options) -> list[Any]:
+    """`abatch`."""
+    return await awaited(BatchRun(parallel, items, options, blocking=False))
+
+
+async def awaited(run: BatchRun) -> list[Any]:
+    """See a run through, and close it."""
+    try:
+        steps = run.steps()
+        step = next(steps)
+        while True:
+            try:
+                came = await _ado(step, run)
+            except Lost as lost:
+                step = steps.throw(lost)
+            else:
+                step = steps.send(came)
+    except StopIteration:
+        return run.end()
+    except BaseException as error:
+        run.attach(error)
+        raise
+    finally:
+        run.close()
+        with anyio.CancelScope(shield=True):
+            for sender in run.senders():
+                await (sender.close() if sender.is_async else launch.in_thread(sender.close))
+
+
+async def _ado(step: Step, run: BatchRun) -> Any:
+    if isinstance(step, Pass):
+        with run.strays:
+            async for outcome in run.runner.as_completed(step.indices):
+                if outcome.error is not None:
+                    raise outcome.error
+        return None
+    if isinstance(step, Exchange):
+        send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)
+        return await (send() if step.posting.sender.is_async else launch.in_thread(send))
+    return await anyio.sleep(step.seconds)

@@ -1,0 +1,186 @@
+"""One run of one item: its requests are answered from the file, or taken down and the item unwound.
+
+What goes to the wire (a stream, a server without batches) is admitted there under the Limits, when it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from fanmap._drive import clock, loops
+from fanmap._drive.batch import clients
+from fanmap._drive.batch.book import Book
+from fanmap._drive.batch.spending import NoMoney
+from fanmap._drive.batch.to_wire import Outlet
+from fanmap._drive.budget import Budget
+from fanmap._drive.hook import Request, Unwind
+from fanmap._drive.plan import Plan
+from fanmap._drive.scope import current_scope
+from fanmap._drive.wires import ASYNC_HTTPX
+from fanmap._errors import BatchError
+from fanmap._policy.batch.question import NotBatched, QuestionKeys, read_question
+from fanmap._policy.money import only_counts
+
+# A client's own repeats would ask the same anew: what can be mended has been asked again already.
+_MARKS: Final = {"x-should-retry": "false", "x-fanmap-mark": "1"}
+# Without a further request for so long an item has gone as far as it goes: turns of the loop, and seconds where other
+# tasks of its may be on their way (a new client of openai's asks a thread first).
+_QUIET: Final = 10
+_STILL: Final = 0.05
+_INNER: Final = (
+    "{0} runs under a total of its own, such as max_spend=, that does not bound what batch submits: give its limits to "
+    "the function that batch is called on, or {0} limits without a total"
+)
+_STRAYS: Final = 5.0  # seconds for tasks that an item has left running
+
+
+class Capture:
+    """Observes the requests of one run of one item; see `hook.Observer`. From any thread, several at once.
+
+    Args:
+        book: of the job.
+        index: of the item.
+        key: of the item.
+        plan: how a block under the function's Limits is admitted.
+
+    Attributes:
+        root: the task that runs an item of an `async def`.
+        keys: of its questions.
+        asked_for: the keys of all questions that it has asked.
+        open: those of them that have no answer yet.
+        outlet: of its requests that go to the wire.
+        cut: it was unwound because the job has been stopped: whatever it returned or raised is nothing.
+    """
+
+    def __init__(self, book: Book, index: int, key: str, plan: Plan) -> None:
+        self._book = book
+        self._plan = plan
+        self._index = index
+        self.outlet = Outlet(plan, lambda error: self._stop(NoMoney(error)))
+        self._lock = threading.Lock()
+        self._thread = threading.get_ident()
+        self.root: object = None
+        self.scope = current_scope.get()
+        self.keys = QuestionKeys(key)
+        self.asked_for: set[str] = set()
+        self.open: list[str] = []
+        self.cut = False
+
+    def asked(self, request: Request) -> Any:
+        """A request is about to go: its answer; else it is taken down, and its call unwound."""
+        taken = clients.take(request)
+        if taken is None:  # of a client that is not captured
+            return self._to_wire(request)
+        question = read_question(*taken, self._book.endpoints)
+        if isinstance(question, NotBatched):
+            if self._book.only:
+                raise self._stop(_only(question, taken.url))
+            return self._to_wire(request)
+        with self._lock:
+            key = self.keys.key(question.digest)
+            self.asked_for.add(key)
+        answer = self._book.answer(key)
+        if answer is not None:
+            status, body = answer
+            return clients.respond(request, status, body, _MARKS if status >= 400 else {})
+        inner = current_scope.get()
+        if inner is not None and inner is not self.scope and _bounds(inner.budget, self._plan.budget):
+            raise self._stop(ValueError(_INNER.format(inner.name)))
+        self._book.note(key, self._index, question, taken.headers, lambda: clients.sender_for(request))
+        self.open.append(key)
+        if request.wire is ASYNC_HTTPX and loops.running() is not None:
+            return self._unwind_when_quiet()
+        if threading.get_ident() != self._thread:
+            self._wait_for_siblings()
+        raise Unwind
+
+    def _stop(self, why: BaseException) -> Unwind:
+        self.cut = True
+        self._book.stop(why)
+        return Unwind()
+
+    def _wait_for_siblings(self) -> None:
+        # The first thread of a pool to unwind may cancel what the others have not begun.
+        asked, since = -1, clock.now()
+        while asked != len(self.asked_for) or clock.now() - since < _STILL:
+            if asked != len(self.asked_for):
+                asked, since = len(self.asked_for), clock.now()
+            clock.world.sleep(_STILL / 10)
+
+    async def _unwind_when_quiet(self) -> Any:
+        # The first of a TaskGroup to unwind cancels its siblings: they are to have asked by then.
+        alone = loops.running() == "trio" or self.root is asyncio.current_task()
+        quiet, asked, since = 0, -1, clock.now()
+        while quiet < _QUIET or not (alone or clock.now() - since >= _STILL):
+            if asked == len(self.asked_for):
+                quiet += 1
+            else:
+                quiet, asked, since = 0, len(self.asked_for), clock.now()
+            await _checkpoint(0 if alone else _STILL / 10)
+        raise Unwind
+
+    def answered(self, request: Request, response: Any) -> None:
+        """The wire's response to what went there."""
+        self.outlet.answered(request, response)
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        """No response came."""
+        self.outlet.leave(request, error)
+
+    def _to_wire(self, request: Request) -> Any:
+        self._book.sends_at_once()
+        # A call of ours inside the item has been admitted.
+        return self.outlet.admit(request) if current_scope.get() is self.scope else None
+
+
+def _bounds(inner: object, outer: Budget) -> bool:
+    """Has the budget of an inner call a total that is not the outer one's?"""
+    return (
+        inner is not outer
+        and isinstance(inner, Budget)
+        and any(rate.per == math.inf and not only_counts(rate) for rate in inner.rates)
+    )
+
+
+async def _checkpoint(seconds: float) -> None:
+    if loops.running() == "trio":
+        await sys.modules["trio"].lowlevel.checkpoint()
+    else:
+        await asyncio.sleep(seconds)
+
+
+async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> None:
+    """Tasks that an unwound item has left behind have their say, and end.
+
+    Args:
+        capture: of the item.
+        observer_of: what observes in a task's context.
+    """
+    if loops.running() != "asyncio" or sys.version_info < (3, 12):  # where nobody knows a task's context
+        return
+    here = asyncio.current_task()
+    strays = [task for task in asyncio.all_tasks() if task is not here and observer_of(task.get_context()) is capture]
+    if strays:
+        _, late = await asyncio.wait(strays, timeout=_STRAYS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_STRAYS)
+    for task in strays:
+        if task.done() and not task.cancelled():
+            task.exception()  # retrieved: the item's own end says what there is to say
+
+
+def _only(question: NotBatched, url: str) -> BatchError:
+    why = {
+        "streaming": "a streaming request, which batches do not accept: call without stream=True",
+        "host": "a server that is not known to accept batches: name it in endpoints=",
+        "path": "a request that batches do not accept",
+    }[question.why]
+    place = url.partition("?")[0].rpartition("@")[2]
+    return BatchError(f"only=True, and a call of the function sends {why} ({place})")

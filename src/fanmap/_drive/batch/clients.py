@@ -1,0 +1,252 @@
+"""What is asked of the clients themselves: a request as they would send it, a response as they would get it, sending.
+
+httpx, httpx2 and requests, by their public faces; none of them is imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, NamedTuple, Protocol, cast
+
+from fanmap._drive import loops
+from fanmap._drive.hook import Request
+from fanmap._drive.wires import ASYNC_HTTPX, HTTPX, REQUESTS
+from fanmap._policy.batch.wire import Answer, Call
+
+# What belongs to one request, and not to those that a hand-in makes.
+_OWN: Final = frozenset({
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host",
+    "idempotency-key", "transfer-encoding",
+})  # fmt: skip
+_CHUNK: Final = 1 << 16
+
+
+class Lost(Exception):
+    """Raised where no answer came: whether the request arrived nobody knows."""
+
+
+class Taken(NamedTuple):
+    """A request as its client would send it; `headers` by lower-case name."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | None
+
+
+class Sender(Protocol):
+    """Sends a batch's own requests as the client would that its questions were taken from."""
+
+    is_async: bool
+
+    def send(self, call: Call, headers: Mapping[str, str]) -> Any:
+        """The answer and, where it was spooled, the file; awaited where it is async.
+
+        Raises:
+            Lost: none came.
+        """
+        ...
+
+    def close(self) -> Any:
+        """Close the client where it is one of ours; awaited where it is async."""
+        ...
+
+
+def take(request: Request) -> Taken | None:
+    """What a client is about to send; None where it is none that can be taken."""
+    if request.wire not in (HTTPX, ASYNC_HTTPX, REQUESTS):
+        return None
+    sent: Any = request.args[0] if request.args else request.kwargs.get("request")
+    headers = {_text(name).lower(): _text(value) for name, value in sent.headers.items()}
+    if request.wire is REQUESTS:
+        body = sent.body.encode() if isinstance(sent.body, str) else sent.body
+        return Taken(sent.method, sent.url, headers, body if isinstance(body, bytes) else None)
+    try:
+        body = sent.content
+    except Exception:  # a stream that has not been read
+        body = None
+    return Taken(sent.method, str(sent.url), headers, body)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def respond(request: Request, status: int, body: Any, marks: Mapping[str, str]) -> Any:
+    """The response that the client is handed, as if it had come over the wire."""
+    sent: Any = request.args[0] if request.args else request.kwargs.get("request")
+    content = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    headers = {"content-type": "application/json", "content-length": str(len(content)), **marks}
+    package = sys.modules[type(sent).__module__.partition(".")[0]]
+    response: Any
+    if request.wire is REQUESTS:
+        response = package.Response()
+        response.status_code, response.reason = status, ""
+        response.headers.update(headers)
+        response._content, response._content_consumed = content, True
+        response.encoding = "utf-8"
+        response.request, response.url = sent, sent.url
+        return response
+    response = package.Response(status, headers=headers, content=content, request=sent)
+    response.elapsed = timedelta(0)
+    return response
+
+
+def meant_for_all(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of a request's headers those that the batch's own requests have as well."""
+    return {name: value for name, value in headers.items() if name not in _OWN and not name.startswith("x-stainless-")}
+
+
+def sender_for(request: Request) -> Sender:
+    """Who sends as this request's client does."""
+    if request.wire is REQUESTS:
+        return _Session(request.client)
+    if request.wire is ASYNC_HTTPX and loops.running() is not None:
+        return _AsyncClient(request.client, _loop_here())
+    return _Client(request.client)
+
+
+def _loop_here() -> object:
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    return None
+
+
+def _with_kind(call: Call, headers: Mapping[str, str]) -> dict[str, str]:
+    return {**headers, "content-type": call.kind} if call.method == "POST" else dict(headers)
+
+
+class _Client:
+    """httpx's and httpx2's blocking clients."""
+
+    is_async = False
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._ours: Any = None
+
+    def close(self) -> None:
+        if self._ours is not None:
+            self._ours.close()
+
+    def send(self, call: Call, headers: Mapping[str, str]) -> tuple[Answer, IO[bytes] | None]:
+        client: Any = self._client
+        if client.is_closed or not hasattr(client, "__enter__"):
+            client = self._client = self._ours = _another(client, "Client")
+        request = client.build_request(call.method, call.url, headers=_with_kind(call, headers), content=call.body)
+        try:
+            response = client.send(request, stream=True)
+            try:
+                if not call.spooled or response.status_code >= 300:
+                    return Answer(response.status_code, response.read()), None
+                file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
+                try:
+                    for piece in response.iter_bytes(_CHUNK):
+                        file.write(piece)
+                except BaseException:
+                    file.close()
+                    raise
+                return Answer(response.status_code, b""), file
+            finally:
+                response.close()
+        except _errors_of(request) as error:
+            raise Lost(type(error).__name__) from error
+
+
+class _AsyncClient:
+    """Their async ones, on the loop where they are at home."""
+
+    is_async = True
+
+    def __init__(self, client: Any, loop: object) -> None:
+        self._client = client
+        self._loop = loop
+        self._ours: Any = None
+
+    async def close(self) -> None:
+        if self._ours is not None:
+            await self._ours.aclose()
+
+    async def send(self, call: Call, headers: Mapping[str, str]) -> tuple[Answer, IO[bytes] | None]:
+        client: Any = self._client
+        if client.is_closed or self._loop is not _loop_here():
+            client, self._loop = _another(client, "AsyncClient"), _loop_here()
+            self._client = self._ours = client
+        request = client.build_request(call.method, call.url, headers=_with_kind(call, headers), content=call.body)
+        try:
+            response = await client.send(request, stream=True)
+            try:
+                if not call.spooled or response.status_code >= 300:
+                    return Answer(response.status_code, await response.aread()), None
+                file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
+                try:
+                    async for piece in response.aiter_bytes(_CHUNK):
+                        file.write(piece)
+                except BaseException:
+                    file.close()
+                    raise
+                return Answer(response.status_code, b""), file
+            finally:
+                await response.aclose()
+        except RuntimeError as error:  # a client's connections may belong to a loop that it was used on before
+            self._client = self._ours = _another(client, "AsyncClient")
+            raise Lost(type(error).__name__) from error
+        except _errors_of(request) as error:
+            raise Lost(type(error).__name__) from error
+
+
+class _Session:
+    """requests' sessions, which can be used after they were closed."""
+
+    is_async = False
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def close(self) -> None:
+        self._session.close()  # which only gives idle connections back
+
+    def send(self, call: Call, headers: Mapping[str, str]) -> tuple[Answer, IO[bytes] | None]:
+        session: Any = self._session
+        package = sys.modules["requests"]
+        given = package.Request(call.method, call.url, headers=_with_kind(call, headers), data=call.body or None)
+        prepared = session.prepare_request(given)
+        if "authorization" in headers:  # a session would put one from a .netrc in its place
+            prepared.headers["authorization"] = headers["authorization"]
+        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+        errors = (package.RequestException, OSError)
+        try:
+            response = session.send(prepared, timeout=600, **settings)
+            if not call.spooled or response.status_code >= 300:
+                return Answer(response.status_code, response.content), None
+            file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
+            try:
+                for piece in response.iter_content(_CHUNK):
+                    file.write(piece)
+            except BaseException:
+                file.close()
+                raise
+            return Answer(response.status_code, b""), file
+        except errors as error:
+            raise Lost(type(error).__name__) from error
+
+
+def _another(client: Any, kind: str) -> Any:
+    """A fresh client of the same package, where the one of the request is closed or at home elsewhere."""
+    package = next(
+        sys.modules[name]
+        for one in type(client).__mro__
+        if (name := one.__module__.partition(".")[0]) in ("httpx", "httpx2")
+    )
+    return getattr(package, kind)(timeout=600)
+
+
+def _errors_of(request: Any) -> tuple[type[BaseException], ...]:
+    package = sys.modules[type(request).__module__.partition(".")[0]]
+    return package.TransportError, OSError

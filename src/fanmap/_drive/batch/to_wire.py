@@ -1,0 +1,115 @@
+"""Requests of an item that go to the wire: admitted there under the function's Limits, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from typing_extensions import override
+
+from fanmap._drive import aio, loops, owners, threads
+from fanmap._drive.direct import Block
+from fanmap._drive.hook import Request
+from fanmap._drive.plan import Plan
+from fanmap._drive.wires import AIOHTTP, ASYNC_HTTPX
+from fanmap._errors import BudgetExceeded
+from fanmap._policy.kept import NOTHING_SPENT, Spent, of_rates
+from fanmap._policy.permit import THREADS, Owner
+
+
+class Outlet:
+    """Those of one run of one item. From any thread, several at once.
+
+    Args:
+        plan: how a block under the function's Limits is admitted.
+        no_money: what to raise in place of an error that says that no money is left, or that it cannot be counted:
+            a client would take that for a failure of the connection, and try again.
+    """
+
+    def __init__(self, plan: Plan, no_money: Callable[[Exception], BaseException]) -> None:
+        self._plan = plan
+        self._no_money = no_money
+        self._blocks: dict[int, _Block] = {}
+        self._spent: list[Spent] = []
+
+    def admit(self, request: Request) -> Any:
+        """A request is about to go: awaited where its client is async."""
+        if request.wire in (ASYNC_HTTPX, AIOHTTP):
+            return self._admit_async(request)
+        if loops.running() is None:  # a blocking client in a loop must not wait there for others of that loop
+            block = _Block(self._plan, THREADS, None)
+            try:
+                threads.admit(block)
+            except BaseException as error:
+                block.quit()
+                self._say_instead(error)
+                raise
+            self._go(request, block)
+        return None
+
+    async def _admit_async(self, request: Request) -> None:
+        block = _Block(self._plan, owners.running_here() or THREADS, None)
+        try:
+            if loops.running() == "trio":
+                from fanmap._drive import trio  # only where trio runs
+
+                await trio.admit(block)
+            else:
+                await aio.admit(block)
+        except BaseException as error:
+            block.quit()
+            self._say_instead(error)
+            raise
+        self._go(request, block)
+
+    def _say_instead(self, error: BaseException) -> None:
+        no_money = isinstance(error, BudgetExceeded) or (isinstance(error, ValueError) and self._plan.budget.has_totals)
+        if no_money and isinstance(error, Exception):
+            raise self._no_money(error) from None
+
+    def _go(self, request: Request, block: _Block) -> None:
+        self._blocks[id(request)] = block
+        if block.reader is not None:
+            block.reader.asked(request)
+
+    def answered(self, request: Request, response: Any) -> None:
+        """The wire's response to one of them."""
+        block = self._blocks.get(id(request))
+        if block is not None and block.reader is not None:
+            block.reader.answered(request, response)
+        self.leave(request, None)
+
+    def leave(self, request: Request, error: BaseException | None) -> None:
+        """One of them is over."""
+        block = self._blocks.pop(id(request), None)
+        if block is not None:
+            try:
+                block.leave(error)
+            finally:
+                block.quit()
+                self._spent.append(block.spent)
+
+    def take_spent(self) -> Spent:
+        """What they have spent of the function's totals since this was last asked."""
+        spent, self._spent = self._spent, []
+        return sum(spent, NOTHING_SPENT)
+
+
+class _Block(Block):
+    """A request that goes to the wire, and what it spends."""
+
+    __slots__ = ("spent",)
+
+    def __init__(self, plan: Plan, owner: Owner, frame: FrameType | None) -> None:
+        super().__init__(plan, owner, frame)
+        self.spent = NOTHING_SPENT
+
+    @override
+    def _took(self, value: Any) -> Sequence[float | None]:
+        took, budget, permit = super()._took(value), self.plan.budget, self._permit
+        if budget.has_totals and permit is not None:
+            # What nobody told counts as it was charged.
+            units = [one.cost if used is None else used for one, used in zip(permit.charges, took, strict=True)]
+            self.spent += of_rates(budget.rates, units)
+        return took

@@ -1,0 +1,148 @@
+"""What `gather_bounded` is given: found, checked, and at the end neither left un-awaited nor running."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+from fanmap._drive import loops
+from fanmap._policy.attempt import Retry
+
+_THERE: tuple[Any, ...] = (list, tuple, set, frozenset, deque, type(dict[str, str]().values()))
+
+
+def entries_of(
+    aws: tuple[Any, ...],
+) -> tuple[Sequence[Any] | Iterator[Any] | AsyncIterable[Any], list[int] | None]:
+    """The source, and where each position given finds its result (None: a lazy source)."""
+    if len(aws) == 1 and not inspect.isawaitable(aws[0]) and not callable(aws[0]):
+        lazy = aws[0]
+        if type(lazy) in _THERE:  # all there already: as if spread, so that no coroutine is left unawaited
+            return _unique(list(cast("Iterable[Any]", lazy)))
+        if isinstance(lazy, AsyncIterable):
+            return cast("AsyncIterable[Any]", lazy), None
+        if isinstance(lazy, Iterable) and not isinstance(lazy, (str, bytes, Mapping)):
+            return iter(cast("Iterable[Any]", lazy)), None
+    return _unique(aws)
+
+
+def _unique(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    unique: dict[int, int] = {}
+    entries: list[Any] = []
+    places: list[int] = []
+    for entry in aws:
+        place = unique.get(id(entry)) if inspect.isawaitable(entry) else None
+        if place is None:
+            place = unique[id(entry)] = len(entries)
+            entries.append(entry)
+        places.append(place)
+    return entries, places
+
+
+def hint(entry: Any, error: BaseException) -> str | None:
+    """What to say of the first failure; None: nothing."""
+    from fanmap._hints import items  # only where something has failed
+
+    return items.note_on_entry(entry, error)
+
+
+def is_function(entry: Any) -> bool:
+    """Can it be awaited again, being called again?"""
+    return not inspect.isawaitable(entry)
+
+
+def check(entry: Any, retry: Retry | Literal[False] | None, beside: Sequence[Any] = ()) -> None:
+    """Raise where it can't be awaited; `beside`: all that was given with it."""
+    if inspect.isawaitable(entry):
+        if _is_this_task(entry):
+            raise RuntimeError(
+                "gather_bounded was given the task that awaits it, which would wait for itself: "
+                "leave out asyncio.current_task()"
+            )
+        if retry:
+            raise TypeError(
+                "retry=Retry(...) must be given functions, because an awaitable cannot be awaited twice: write "
+                "gather_bounded(*[functools.partial(ask, p) for p in prompts], retry=...)"
+            )
+    elif not callable(entry):
+        from fanmap._hints import values  # only where something is wrong
+
+        raise TypeError(
+            "gather_bounded takes awaitables or zero-argument functions that return one, "
+            f"got {values.kind(entry)}: {values.gathered(entry, beside)}"
+        )
+
+
+def _is_this_task(entry: Any) -> bool:
+    """Is it the task in which we are? It is neither awaited nor cancelled here."""
+    return isinstance(entry, asyncio.Task) and loops.running() == "asyncio" and entry is asyncio.current_task()
+
+
+def checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
+    """As `awaitable_of`, where attempts are repeated."""
+
+    def call(entry: Any) -> Any:
+        try:
+            check(entry, retry)
+        except TypeError:
+            discard(entry)
+            raise
+        return awaitable_of(entry)
+
+    return call
+
+
+def awaitable_of(entry: Any) -> Any:
+    """What is to be awaited for it."""
+    if inspect.isawaitable(entry):
+        return entry
+    check(entry, None)
+    made = entry()
+    if not inspect.isawaitable(made):
+        line, kind = "for a blocking function write to_async(function)", cast("type[Any]", type(made))
+        if hasattr(kind, "__anext__") or hasattr(kind, "__next__"):
+            line = "for a function that yields write `async for index, chunk in function.stream(inputs)`"
+        raise TypeError(f"a function given to gather_bounded must return an awaitable, got {kind.__name__}: {line}")
+    return made
+
+
+async def release(entries: Sequence[Any]) -> None:
+    """It is over: close or cancel what was not awaited, and wait for it; not the task in which we are."""
+    given = [entry for entry in entries if not _is_this_task(entry)]
+    for entry in given:
+        discard(entry)
+    await _ended([entry for entry in given if isinstance(entry, asyncio.Task)])
+
+
+async def _ended(given: list[asyncio.Task[Any]]) -> None:
+    """Wait for tasks that were given and cancelled: their clean-up runs to its end, and no cancellation is lost."""
+    cancelled: asyncio.CancelledError | None = None
+    while left := [task for task in given if not task.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in given:
+        discard(task)
+    if cancelled is not None:
+        raise cancelled
+
+
+def discard(entry: Any) -> None:
+    """Leave no coroutine un-awaited and no future running that nobody will look at."""
+    if inspect.iscoroutine(entry):
+        if inspect.getcoroutinestate(entry) == inspect.CORO_CREATED:
+            entry.close()
+    elif isinstance(entry, asyncio.Future):
+        if not entry.done():
+            entry.cancel()
+        elif not entry.cancelled():
+            entry.exception()  # retrieved: nobody else will
+    elif isinstance(entry, (list, tuple, Mapping)):  # refused as it is, with coroutines in it
+        inner = cast("Mapping[Any, Any]", entry).values() if isinstance(entry, Mapping) else cast("list[Any]", entry)
+        for one in inner:
+            if inspect.iscoroutine(one):
+                one.close()

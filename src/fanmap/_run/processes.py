@@ -1,0 +1,278 @@
+"""The worker processes of `fanmap run --processes`, as the command has them: a row goes to whoever has the fewest.
+
+All else stays in the command: rows in order, the journal, progress, signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from fanmap import Limits, parallel_map
+from fanmap._failure import CommandError
+from fanmap._plan import innermost
+from fanmap._run.channel import packed, receive
+from fanmap._run.remote import Done, NotRunThere, Orders, WorkerDied, exception_of, verdict_of
+from fanmap._run.target import Settings
+from fanmap._run.worker import STOP
+from fanmap._usage import NO_USAGE
+from fanmap._ways import Parallel
+from fanmap.types import RunStats, Summary
+
+_DEATHS: Final = 3  # in a row, after which no other worker is started
+_CODE: Final = "from fanmap._run.worker import main; main()"
+
+
+class _Worker:
+    """One process, the calls that it has, and where it stood last."""
+
+    def __init__(self, orders: Orders) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=_standard_error(),  # what a module prints is not for the rows
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the command, which tells them
+            )
+        self.socket = ours
+        self.orders = orders
+        self.calls: dict[int, asyncio.Future[Any]] = {}
+        self.last = Done(0, None, None, 0.0, 0, 0, NO_USAGE, 0)
+        self.writer: asyncio.StreamWriter | None = None
+        self.ready = False
+
+    async def run(self, wake: Callable[[], None], hear: Callable[[_Worker, Done], None]) -> None:
+        """Until it ends."""
+        reader, self.writer = await asyncio.open_connection(sock=self.socket)
+        self.send(self.orders)
+        with suppress(EOFError):
+            await receive(reader)
+            self.ready = True
+            wake()
+            while True:
+                hear(self, await receive(reader))
+
+    def send(self, thing: object) -> None:
+        assert self.writer is not None
+        self.writer.write(packed(thing))
+
+    async def end(self) -> None:
+        """It ends by itself, when nobody is at the other end."""
+        if self.writer is None:
+            self.socket.close()
+        else:
+            self.writer.close()
+            with suppress(ConnectionError):
+                await self.writer.wait_closed()
+        try:
+            await asyncio.to_thread(self.process.wait, 1.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Processes:
+    """So many worker processes; enter it in the loop of the command.
+
+    Args:
+        count: of processes.
+        ceiling: calls under way over all of them, at first.
+        function, settings: for each of them.
+        fail: is told why no worker is started any more.
+
+    Attributes:
+        on_stop: is called when a process says that nothing is worth starting any more.
+    """
+
+    def __init__(self, count: int, ceiling: int, function: str, settings: Settings) -> None:
+        self.fail: Callable[[CommandError], None] = _ignore
+        self.on_stop: Callable[[], None] = _nothing
+        self._count, self._ceiling = count, ceiling
+        self._orders = Orders(function, settings, "", list(sys.path))
+        self._workers: list[_Worker] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+        self._room = asyncio.Condition()
+        self._gone: list[Done] = []  # where those stood that have died
+        self._deaths = 0
+        self._begun = self._stopped = self._closing = False
+        self._seconds = 0.0
+
+    async def __aenter__(self) -> None:
+        self._orders = replace(self._orders, folder=tempfile.mkdtemp(prefix="fanmap-run-"))
+        for _ in range(self._count):
+            self._start()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        workers, self._workers = self._workers, []
+        self._gone += [worker.last for worker in workers]
+        await asyncio.gather(*(worker.end() for worker in workers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        shutil.rmtree(self._orders.folder, ignore_errors=True)
+
+    async def call(self, call: Any) -> Any:
+        """Call the function in one of the processes.
+
+        Raises:
+            StandIn: as the function's own exception. NotRunThere: it was not begun.
+        """
+        async with self._room:
+            await self._room.wait_for(lambda: self._stopped or self._has_room())
+            if self._stopped:
+                raise NotRunThere("nothing was left to start")
+            worker = min(self._ready(), key=lambda one: len(one.calls))
+            number = next(self._numbers)
+            future = worker.calls[number] = asyncio.get_running_loop().create_future()
+            worker.send((number, call))
+        done: Done = await future
+        self._seconds += done.seconds
+        if done.failure is not None:
+            raise exception_of(done.failure)
+        return done.answer
+
+    def stop(self) -> None:
+        """Calls under way end, nothing else starts."""
+        if not self._stopped:
+            self._stopped = True
+            for worker in self._workers:
+                if worker.ready:
+                    worker.send(STOP)
+            self._wake()
+
+    # What it comes to
+
+    def seen(self, stats: RunStats) -> RunStats:
+        """The command's own numbers, with those of the processes."""
+        return replace(stats, refused=sum(one.refused for one in self._lasts()), ceiling=self._ceiling)
+
+    def told(self, summary: Summary) -> Summary:
+        """The same of what a run came to."""
+        lasts = self._lasts()
+        tokens = NO_USAGE
+        for one in lasts:
+            tokens = tokens + one.tokens
+        return replace(
+            summary,
+            attempts=sum(one.attempts for one in lasts),
+            refused=sum(one.refused for one in lasts),
+            tokens=tokens,
+            slowest=(),  # what is known of them here has the time in line in it
+            speedup=self._seconds / summary.seconds if summary.seconds else 0.0,
+        )
+
+    # Inside
+
+    def _lasts(self) -> list[Done]:
+        return [*self._gone, *(worker.last for worker in self._workers)]
+
+    def _ready(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.ready]
+
+    def _has_room(self) -> bool:
+        under_way = sum(len(worker.calls) for worker in self._workers)
+        # Whoever is ready first would have all slots for as long as its calls take.
+        self._begun = self._begun or all(worker.ready for worker in self._workers)
+        return self._begun and under_way < self._ceiling + self._count and bool(self._ready())
+
+    def _start(self) -> None:
+        worker = _Worker(self._orders)
+        self._workers.append(worker)
+        task = asyncio.get_running_loop().create_task(self._follow(worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, worker: _Worker) -> None:
+        await worker.run(self._wake, self._hear)
+        if not self._closing:
+            self._lost(worker, await asyncio.to_thread(worker.process.wait))
+            await worker.end()
+
+    def _hear(self, worker: _Worker, done: Done) -> None:
+        self._deaths = 0
+        worker.last = done
+        self._ceiling = max(1, done.ceiling)
+        future = worker.calls.pop(done.number, None)
+        if future is not None and not future.done():
+            future.set_result(done)
+        if done.failure is not None and done.failure.not_run and not self._stopped:
+            self.stop()
+            self.on_stop()
+        self._wake()
+
+    def _lost(self, worker: _Worker, status: int) -> None:
+        """Its rows are errors: whether their calls did something is not known."""
+        self._workers.remove(worker)
+        self._gone.append(worker.last)
+        self._deaths += 1
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        for future in worker.calls.values():
+            if not future.done():
+                future.set_exception(WorkerDied(f"its worker process died ({how})"))
+        if self._stopped:
+            pass
+        elif self._deaths < _DEATHS:
+            self._start()
+        else:
+            self.stop()
+            self.fail(CommandError(f"{_DEATHS} worker processes in a row have died ({how})", status=1))
+        self._wake()
+
+    def _wake(self) -> None:
+        async def wake() -> None:
+            async with self._room:
+                self._room.notify_all()
+
+        task = asyncio.get_running_loop().create_task(wake())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _standard_error() -> int:
+    try:
+        os.fstat(2)
+    except OSError:
+        return subprocess.DEVNULL
+    return 2
+
+
+def _ignore(_: CommandError) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
+
+
+def proxied(function: Parallel[Any, Any], processes: Processes, count: int) -> Parallel[Any, Any]:
+    """The function, called in the processes: as itself by its name, its parameters and its kept answers."""
+    plain: Any = function._function  # pyright: ignore[reportPrivateUsage]
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await processes.call(kwargs or args)
+
+    named: Any = innermost(plain)
+    there: Any = call
+    functools.update_wrapper(there, named if hasattr(named, "__qualname__") else cast("type[Any]", type(named)))
+    del there.__wrapped__
+    with suppress(TypeError, ValueError):  # a builtin that does not say
+        there.__signature__ = inspect.signature(plain)
+    # One waits in each process, so that it goes on while the next is on its way.
+    limits = Limits(function.limits.max_concurrency + count, classify=verdict_of)
+    return cast("Parallel[Any, Any]", parallel_map(limits=limits, retry=False)(there))

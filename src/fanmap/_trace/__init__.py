@@ -1,0 +1,1 @@
+"""Drawing a run: imported by the first that asks for it."""

@@ -1,0 +1,155 @@
+"""`fanmap run` is stopped: Ctrl-C once and twice, SIGTERM, SIGHUP, kill -9, and the same command again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .tools import ENVIRONMENT, PATIENCE, command, finish, put, start, until
+
+SLOW = """
+import pathlib, time
+
+def ask(prompt: str) -> str:
+    with open("calls", "a") as calls:
+        calls.write(prompt + "\\n")
+    while prompt >= "2" and not pathlib.Path("go").exists():
+        time.sleep(0.005)
+    return prompt
+
+async def later(prompt: str) -> str:
+    import asyncio
+    with open("calls", "a") as calls:
+        calls.write(prompt + "\\n")
+    while prompt >= "2" and not pathlib.Path("go").exists():
+        await asyncio.sleep(0.005)
+    return prompt
+"""
+WORDS = ("in.txt", "-o", "out.jsonl", "--max-concurrency", "2")
+ALL = [str(n) for n in range(8)]
+STOPPING = "fanmap: stopping, in-flight calls will finish; Ctrl-C again exits now\n"
+KEPT = "fanmap: answers are kept in out.jsonl.journal, out.jsonl is untouched: rerun the same command to resume\n"
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def _job(_here):
+    put("job.py", SLOW)
+    put("in.txt", "".join(f"{n}\n" for n in range(8)))
+
+
+def called() -> list[str]:
+    path = Path("calls")
+    return path.read_text().split() if path.exists() else []
+
+
+def go() -> None:
+    """Calls under way may end."""
+    put("go", "")
+
+
+def answers(name: str) -> list[str]:
+    return [json.loads(line)["answer"] for line in Path(name).read_text().splitlines()]
+
+
+def stopped(process: subprocess.Popen[str], number: int) -> str:
+    """Two calls are under way; stop it, and let them end. What it said."""
+    until(lambda: "3" in called())
+    process.send_signal(number)
+    first = process.stderr.readline()
+    go()
+    return first + process.communicate(timeout=PATIENCE)[1]
+
+
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_the_first_ctrl_c_lets_calls_end_and_the_same_command_goes_on(function):
+    put("out.jsonl", "before")
+    process = start(f"job:{function}", *WORDS)
+    said = stopped(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert said.startswith(f"{STOPPING}fanmap: stopped by Ctrl-C\n{KEPT}4 answered, 0 resumed, 0 failed, 4 not run\n")
+    assert (sorted(called()), Path("out.jsonl").read_text()) == (["0", "1", "2", "3"], "before")
+    done = finish(f"job:{function}", *WORDS)
+    assert (done.returncode, sorted(called()), answers("out.jsonl")) == (0, ALL, ALL)
+    assert "4 answered, 4 resumed" in done.stderr
+
+
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_the_second_ctrl_c_leaves_at_once_and_what_was_answered_is_kept(function):
+    process = start(f"job:{function}", *WORDS)
+    until(lambda: "3" in called())
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == STOPPING
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)  # no call ever ends
+    assert (process.returncode, said) == (130, "fanmap: exiting now; in-flight calls abandoned\n")
+    assert not Path("out.jsonl").exists()
+    go()
+    assert finish(f"job:{function}", *WORDS).returncode == 0
+    assert (answers("out.jsonl"), sorted(called())) == (ALL, sorted([*ALL, "2", "3"]))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["SIGTERM", "SIGHUP"])
+def test_other_signals_are_as_the_first_ctrl_c(number, status):
+    process = start("job:ask", *WORDS)
+    said = stopped(process, number)
+    assert (process.returncode, sorted(called())) == (status, ["0", "1", "2", "3"])
+    assert f"fanmap: stopped by {number.name}\n{KEPT}" in said
+
+
+def test_without_a_journal_what_was_answered_is_in_the_partial_file():
+    process = start("job:ask", *WORDS, "--no-resume")
+    said = stopped(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert f"fanmap: the rows so far are in {Path('out.jsonl.partial').resolve()}\n" in said
+    assert answers("out.jsonl.partial") == ALL[:4]
+
+
+def test_ctrl_c_that_comes_when_all_is_done_but_the_last_calls_is_not_in_the_way():
+    process = start("job:ask", "in.txt", "-o", "out.jsonl", "--limit", "4")
+    stopped(process, signal.SIGINT)
+    assert (process.returncode, answers("out.jsonl")) == (0, ALL[:4])
+
+
+@pytest.mark.parametrize("name", ["INT", "HUP"])
+def test_a_signal_that_the_shell_ignores_stays_ignored(name):
+    line = f"trap '' {name}; exec " + " ".join(command("job:ask", "in.txt", "--limit", "4", "--max-concurrency", "1"))
+    process = subprocess.Popen(
+        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    until(lambda: "2" in called())
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    go()
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out.count("\n")) == (0, 4)
+
+
+def test_a_killed_run_leaves_the_output_and_the_same_command_goes_on():
+    put("out.jsonl", "before")
+    process = start("job:ask", *WORDS)
+    until(lambda: "3" in called())
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    assert Path("out.jsonl").read_text() == "before"
+    go()
+    done = finish("job:ask", *WORDS)
+    assert (done.returncode, answers("out.jsonl")) == (0, ALL)
+    assert sorted(called()) == sorted([*ALL, "2", "3"])  # those under way are paid for again, and no other
+    assert not Path("out.jsonl.partial").exists()
+
+
+def test_ctrl_c_is_heard_while_nobody_reads_the_output():
+    put("job.py", "def ask(prompt): return prompt * 200_000\n")  # more than a pipe holds
+    process = start("job:ask", "in.txt")
+    assert os.read(process.stdout.fileno(), 1) == b"{"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == STOPPING
+    out, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, "stopped by Ctrl-C" in said) == (130, True)
+    assert [json.loads(line)["error"] for line in ("{" + out).splitlines()] == [None] * out.count("\n")

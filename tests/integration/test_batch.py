@@ -1,0 +1,938 @@
+"""`batch` and `abatch` with real clients and functions unchanged, against the loopback server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import itertools
+import math
+import pickle
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+import requests
+
+from fanmap import (
+    BatchError,
+    BatchPending,
+    JournalError,
+    Limits,
+    Rate,
+    Retry,
+    parallel_map,
+    partial_results,
+    to_sync,
+)
+from fanmap._drive import hook
+from fanmap._drive.batch import book, capture
+from fanmap.testing import BatchScript, Reply, Request, Server, serve
+from fanmap.types import BatchProgress, BatchSummary
+
+PROMPTS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[Server]:
+    with serve(latency=0.0) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    shared_server.reset()
+    return shared_server
+
+
+@pytest.fixture
+def options(server: Server, tmp_path: Path) -> dict[str, Any]:
+    return {"resume": tmp_path / "job.jsonl", "poll": 0.001, "endpoints": (server.openai_url,), "durable": False}
+
+
+CLIENTS: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_clients() -> Iterator[None]:
+    yield
+    while CLIENTS:
+        client = CLIENTS.pop()
+        if inspect.iscoroutinefunction(client.close):
+            to_sync(client.close)()  # on the loop where `batch` used it
+        else:
+            client.close()
+
+
+def kept(client: Any) -> Any:
+    CLIENTS.append(client)
+    return client
+
+
+def run(main: Any) -> Any:
+    """Await it on a loop of its own, where its clients are closed."""
+
+    async def whole() -> Any:
+        try:
+            return await main
+        finally:
+            for client in CLIENTS:
+                if inspect.iscoroutinefunction(client.close):
+                    await client.close()
+
+    return asyncio.run(whole())
+
+
+def told(prompt: str) -> str:
+    return f"[simulated] {prompt}"
+
+
+def lines(server: Server) -> list[int]:
+    return [len(batch.requests) for batch in server.batches.made]
+
+
+# Functions as people have them
+
+
+def of_openai(server: Server) -> Callable[[str], str]:
+    client = kept(openai.OpenAI(base_url=server.openai_url, api_key="key-of-openai"))
+    return lambda prompt: client.responses.create(model="m", input=prompt).output_text
+
+
+def of_chat(server: Server) -> Callable[[str], str]:
+    client = kept(openai.OpenAI(base_url=server.openai_url, api_key="key-of-openai"))
+
+    def ask(prompt: str) -> str:
+        said = client.chat.completions.create(model="m", messages=[{"role": "user", "content": prompt}])
+        return said.choices[0].message.content or ""
+
+    return ask
+
+
+def of_anthropic(server: Server) -> Callable[[str], str]:
+    client = kept(anthropic.Anthropic(base_url=server.anthropic_url, api_key="key-of-anthropic"))
+
+    def ask(prompt: str) -> str:
+        said = client.messages.create(model="c", max_tokens=9, messages=[{"role": "user", "content": prompt}])
+        return said.content[0].text  # type: ignore[union-attr]
+
+    return ask
+
+
+def of_requests(server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        body = {"model": "m", "input": prompt}
+        answer = requests.post(f"{server.openai_url}/responses", json=body, headers={"authorization": "Bearer k"})
+        answer.raise_for_status()
+        return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+    return ask
+
+
+def of_httpx(server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        with httpx.Client(verify=False) as client:
+            answer = client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt})
+        answer.raise_for_status()
+        return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+    return ask
+
+
+@pytest.mark.parametrize("make", [of_openai, of_chat, of_anthropic, of_requests, of_httpx])
+def test_a_def_asks_through_one_batch(make: Any, server: Server, options: dict[str, Any]) -> None:
+    server.batches.script = BatchScript(shuffled=True)
+    ask = parallel_map(make(server))
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+    assert server.sent == 0
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+def of_async_openai(server: Server) -> Any:
+    client = kept(openai.AsyncOpenAI(base_url=server.openai_url, api_key="k"))
+
+    async def ask(prompt: str) -> str:
+        return (await client.responses.create(model="m", input=prompt)).output_text
+
+    return ask
+
+
+def of_async_anthropic(server: Server) -> Any:
+    client = kept(anthropic.AsyncAnthropic(base_url=server.anthropic_url, api_key="k"))
+
+    async def ask(prompt: str) -> str:
+        said = await client.messages.create(model="c", max_tokens=9, messages=[{"role": "user", "content": prompt}])
+        return said.content[0].text  # type: ignore[union-attr]
+
+    return ask
+
+
+@pytest.mark.parametrize("make", [of_async_openai, of_async_anthropic])
+def test_an_async_def_asks_through_one_batch(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(make(server))
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+    assert server.sent == 0
+
+
+@pytest.mark.parametrize("make", [of_async_openai, of_openai])
+def test_abatch_is_batch_awaited(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(make(server))
+    assert run(ask.abatch(PROMPTS, **options)) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_client_of_a_loop_that_is_over_is_no_hindrance(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_async_openai(server))
+    asyncio.run(ask.abatch(["other"], **options))
+    assert run(ask.abatch(PROMPTS, **options)) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [1, 3]
+    CLIENTS.clear()
+    del ask
+    gc.collect()  # the connection of the first loop, which nobody can close any more
+
+
+def test_embeddings_and_methods_and_unpack(server: Server, options: dict[str, Any]) -> None:
+    class Embedder:
+        def __init__(self) -> None:
+            self.client = kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+
+        @parallel_map
+        def embed(self, model: str, text: str) -> list[float]:
+            return self.client.embeddings.create(model=model, input=text).data[0].embedding
+
+    vectors = Embedder().embed.batch([("m", "x"), ("m", "y"), ("n", "x")], unpack=True, key=str, **options)
+    assert vectors[0] == vectors[2] != vectors[1]
+    assert sorted(lines(server)) == [1, 2]  # one a model
+
+
+# Turns
+
+
+def test_two_calls_in_a_row_take_two_turns(server: Server, options: dict[str, Any]) -> None:
+    first, second = of_openai(server), of_anthropic(server)
+    seen: list[BatchProgress] = []
+    ask = parallel_map(lambda prompt: second(first(prompt)))
+    assert ask.batch(PROMPTS, **options, progress=seen.append) == [told(told(prompt)) for prompt in PROMPTS]
+    assert [(batch.provider, len(batch.requests)) for batch in server.batches.made] == [("openai", 3), ("anthropic", 3)]
+    assert max(step.turn for step in seen) == 3
+    assert seen[-1].done == 3
+
+
+def test_what_an_item_asks_at_once_goes_in_one_turn(
+    server: Server, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "_STILL", 2.0)  # a busy machine may take longer to begin a thread than people wait
+    one = of_async_openai(server)
+
+    @parallel_map
+    async def with_gather(prompt: str) -> list[str]:
+        return list(await asyncio.gather(*[one(f"{prompt}{index}") for index in range(4)]))
+
+    @parallel_map
+    async def with_group(prompt: str) -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(f"{prompt}{index}")) for index in range(4)]
+        return [task.result() for task in tasks]
+
+    blocking = of_openai(server)
+
+    @parallel_map
+    def with_pool(prompt: str) -> list[str]:
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(blocking, [f"{prompt}{index}" for index in range(4)]))
+
+    for warm_up in (one, blocking):  # a new client of openai's asks a thread about the platform
+        parallel_map(warm_up).batch(["w"], **{**options, "resume": options["resume"].with_name("w")}, key=str)
+    for ask in (with_gather, with_group, with_pool):
+        server.reset()
+        answers = ask.batch(PROMPTS, **options)
+        assert answers == [[told(f"{prompt}{index}") for index in range(4)] for prompt in PROMPTS]
+        assert lines(server) == [12]
+
+
+def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+    ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])
+    assert ask.batch(["a", "a"], **options) == [[told("a")] * 2] * 2
+    assert lines(server) == [2, 2]
+
+
+def test_a_bare_except_takes_its_turns_all_the_same(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+
+    def ask(prompt: str) -> str:
+        try:
+            return one(prompt)
+        except:  # noqa: E722
+            return "failed"
+
+    assert parallel_map(ask).batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+
+
+def test_an_item_that_asks_something_else_each_time_is_told_the_cure(server: Server, options: dict[str, Any]) -> None:
+    one, times = of_openai(server), itertools.count()
+    ask = parallel_map(lambda prompt: one(f"{prompt} at {next(times)}"))
+    with pytest.raises(BatchError, match="the item sent a different request.*remove times, random values"):
+        ask.batch(["a"], **options)
+    assert lines(server) == [1]
+
+
+def test_one_that_is_taken_up_again_is_told_before_it_pays_twice(server: Server, options: dict[str, Any]) -> None:
+    one, times = of_openai(server), itertools.count()
+    ask = parallel_map(lambda prompt: one(f"{prompt} at {next(times)}"))
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        ask.batch(["a"], **options, wait=0)
+    with pytest.raises(BatchError, match="sent a different request"):
+        ask.batch(["a"], **options, wait=0)
+    assert lines(server) == [1]
+
+
+def test_an_item_that_asks_for_ever_is_stopped(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+
+    def ask(prompt: str) -> str:
+        while True:
+            prompt = one(prompt)
+
+    with pytest.raises(BatchError, match="needs more than 3 turns: raise max_turns="):
+        parallel_map(ask).batch(["a"], **options, max_turns=3)
+    assert lines(server) == [1, 1, 1]
+
+
+# Leaving, and going on
+
+
+def test_wait_0_hands_in_and_leaves_and_the_same_call_goes_on(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(delay=math.inf)
+    for _ in range(2):
+        with pytest.raises(BatchPending) as raised:
+            ask.batch(PROMPTS, **options, wait=0)
+        assert (raised.value.done, raised.value.total) == (0, 3)
+        (info,) = raised.value.batches
+        assert (info.id, info.provider, info.url, info.total) == (
+            "batch_simulated_0", "openai", server.openai_url, 3,
+        )  # fmt: skip
+        assert pickle.loads(pickle.dumps(raised.value)).batches == raised.value.batches
+    assert str(raised.value) == "0 of 3 items done, batches in progress: 1; call again to continue"
+    server.batches.script = BatchScript()
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+def test_inputs_may_be_added_removed_and_reordered(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        ask.batch(["a", "b", "c"], **options, wait=0)
+    server.batches.script = BatchScript()
+    assert ask.batch(["d", "c", "a"], **options) == [told("d"), told("c"), told("a")]
+    assert lines(server) == [3, 1]
+    assert ask.batch(["b"], **options) == [told("b")]
+    assert lines(server) == [3, 1]
+
+
+def test_another_key_goes_on_with_a_job(server: Server, options: dict[str, Any]) -> None:
+    def make(key: str) -> Any:
+        def ask(prompt: str) -> str:
+            client = kept(openai.OpenAI(base_url=server.openai_url, api_key=key))
+            return client.responses.create(model="m", input=prompt).output_text
+
+        return parallel_map(ask)
+
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        make("one").batch(PROMPTS, **options, wait=0)
+    server.batches.script = BatchScript()
+    assert make("two").batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+def test_no_header_and_no_key_is_in_the_file(server: Server, options: dict[str, Any]) -> None:
+    first, second = of_openai(server), of_anthropic(server)
+    parallel_map(lambda prompt: second(first(prompt))).batch(PROMPTS, **options)
+    text = options["resume"].read_text(encoding="utf-8").lower()
+    assert "key-of" not in text
+    assert "bearer" not in text
+    assert "user-agent" not in text
+
+
+def test_a_file_is_one_runs_at_a_time(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+
+    def ask(prompt: str) -> str:
+        with pytest.raises(JournalError, match="in use"):
+            parallel_map(one).batch(["x"], **options)
+        return one(prompt)
+
+    assert parallel_map(ask).batch(["a"], **options) == [told("a")]
+
+
+def test_map_has_what_batch_has_paid(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    ask.batch(PROMPTS, **options)
+    assert ask.map([*PROMPTS, "d"], resume=options["resume"]) == [told(prompt) for prompt in [*PROMPTS, "d"]]
+    assert server.sent == 1
+
+
+# Lines that are no answers
+
+
+def failing(prompt: str, reply: Any) -> Callable[[Request], Any]:
+    return lambda request: reply if request.prompt == prompt else None
+
+
+@pytest.mark.parametrize("make", [of_openai, of_anthropic])
+def test_a_failed_line_is_the_clients_own_exception(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(make(server))
+    server.batches.script = BatchScript(line=failing("b", Reply(400)))
+    with pytest.raises((openai.BadRequestError, anthropic.BadRequestError)) as raised:
+        ask.batch(PROMPTS, **options)
+    assert "fanmap: item 1 of" in raised.value.__notes__[0]
+    assert partial_results(raised.value) == {0: told("a"), 2: told("c")}
+    assert lines(server) == [3]
+    answers: Any = ask.batch(PROMPTS, **options, return_exceptions=True)
+    assert [type(answer).__name__ for answer in answers] == ["str", "BadRequestError", "str"]
+    assert lines(server) == [3, 1]  # the same call has asked it anew
+    server.batches.script = BatchScript()
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+
+
+def test_a_batch_of_which_every_line_failed(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(line=lambda _: Reply(404))
+    answers: Any = ask.batch(PROMPTS, **options, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [openai.NotFoundError] * 3
+
+
+@pytest.mark.parametrize("make", [of_openai, of_anthropic])
+@pytest.mark.parametrize("fate", ["dropped", "expired", Reply(500), Reply(429)])
+def test_what_can_be_mended_is_asked_again_twice(make: Any, fate: Any, server: Server, options: dict[str, Any]) -> None:
+    ask, left = parallel_map(make(server)), [2]
+
+    def line(request: Request) -> Any:
+        if request.prompt == "b" and left[0]:
+            left[0] -= 1
+            return fate
+        return None
+
+    server.batches.script = BatchScript(line=line)
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3, 1, 1]
+
+
+@pytest.mark.parametrize("fate", ["dropped", "expired", Reply(500), Reply(429)])
+def test_and_then_its_client_sees_it(fate: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(line=failing("b", fate))
+    with pytest.raises(openai.APIStatusError) as raised:
+        ask.batch(PROMPTS, **options)
+    assert raised.value.status_code == (fate.status if isinstance(fate, Reply) else 504)
+    assert lines(server) == [3, 1, 1]
+
+
+def test_retry_asks_anew_what_the_function_did_not_like(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+    left = ["b"]
+
+    def ask(prompt: str) -> str:
+        answer = one(prompt)
+        if prompt in left and len(server.batches.made) == 1:
+            raise ValueError("no JSON in it")
+        return answer
+
+    again = parallel_map(retry=Retry(2, on=ValueError))(ask)
+    assert again.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3, 1]
+
+
+def test_a_spent_account_stops_it_and_keeps_what_was_answered(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(line=failing("b", Reply(429, code="insufficient_quota", body={"error": {
+        "message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}})))  # fmt: skip
+    with pytest.raises(BatchError, match="has no credit left"):
+        ask.batch(PROMPTS, **options)
+    server.batches.script = BatchScript()
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3, 1]
+
+
+# Batches that are not taken
+
+
+def test_an_enqueued_token_limit_is_kept(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(most_tokens=30)
+    prompts = [f"prompt {index}" for index in range(8)]
+    assert ask.batch(prompts, **options) == [told(prompt) for prompt in prompts]
+    states = [(batch.state, len(batch.requests)) for batch in server.batches.made]
+    assert states[0] == ("failed", 8)
+    assert states[1] == ("failed", 4) or states[1] == ("ended", 4)
+    assert sum(size for state, size in states if state == "ended") == 8
+
+
+def test_a_batch_that_fails_validation_ends_it_with_the_providers_words(
+    server: Server, options: dict[str, Any]
+) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(invalid="Line 3 is not to our liking.")
+    with pytest.raises(BatchError, match=r"the provider refused batch .*: Line 3 is not to our liking\."):
+        ask.batch(PROMPTS, **options)
+    server.batches.script = BatchScript()
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("make", [of_openai, of_anthropic])
+def test_a_hand_in_whose_answer_is_lost_is_found_again(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(make(server))
+    server.batches.script = BatchScript(cut_answers=1)
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+@pytest.mark.parametrize("make", [of_openai, of_anthropic, of_requests, of_async_openai])
+def test_results_that_are_cut_off_are_read_again(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(make(server))
+    server.batches.script = BatchScript(cut_results=2)
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert lines(server) == [3]
+
+
+def test_failures_of_the_interface_are_waited_out(tmp_path: Path) -> None:
+    left = [4]
+
+    def respond(request: Request) -> Reply | None:
+        if request.path.startswith(("/v1/files", "/v1/batches")) and left[0]:
+            left[0] -= 1
+            return Reply(503)
+        return None
+
+    with serve(respond=respond) as server:
+        ask = parallel_map(of_openai(server))
+        done = ask.batch(["a"], resume=tmp_path / "j", poll=0.001, endpoints=(server.openai_url,))
+        assert done == [told("a")]
+        assert lines(server) == [1]
+
+
+def test_a_refused_key_is_taken_anew_once(tmp_path: Path) -> None:
+    keys = ["old"]
+
+    def respond(request: Request) -> Reply | None:
+        return Reply(401) if request.headers["authorization"] == "Bearer old" else None
+
+    with serve(respond=respond) as server:
+
+        def ask(prompt: str) -> str:
+            key = keys.pop() if keys else "new"
+            client = kept(openai.OpenAI(base_url=server.openai_url, api_key=key))
+            return client.responses.create(model="m", input=prompt).output_text
+
+        done = parallel_map(ask).batch(["a"], resume=tmp_path / "j", poll=0.001, endpoints=(server.openai_url,))
+        assert done == [told("a")]
+        assert lines(server) == [1]
+
+
+def test_a_key_that_stays_refused_is_an_error_with_the_providers_words(tmp_path: Path) -> None:
+    with serve(respond=lambda _: Reply(401)) as server:
+        ask = parallel_map(of_openai(server))
+        with pytest.raises(BatchError, match="status 401"):
+            ask.batch(["a"], resume=tmp_path / "j", poll=0.001, endpoints=(server.openai_url,))
+
+
+def test_a_cancelled_batch_is_an_error_and_the_next_call_goes_on(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        ask.batch(PROMPTS, **options, wait=0)
+    server.batches.cancel(server.batches.made[0])
+    with pytest.raises(BatchError, match="was cancelled"):
+        ask.batch(PROMPTS, **options)
+    server.batches.script = BatchScript()
+    assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+
+
+# What goes to the wire
+
+
+def test_another_host_is_asked_at_once_under_the_limits(server: Server, options: dict[str, Any]) -> None:
+    limits = Limits(2)
+    ask = parallel_map(limits=limits)(of_openai(server))
+    options["endpoints"] = ()
+    prompts = [str(index) for index in range(12)]
+    assert ask.batch(prompts, **options, max_concurrency=12) == [told(prompt) for prompt in prompts]
+    assert server.sent == 12
+    assert server.max_in_flight <= 2
+    assert lines(server) == []
+    assert limits.stats.in_flight == 0
+
+
+def test_async_too(server: Server, options: dict[str, Any]) -> None:
+    limits = Limits(2)
+    ask = parallel_map(limits=limits)(of_async_openai(server))
+    options["endpoints"] = ()
+    prompts = [str(index) for index in range(12)]
+    assert ask.batch(prompts, **options, max_concurrency=12) == [told(prompt) for prompt in prompts]
+    assert server.max_in_flight <= 2
+    assert limits.stats.in_flight == 0
+
+
+def test_only_refuses_that_before_anything_is_sent(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    with pytest.raises(BatchError, match="endpoints=") as raised:
+        ask.batch(PROMPTS, **{**options, "endpoints": ()}, only=True)
+    assert "key-of" not in str(raised.value)
+    client = kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+
+    def stream(prompt: str) -> str:
+        return "".join(str(event) for event in client.responses.create(model="m", input=prompt, stream=True))
+
+    with pytest.raises(BatchError, match="call without stream=True"):
+        parallel_map(stream).batch(PROMPTS, **options, only=True)
+    assert server.sent == 0
+    assert lines(server) == []
+
+
+# What is of no item
+
+
+class Worker:
+    """A thread of the user's own that answers what it finds in a queue, or calls it in the context it came from."""
+
+    def __init__(self, one: Callable[[str], str]) -> None:
+        self._one = one
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._work)
+        self.thread.start()
+
+    def _work(self) -> None:
+        while (task := self.inbox.get()) is not None:
+            prompt, context, reply = task
+            try:
+                reply.set_result(self._one(prompt) if context is None else context.run(self._one, prompt))
+            except BaseException as error:
+                reply.set_exception(error)
+
+    def ask(self, prompt: str, context: Context | None = None) -> str:
+        reply: Future[str] = Future()
+        self.inbox.put((prompt, context, reply))
+        return reply.result()
+
+    def close(self) -> None:
+        self.inbox.put(None)
+        self.thread.join()
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield
+    assert [str(one.message) for one in said] == []
+
+
+@pytest.fixture
+def worker(server: Server) -> Iterator[Worker]:
+    worker = Worker(of_openai(server))
+    yield worker
+    worker.close()
+
+
+def test_a_request_from_no_item_is_warned_of_once(worker: Worker, server: Server, options: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="none of its items sent it") as said:
+        assert parallel_map(worker.ask).batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    (warning,) = said
+    assert f"a request to {server.openai_url}/responses was sent at once, at full price" in str(warning.message)
+    assert (server.sent, lines(server)) == (3, [])
+    worker.ask("after it")  # nothing captures now
+    assert hook.unobserved is None
+
+
+def test_one_in_the_context_of_its_item_is_captured(worker: Worker, server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(lambda prompt: worker.ask(prompt, copy_context()))
+    with unwarned():
+        assert ask.batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+    assert (server.sent, lines(server)) == (0, [3])
+
+
+def test_async_ones_of_other_tasks_too_and_other_hosts_are_nobodys_business(
+    server: Server, options: dict[str, Any]
+) -> None:
+    one, begun, done = of_async_openai(server), asyncio.Event(), asyncio.Event()
+
+    async def ask(prompt: str) -> str:
+        begun.set()
+        await done.wait()
+        return str(await one(prompt))
+
+    async def main(endpoints: tuple[str, ...]) -> Any:
+        begun.clear()
+        done.clear()
+        batch = asyncio.create_task(parallel_map(ask).abatch(["a"], **{**options, "endpoints": endpoints}))
+        await begun.wait()
+        await one("of the application")
+        done.set()
+        return await batch
+
+    async def quiet_then_warned() -> None:
+        with unwarned():
+            assert await main(()) == [told("a")]
+        options["resume"] = options["resume"].with_name("second")
+        with pytest.warns(UserWarning, match="none of its items sent it"):
+            assert await main((server.openai_url,)) == [told("a")]
+
+    run(quiet_then_warned())
+    assert lines(server) == [1]
+
+
+def test_an_item_of_another_run_is_none_of_these(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+    other = parallel_map(lambda prompt: one(prompt))
+    threads: list[threading.Thread] = []
+
+    def ask(prompt: str) -> str:
+        if not threads:
+            context = Context()  # nothing of this item is in it
+            threads.append(threading.Thread(target=lambda: context.run(other.map, ["x"])))
+            threads[0].start()
+            threads[0].join()
+        return one(prompt)
+
+    with unwarned():
+        assert parallel_map(ask).batch(["a"], **options) == [told("a")]
+    assert (server.sent, lines(server)) == (1, [1])
+
+
+# Bad input
+
+
+def test_settings_out_of_bounds(server: Server, options: dict[str, Any]) -> None:
+    ask = parallel_map(of_openai(server))
+    for wrong, kind, text in [
+        ({"resume": None}, TypeError, "resume must be the path of a file, got None"),
+        ({"wait": -1}, ValueError, "wait must be >= 0 seconds or None, got -1"),
+        ({"poll": 0}, ValueError, "poll must be"),
+        ({"max_turns": 0}, ValueError, "max_turns must be"),
+        ({"endpoints": "http://x/v1"}, TypeError, r"write \('http://x/v1',\)"),
+        ({"endpoints": ("x/v1",)}, ValueError, "endpoints must be URLs"),
+    ]:
+        with pytest.raises(kind, match=text):
+            ask.batch(PROMPTS, **{**options, **wrong})
+    assert not options["resume"].exists()
+
+
+def test_a_failure_before_any_request_is_the_items_own(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+
+    def ask(prompt: str) -> str:
+        if prompt == "b":
+            raise LookupError("no such page")
+        return one(prompt)
+
+    with pytest.raises(LookupError, match="no such page"):
+        parallel_map(ask).batch(PROMPTS, **options)
+    assert lines(server) == []
+    answers: Any = parallel_map(ask).batch(PROMPTS, **options, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [str, LookupError, str]
+
+
+def test_a_call_that_was_left_behind_in_its_thread_leaves_nothing_open(
+    server: Server, options: dict[str, Any], monkeypatch: Any
+) -> None:
+    one = of_openai(server)
+    begun, over, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def ask(prompt: str) -> str:
+        if prompt == "b":
+            assert begun.wait(60)
+            raise SystemExit("the program ends")
+        try:
+            begun.set()
+            assert over.wait(60)
+            return one(prompt)
+        finally:
+            ended.set()
+
+    opened: list[Any] = []
+
+    def temporary() -> Any:
+        opened.append(TemporaryFile())  # noqa: SIM115
+        return opened[-1]
+
+    monkeypatch.setattr(book, "TemporaryFile", temporary)
+    with pytest.raises(SystemExit):
+        parallel_map(ask).batch(["a", "b"], **options)
+    over.set()
+    assert ended.wait(60)
+    assert [file.closed for file in opened] in ([], [True])
+    assert lines(server) == []
+
+
+def test_nothing_waits_while_batches_run(server: Server, options: dict[str, Any]) -> None:
+    counts: list[int] = []
+    ask = parallel_map(of_openai(server))
+    before = threading.active_count()
+
+    def look(progress: BatchProgress) -> None:
+        if progress.batches:
+            counts.append(len(asyncio.all_tasks(asyncio.get_running_loop())))
+
+    async def main() -> Any:
+        return await parallel_map(of_async_openai(server)).abatch(PROMPTS * 20, **options, progress=look)
+
+    assert run(main()) == [told(prompt) for prompt in PROMPTS * 20]
+    assert max(counts) == 1
+    assert ask.batch(PROMPTS, **{**options, "resume": options["resume"].with_name("k")})
+    assert threading.active_count() - before <= 64 + 4
+
+
+# Calls of ours inside an item
+
+
+def test_a_decorated_function_inside_an_item_is_captured(server: Server, options: dict[str, Any]) -> None:
+    inner = parallel_map(max_concurrency=4)(of_openai(server))
+    ask = parallel_map(lambda prompt: inner(f"{prompt}1") + inner(f"{prompt}2"))
+    assert ask.batch(PROMPTS, **options) == [told(f"{prompt}1") + told(f"{prompt}2") for prompt in PROMPTS]
+    assert lines(server) == [3, 3]
+    assert server.sent == 0
+
+
+def test_one_under_limits_that_read_responses_too(server: Server, options: dict[str, Any]) -> None:
+    inner = parallel_map(limits=Limits(4, read_responses=True))(of_openai(server))
+    ask = parallel_map(lambda prompt: inner(f"{prompt}1"))
+    assert ask.batch(PROMPTS, **options) == [told(f"{prompt}1") for prompt in PROMPTS]
+    assert server.sent == 0
+
+
+def test_a_run_inside_an_item_converges(server: Server, options: dict[str, Any]) -> None:
+    inner = parallel_map(max_concurrency=4)(of_openai(server))
+    ainner = parallel_map(max_concurrency=4)(of_async_openai(server))
+
+    @parallel_map
+    def ask(prompt: str) -> list[str]:
+        return inner.map([f"{prompt}{index}" for index in range(3)])
+
+    @parallel_map
+    async def aask(prompt: str) -> list[str]:
+        return await ainner.amap([f"{prompt}{index}" for index in range(3)])
+
+    for one in (ask, aask):
+        server.reset()
+        expected = [[told(f"{prompt}{index}") for index in range(3)] for prompt in PROMPTS]
+        assert one.batch(PROMPTS, **options) == expected
+        assert sum(lines(server)) == 9
+        assert server.sent == 0
+
+
+def test_limits_with_a_total_of_another_unit_are_refused(server: Server, options: dict[str, Any]) -> None:
+    limits = Limits(4, rate=Rate(10, per=math.inf))
+    with pytest.raises(ValueError, match=r"takes nothing of a Rate with per=math\.inf, so that total would not hold"):
+        parallel_map(limits=limits)(of_openai(server)).batch(PROMPTS, **options)
+    assert not options["resume"].exists()
+
+
+def test_a_progress_callback_that_fails_ends_nothing(server: Server, options: dict[str, Any]) -> None:
+    def look(progress: BatchProgress) -> None:
+        raise RuntimeError("no terminal")
+
+    ask = parallel_map(of_openai(server))
+    with pytest.warns(UserWarning, match="progress") as said:
+        assert ask.batch(PROMPTS, **options, progress=look) == [told(prompt) for prompt in PROMPTS]
+    assert len(said) == 1
+
+
+def test_lines_on_stderr(server: Server, options: dict[str, Any], capsys: Any) -> None:
+    ask = parallel_map(of_openai(server))
+    ask.batch(PROMPTS, **options, progress=True)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "fanmap: 0 of 3 items, turn 1; batches: none"
+    assert "fanmap: 0 of 3 items, turn 1; batches: 1 submitted (0 of 3 requests)" in said
+    assert said[-4:] == [
+        "fanmap: 3 of 3 items, turn 2; batches: none",
+        "3 answered, 0 resumed, 0 failed",
+        "1 turn, 1 batch ended; requests: 3 answered, 0 asked again, 0 failed, 0 expired",
+        "15 tokens: 3 in, 12 out",
+    ]
+
+
+# What it came to
+
+
+def summaries(seen: list[BatchProgress]) -> list[BatchSummary]:
+    assert [step.summary for step in seen[:-1]] == [None] * (len(seen) - 1)
+    return [step.summary for step in seen if step.summary is not None]
+
+
+def test_a_summary_tells_turns_batches_lines_by_fate_tokens_and_money(server: Server, options: dict[str, Any]) -> None:
+    left, seen = ["b"], list[BatchProgress]()
+
+    def fates(request: Request) -> Any:
+        if request.prompt in left:
+            return left.remove(request.prompt) or Reply(500)
+        return {"d": Reply(400), "e": "expired"}.get(request.prompt)
+
+    server.batches.script = BatchScript(line=fates)
+    limits = Limits(4, price=lambda model, usage: usage.total * (0.01 if model == "m" else math.nan))
+    ask = parallel_map(limits=limits)(of_openai(server))
+    prompts = ["a", "b", "c", "d", "e"]
+    ask.batch(prompts, **options, progress=seen.append, return_exceptions=True)
+    (summary,) = summaries(seen)
+    assert (summary.total, summary.done, summary.failed, summary.resumed) == (5, 5, 2, 0)
+    assert (summary.turns, summary.batches, lines(server)) == (3, 3, [5, 2, 1])
+    assert summary.lines == {"answered": 3, "asked again": 1, "failed": 1, "expired": 3}
+    assert summary.tokens.total > 0
+    assert summary.full_price == pytest.approx(summary.tokens.total * 0.01)
+    assert summary.spent == pytest.approx(summary.tokens.total * 0.005)
+    assert str(summary).splitlines()[:2] == [
+        "3 answered, 0 resumed, 2 failed",
+        "3 turns, 3 batches ended; requests: 3 answered, 1 asked again, 1 failed, 3 expired",
+    ]
+    seen.clear()
+    ask.batch(["a"], **options, progress=seen.append)
+    assert str(summaries(seen)[0]) == "0 answered, 1 resumed, 0 failed"
+
+
+def test_genai_prices_knows_what_a_model_costs(server: Server, options: dict[str, Any]) -> None:
+    pytest.importorskip("genai_prices")
+    client, seen = kept(openai.OpenAI(base_url=server.openai_url, api_key="k")), list[BatchProgress]()
+
+    @parallel_map
+    def ask(model: str) -> str:
+        return client.responses.create(model=model, input="hi").output_text
+
+    ask.batch(["gpt-4o-mini", "nobody-knows-it"], **options, progress=seen.append)
+    (summary,) = summaries(seen)
+    usage = server.batches.made[0].tokens
+    assert summary.full_price is not None
+    assert summary.spent == pytest.approx(summary.full_price / 2)
+    assert (summary.unpriced, usage > 0) == (1, True)
+    assert str(summary).endswith(" outside of batches (1 answer without a known price)")
+
+
+def test_one_that_is_left_has_a_summary_too(server: Server, options: dict[str, Any], capsys: Any) -> None:
+    server.batches.script = BatchScript(delay=math.inf)
+    ask = parallel_map(of_openai(server))
+    with pytest.raises(BatchPending):
+        ask.batch(PROMPTS, **options, wait=0, progress=True)
+    assert capsys.readouterr().err.splitlines()[-1] == "0 answered, 0 resumed, 0 failed, 3 not done"
+
+
+@pytest.mark.parametrize("limits", [Limits(4), Limits(4, price=lambda model, usage: 0.1)])
+def test_what_is_sent_at_once_is_counted(limits: Any, server: Server, options: dict[str, Any], capsys: Any) -> None:
+    parallel_map(limits=limits)(of_openai(server)).batch(PROMPTS, **{**options, "endpoints": ()}, progress=True)
+    assert capsys.readouterr().err.splitlines()[-1] == "3 requests sent at once, at full price"

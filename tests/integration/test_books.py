@@ -1,0 +1,366 @@
+"""User code that the collector, a signal handler or a tracer runs inside a section of ours, in each of them once.
+
+It waits there for the background loop, where a call under the same Limits wants the same books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from fanmap import Limits, Rate, Retry, parallel_map, to_sync
+from fanmap._drive import clock, on_top
+from fanmap._drive.books import BUSY, Books
+from fanmap._drive.budget import Budget
+from fanmap._drive.limits import budget_of
+from fanmap._drive.run import Run
+from fanmap._drive.worker import Worker
+from fanmap._policy.flow import Flow
+from fanmap._policy.permit import Permit
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+SECTIONS = [
+    (Budget, name)
+    for name in ("_join", "_look", "_patience", "_release", "_renew", "_refused", "_answered", "_failed", "_retire")
+] + [
+    (Flow, name)
+    for name in ("start", "take", "complete", "poll", "pop_ready", "push", "end_input", "left", "stop", "close")
+]  # fmt: skip
+
+
+class Refused(Exception):
+    status_code = 429
+
+
+class Mendable(Exception):
+    status_code = 500
+
+
+def until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "it hangs"
+        time.sleep(0.001)
+
+
+def nosy(monkeypatch, owner, name, code):
+    """The section runs this code once, when it is entered for the first time."""
+    section, done = getattr(owner, name), []
+
+    def wrapped(self, *args, **kwargs):
+        if not done:
+            done.append(threading.current_thread().name)
+            code()
+        return section(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, wrapped)
+    return done
+
+
+@pytest.mark.parametrize(("owner", "name"), SECTIONS, ids=[f"{owner.__name__}.{name}" for owner, name in SECTIONS])
+def test_code_inside_a_section_may_call_and_wait_for_the_background_loop(monkeypatch, owner, name):
+    entered = []
+    for where in ("threads", "background"):
+        with monkeypatch.context() as patch:
+            entered += call_inside(patch, owner, name, where)
+    assert entered, "no way needs this section: nothing was tested"
+
+
+def call_inside(monkeypatch, owner, name, where):
+    """Runs of every kind, with calls from inside of that section; who was the first to enter it."""
+    account = Limits(2, rate=Rate(1e6, 60.0, burst=1000))
+    fates = iter([Mendable(), Refused(), Mendable()])
+    found = []
+
+    def fate(item):
+        error = next(fates, None)
+        if error is not None:
+            raise error
+        return item
+
+    @parallel_map(limits=account, retry=Retry(attempts=9, wait=0))
+    def ask(item):
+        return fate(item)
+
+    @parallel_map(limits=account, retry=Retry(attempts=9, wait=0))
+    async def aask(item):
+        await asyncio.sleep(0)
+        return fate(item)
+
+    everybody = []
+
+    @parallel_map(limits=account)
+    def crowded(item):  # until somebody waits in line
+        until(lambda: account.stats.waiting or len(everybody) >= 3)
+        everybody.append(item)
+
+    @parallel_map(limits=account)
+    def inner(item):
+        return item
+
+    @parallel_map(limits=account)
+    async def ainner(item):
+        await asyncio.sleep(0)
+        return item
+
+    def code():
+        found.append(account.stats.in_flight >= 0)
+        found.append(inner(1))
+        if where == "threads" or threading.current_thread().name != "fanmap-loop":
+            found.append(to_sync(ainner)(2))  # what a `__del__` that closes a client does
+            found.append(inner.map([3, 4]))
+            found.append(ainner.map([5]))
+
+    done = nosy(monkeypatch, owner, name, code)
+    run = ask if where == "threads" else aask
+    results = run.imap(iter(range(12)))
+    with results:
+        assert list(results) == list(range(12))
+    assert run.map(range(8)) == list(range(8))
+    assert run(3) == 3 if where == "threads" else to_sync(run)(3) == 3
+    callers = [threading.Thread(target=crowded, args=(number,)) for number in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(120)
+    assert sorted(everybody) == list(range(6))
+    if done:  # not every way needs every section
+        assert found[:2] == [True, 1]
+    stats = account.stats
+    assert (stats.in_flight, stats.waiting) == (0, 0)
+    return done
+
+
+BETWEEN_CALLS = [
+    *[(Flow, name) for name in ("take", "complete", "poll", "left")],
+    *[(Run, name) for name in ("complete", "take")],
+    *[(Worker, name) for name in ("step", "returned", "quit")],
+    (Budget, "release"),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), BETWEEN_CALLS, ids=[f"{one.__name__}.{name}" for one, name in BETWEEN_CALLS]
+)
+def test_with_one_slot_only_code_on_top_of_ours_is_let_through(monkeypatch, owner, name):
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    @parallel_map(limits=account)
+    async def ainner(item):
+        await asyncio.sleep(0)
+        return item
+
+    found = []
+    nosy(monkeypatch, owner, name, lambda: found.extend([ask(1), to_sync(ainner)(2), ask.map([3])]))
+    assert ask.map(range(5)) == list(range(5))
+    assert found == [1, 2, [3]]
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["_join", "_patience", "_look", "look", "patience"])
+def test_a_call_on_top_of_one_that_waits_does_not_wait_behind_it(monkeypatch, name):
+    account = Limits(1)
+    go = threading.Event()
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    @parallel_map(limits=account)
+    def first(item):
+        assert go.wait(120)
+
+    holder = threading.Thread(target=first, args=(0,))
+    holder.start()
+    until(lambda: account.stats.in_flight == 1)
+    found = []
+    nosy(monkeypatch, Budget, name, lambda: found.extend([ask(1), go.set()]))
+    assert ask(2) == 2
+    holder.join(120)
+    assert found == [1, None]
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+def test_a_call_on_top_of_a_wake_that_was_not_given_yet_does_not_wait_for_whom_it_is_for(monkeypatch):
+    """That one has the slot and does not know: both waited for ever."""
+    account = Limits(1)
+    begun, go = [], [threading.Event(), threading.Event()]
+    found = []
+
+    @parallel_map(limits=account)
+    def held(number):
+        begun.append(number)
+        assert go[number].wait(120)
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    threads = [threading.Thread(target=held, args=(number,), daemon=True) for number in range(2)]
+    threads.append(threading.Thread(target=lambda: found.append(ask(2)), daemon=True))
+    for place, thread in enumerate(threads):
+        thread.start()
+        until(lambda place=place: account.stats.in_flight + account.stats.waiting == place + 1)
+    go[0].set()
+    until(lambda: begun == [0, 1])  # the third is the first in line now, and was told that it would be woken
+    nosy(monkeypatch, Budget, "act", lambda: found.append(ask(1)))
+    go[1].set()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(found) == [1, 2]
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Flow, "take"), (Flow, "complete"), (Budget, "_release")])
+def test_calls_in_line_go_on_while_somebody_waits_for_them_on_top_of_a_section(monkeypatch, owner, name):
+    """One more than there are slots, at a time."""
+    account = Limits(1)
+    under_way, most = [], []
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    @parallel_map(limits=account)
+    def counted(item):
+        under_way.append(item)
+        most.append(len(under_way))
+        under_way.remove(item)
+
+    async def all_done():
+        while len(most) < 3:
+            await asyncio.sleep(0.001)
+
+    others = [threading.Thread(target=counted, args=(number,)) for number in range(3)]
+
+    def wait_for_others():
+        for other in others:
+            other.start()
+        to_sync(all_done)()
+
+    done = nosy(monkeypatch, owner, name, wait_for_others)
+    assert ask.map(range(4)) == list(range(4))
+    for other in others:
+        other.join(120)
+    assert done and most == [1, 1, 1]
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+def test_for_code_on_top_one_is_let_out_at_a_time_within_a_named_wait_too(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(clock, "now", lambda: now)
+    budget = budget_of(Limits(1))
+    held, waiting, other = Permit(), Permit(), Permit()
+    held.wake = waiting.wake = other.wake = lambda: None
+    assert budget.join(held, None)
+    assert not budget.join(waiting, None)
+    assert not budget.join(other, None)
+    budget.admission.close_gate(1e9, spread=0.0, apart=0.0)
+    monkeypatch.setitem(on_top._waiting, -1, now)  # another thread begins to wait on top of ours
+    assert not budget.look(waiting)
+    now += 0.2
+    assert budget.look(waiting)
+    assert not budget.look(other)
+    budget.release(waiting)
+    assert budget.look(other)
+
+
+class Counter(Books):
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+        self.told = []
+
+    def act(self, thing):
+        self.told.append(thing)
+
+    def add(self, number):
+        before = self.total
+        for _ in range(10):
+            pass
+        self.total = before + number
+        return self.total
+
+
+def test_whoever_finds_them_taken_leaves_its_event_to_the_holder():
+    books, inside, go = Counter(), threading.Event(), threading.Event()
+
+    def slow():
+        inside.set()
+        assert go.wait(120)
+
+    holder = threading.Thread(target=books.do, args=(slow,))
+    holder.start()
+    assert inside.wait(120)
+    assert books.do(books.add, 1) is BUSY
+    books.post(books.add, 2)
+    assert books.total == 0
+    assert not books.held_here()
+    go.set()
+    holder.join()
+    assert books.total == 2
+    assert books.do(books.add, 1) == 3
+
+
+def test_on_top_of_ones_own_section_nothing_is_done_before_it_ends():
+    books = Counter()
+    seen = []
+
+    def section():
+        seen.append((books.do(books.add, 1) is BUSY, books.held_here()))
+        books.post(books.add, 5)
+        seen.append(books.total)
+        books.after.append("done")
+
+    books.do(section)
+    assert seen == [(True, True), 0]
+    assert (books.total, books.told, books.held_here()) == (5, ["done"], False)
+
+
+def test_an_event_that_fails_lets_go():
+    books = Counter()
+    with pytest.raises(ZeroDivisionError):
+        books.do(lambda: 1 / 0)
+    assert books.do(books.add, 1) == 1
+
+
+def test_an_event_that_is_cut_off_is_run_again():
+    books = Counter()
+    tries = []
+
+    def interrupted():
+        tries.append(1)
+        if len(tries) == 1:
+            raise KeyboardInterrupt
+        books.add(1)
+
+    def section():
+        books.post(interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        books.do(section)
+    books.work_off()
+    assert (len(tries), books.total) == (2, 1)
+
+
+def test_many_threads_lose_no_event():
+    books = Counter()
+
+    def work():
+        for _ in range(2_000):
+            books.post(books.add, 1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert books.total == 16_000

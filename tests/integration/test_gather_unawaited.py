@@ -1,0 +1,90 @@
+"""However `gather_bounded` refuses what it was given, no coroutine of it is left un-awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections import deque
+
+import pytest
+
+from fanmap import Limits, Retry, gather_bounded
+
+WRONG = [
+    {"max_concurrency": 0},
+    {"max_concurrency": "many"},
+    {"max_concurrency": True},
+    {"rpm": -1},
+    {"tpm": float("nan")},
+    {"rate": 5},
+    {"rate": "ten"},
+    {"timeout": 0},
+    {"retry": 3},
+    {"retry": Retry()},
+    {"limits": 5},
+    {"limits": Limits(), "rpm": 5},
+    {"progress": 3},
+]
+
+
+async def one():
+    return 1
+
+
+HELD = {
+    "spread": lambda: [one(), one()],
+    "a list": lambda: [[one(), one()]],
+    "a tuple": lambda: [(one(), one())],
+    "a set": lambda: [{one(), one()}],
+    "a deque": lambda: [deque([one(), one()])],
+    "values": lambda: [{1: one(), 2: one()}.values()],
+    "a generator": lambda: [(one() for _ in range(2))],
+    "functions": lambda: [one, one],
+}
+
+
+# Functions can be repeated.
+CASES = [
+    (how, options) for how in HELD for options in WRONG if (how, type(options.get("retry"))) != ("functions", Retry)
+]
+
+
+@pytest.mark.parametrize(("how", "options"), CASES, ids=str)
+def test_a_wrong_setting_leaves_no_coroutine_unawaited(how, options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kind = TypeError if isinstance(options.get("retry"), Retry) else (TypeError, ValueError)
+        with pytest.raises(kind):
+            asyncio.run(gather_bounded(*HELD[how](), **options))
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_what_is_there_already_has_its_results_in_its_own_order(held):
+    assert asyncio.run(gather_bounded(*held())) == [1, 1]
+
+
+def test_a_failure_among_a_set_leaves_none_unawaited():
+    async def fail():
+        raise ValueError("no")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="no"):
+            asyncio.run(gather_bounded({fail() for _ in range(20)}, max_concurrency=2))
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_the_task_that_awaits_it_cannot_be_among_what_it_awaits():
+    async def main():
+        other = asyncio.create_task(asyncio.sleep(3600))
+        with pytest.raises(RuntimeError, match="leave out asyncio.current_task()"):
+            await gather_bounded(one(), *asyncio.all_tasks())
+        assert other.cancelled()
+        assert not asyncio.current_task().cancelling()
+        return await gather_bounded(one())
+
+    assert asyncio.run(main()) == [1]

@@ -1,0 +1,378 @@
+"""What was paid for when a loop over results is given up: `with` keeps it, and the results themselves do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gc
+import pickle
+import threading
+
+import pytest
+import trio
+
+from fanmap import parallel_map, partial_results
+
+
+class GivenUp(Exception):
+    """What the body of a loop raises."""
+
+
+REASONS = [GivenUp, KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit]
+
+
+async def echo(item):
+    return item * 10
+
+
+def begun(lazy_way, count=20):
+    asking = lazy_way.decorate(echo, max_concurrency=4)
+    return lazy_way.start(asking, range(count))
+
+
+def handed(lazy_way, result):
+    return result.index if lazy_way.method == "as_completed" else result // 10
+
+
+def left_of(items, count=20):
+    return {item: item * 10 for item in range(count) if item not in items}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_leaves_the_block_has_what_was_not_handed_out(lazy_way, reason):
+    async def main():
+        taken = []
+        results = begun(lazy_way)
+        try:
+            async with lazy_way.opened(results):
+                for _ in range(3):
+                    taken.append(handed(lazy_way, await lazy_way.next(results)))
+                await lazy_way.until(lambda: results.stats.done == 20)
+                raise reason
+        except reason as error:
+            assert partial_results(error) == left_of(taken)
+        else:
+            raise AssertionError("it was swallowed")
+        assert partial_results(results) == left_of(taken)
+
+    lazy_way.go(main)
+
+
+def test_the_results_themselves_have_it_while_they_are_under_way_and_when_they_are_closed(lazy_way):
+    async def main():
+        results = begun(lazy_way)
+        assert partial_results(results) == {}
+        async with lazy_way.opened(results):
+            taken = [handed(lazy_way, await lazy_way.next(results)) for _ in range(3)]
+            await lazy_way.until(lambda: results.stats.done == 20)
+            assert partial_results(results) == left_of(taken)
+            assert partial_results(results) == left_of(taken)  # a look takes nothing
+            taken.append(handed(lazy_way, await lazy_way.next(results)))
+        assert partial_results(results) == left_of(taken)
+
+    lazy_way.go(main)
+
+
+def test_results_that_were_all_handed_out_have_nothing_left(lazy_way):
+    async def main():
+        results = begun(lazy_way)
+        async with lazy_way.opened(results):
+            assert len([result async for result in lazy_way.each(results)]) == 20
+        assert partial_results(results) == {}
+
+    lazy_way.go(main)
+
+
+def test_a_loop_without_a_block_that_is_left_by_ctrl_c():
+    results = parallel_map(max_concurrency=4)(lambda item: item * 10).imap(range(20))
+    taken = []
+    with pytest.raises(KeyboardInterrupt) as caught:
+        for result in results:
+            taken.append(result // 10)
+            if len(taken) == 3:
+                while results.stats.done < 20:
+                    threading.Event().wait(0.001)
+                raise KeyboardInterrupt
+    assert partial_results(caught.value) == {}
+    assert partial_results(results) == left_of(taken)
+
+
+def test_a_timeout_around_the_block_has_it_too():
+    @parallel_map(max_concurrency=4)
+    async def ask(item):
+        return item * 10
+
+    async def main():
+        async with asyncio.timeout(0.05):
+            async with ask.imap(range(20)) as results:
+                async for _ in results:
+                    await asyncio.sleep(100)
+
+    with pytest.raises(TimeoutError) as caught:
+        asyncio.run(main())
+    assert partial_results(caught.value) == left_of([0])
+
+
+def test_a_cancel_scope_of_trio_around_the_block():
+    @parallel_map(max_concurrency=4)
+    async def ask(item):
+        return item * 10
+
+    async def main():
+        kept = []
+        with trio.move_on_after(0.05):
+            async with ask.imap(range(20)) as results:
+                try:
+                    async for _ in results:
+                        await trio.sleep(100)
+                finally:
+                    kept.append(partial_results(results))
+        assert kept == [left_of([0])]
+        assert partial_results(results) == left_of([0])
+
+    trio.run(main)
+
+
+def test_after_a_failure_it_is_the_failures_and_the_results_have_the_same():
+    def fails(item):
+        if item == 3:
+            raise ValueError("no")
+        return item * 10
+
+    results = parallel_map(max_concurrency=1)(fails).as_completed(range(6))
+    assert [outcome.index for outcome in results] == list(range(6))
+    results = parallel_map(max_concurrency=4)(fails).imap(range(4))
+    with pytest.raises(ValueError, match="no") as caught, results:
+        assert next(results) == 0
+        while results.stats.done < 4:
+            threading.Event().wait(0.001)
+        list(results)
+    assert partial_results(caught.value) == partial_results(results)
+
+
+def test_an_exception_that_came_after_the_end_keeps_what_an_inner_run_left_on_it():
+    ask = parallel_map(max_concurrency=1)(lambda item: 1 // item)
+    with pytest.raises(ZeroDivisionError) as caught, ask.imap([1, 1]) as results:
+        assert list(results) == [1, 1]
+        ask.map([1, 0])
+    assert partial_results(caught.value) == {0: 1}
+
+
+def test_while_the_outer_is_under_way_it_is_the_outers():
+    ask = parallel_map(max_concurrency=1)(lambda item: 1 // item)
+    with pytest.raises(ZeroDivisionError) as caught, ask.imap([1, 1, 1]) as results:
+        next(results)
+        while results.stats.done < 3:
+            threading.Event().wait(0.001)
+        ask.map([1, 0])
+    assert partial_results(caught.value) == {1: 1, 2: 1}
+
+
+def test_what_is_neither_an_exception_nor_results_is_a_type_error():
+    with pytest.raises(TypeError, match="source must be an exception, or what imap or as_completed returned, got list"):
+        partial_results([1])  # type: ignore[arg-type]
+
+
+# A sync `close` of results that are read with `async for`
+
+
+class Input:
+    """A generator that says when it was closed."""
+
+    def __init__(self, fails=False):
+        self.closed, self._fails = 0, fails
+
+    def __call__(self, count=1000):
+        try:
+            yield from range(count)
+        finally:
+            self.closed += 1
+            if self._fails:
+                raise GivenUp("on being closed")
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_sync_close_of_results_begun_with_anext_closes_their_input(kind, method):
+    ask = parallel_map(max_concurrency=2)(echo if kind == "async def" else lambda item: item * 10)
+    source = Input()
+
+    async def main():
+        results = getattr(ask, method)(source())
+        await anext(results)
+        assert source.closed == 0
+        results.close()
+        assert source.closed == 1
+        results.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+        await results.aclose()
+        assert isinstance(partial_results(results), dict)
+
+    asyncio.run(main())
+    gc.collect()
+    assert source.closed == 1
+
+
+def test_a_sync_close_of_results_begun_with_anext_raises_what_the_input_raises():
+    ask, source = parallel_map(max_concurrency=2)(echo), Input(fails=True)
+
+    async def main():
+        results = ask.imap(source())
+        await anext(results)
+        with pytest.raises(GivenUp):
+            results.close()
+
+    asyncio.run(main())
+
+
+def test_a_sync_close_after_the_loop_has_ended():
+    ask, source = parallel_map(max_concurrency=2)(echo), Input()
+    kept = []
+
+    async def main():
+        results = ask.imap(source())
+        kept.append(results)
+        await anext(results)
+
+    asyncio.run(main())
+    kept[0].close()
+    assert source.closed == 1
+
+
+def test_a_block_of_the_other_kind_closes_it_as_well():
+    ask, source = parallel_map(max_concurrency=2)(echo), Input()
+
+    async def main():
+        results = ask.imap(source())
+        await anext(results)
+        with contextlib.closing(results):
+            await anext(results)
+
+    asyncio.run(main())
+    assert source.closed == 1
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_results_are_not_copied_because_the_copy_would_stop_them(duplicate):
+    results = parallel_map(max_concurrency=2)(lambda item: item * 10).imap(range(20))
+    next(results)
+    with pytest.raises(TypeError, match=r"imap is a run in progress and cannot be copied or pickled"):
+        duplicate(results)
+    gc.collect()
+    assert len(list(results)) == 19
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_an_async_close_of_results_begun_with_next_closes_their_input(kind, method):
+    ask = parallel_map(max_concurrency=2)(echo if kind == "async def" else lambda item: item * 10)
+    source = Input()
+    results = getattr(ask, method)(source())
+    next(results)
+
+    async def main():
+        async with contextlib.aclosing(results):
+            pass
+        assert source.closed == 1
+        await results.aclose()
+
+    asyncio.run(main())
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+def test_a_cleanup_of_every_task_leaves_none_behind(method):
+    """Each worker that is cancelled in its item ends; none of them hires another, which the clean-up has not seen."""
+
+    async def hangs(item):
+        try:
+            await asyncio.sleep(1000 if item else 0)
+        finally:
+            for _ in range(5 * item):  # one after the other
+                await asyncio.sleep(0)
+
+    kept, loops = [], []
+
+    async def main():
+        loops.append(asyncio.get_running_loop())
+        kept.append(getattr(parallel_map(max_concurrency=3)(hangs), method)(range(20), return_exceptions=True))
+        await anext(kept[0])
+        while kept[0].stats.in_flight < 3:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert [task for task in asyncio.all_tasks(loops[0]) if not task.done()] == []
+    kept[0].close()
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+def test_closing_in_another_loop_cancels_in_the_first_and_does_not_wait_for_it(method):
+    async def hangs(item):
+        if item:
+            await asyncio.sleep(1000)
+
+    async def close(results):
+        await results.aclose()
+
+    async def main():
+        results = getattr(parallel_map(max_concurrency=2)(hangs), method)(range(3))
+        await anext(results)
+        while not results.stats.in_flight:
+            await asyncio.sleep(0)
+        # With no timer in that loop, which would wake it too.
+        closing = threading.Thread(target=asyncio.run, args=(close(results),), daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, 30)
+        assert not closing.is_alive()
+        while results.stats.in_flight:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_results_are_not_waited_for_in_another_loop_than_their_own(kind, method):
+    """Nothing would ever wake who waits there; where they were begun they go on."""
+    go = threading.Event()
+
+    def blocking(item):
+        assert go.wait(200)
+        return item
+
+    async def awaiting(item):
+        await asyncio.to_thread(go.wait, 200)
+        return item
+
+    ask, source = parallel_map(max_concurrency=2)(awaiting if kind == "async def" else blocking), Input()
+    kept = []
+
+    async def elsewhere():
+        with pytest.raises(RuntimeError, match="was started in another event loop: read it there, or close it"):
+            await anext(kept[0])
+
+    async def main():
+        kept.append(getattr(ask, method)(source(8)))
+        first = asyncio.create_task(anext(kept[0]))
+        while not kept[0].stats.in_flight:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        go.set()
+        await first
+        assert len([result async for result in kept[0]]) == 7
+        kept[0] = getattr(ask, method)(source(8))
+        await anext(kept[0])
+
+    async def close():
+        await kept[0].aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(kept[0])
+
+    asyncio.run(main())
+    go.clear()
+    asyncio.run(elsewhere() if kind == "def" else close())
+    asyncio.run(close())
+    go.set()
+    assert source.closed == 2

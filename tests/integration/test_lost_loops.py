@@ -1,0 +1,165 @@
+"""An asyncio loop that is forgotten with calls under way: the collector takes it, and its slots come back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+
+import pytest
+
+from fanmap import Limits, parallel_map
+
+
+# What the interpreter says of a loop that nobody has closed is not tested here.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_forgotten_loop_is_collected_with_a_run_under_way_and_others_in_line():
+    limits = Limits(2)
+    began = []
+
+    @parallel_map(limits=limits)
+    async def ask(number):
+        began.append(number)
+        await asyncio.sleep(3600)
+
+    @parallel_map(limits=limits)
+    def quick(number):
+        return number
+
+    together = threading.Barrier(2)
+
+    @parallel_map(limits=limits)
+    def both(number):
+        together.wait(300)
+        return number
+
+    def forget():
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # its tasks are destroyed while they are pending
+        kept = []
+
+        async def job():
+            await ask.amap(range(10))
+
+        async def main():
+            kept.append(loop.create_task(job()))
+            kept.append(loop.create_task(ask(10)))  # in line
+            while len(began) < 2 or not limits.stats.waiting:
+                await asyncio.sleep(0)
+
+        loop.run_until_complete(main())
+        # What the interpreter says of a loop that was not closed is not what is tested here.
+        loop._selector.close()
+        loop._ssock.close()
+        loop._csock.close()
+        loop.__class__ = _Forgotten
+        return weakref.ref(loop)
+
+    loop = forget()
+    gc.collect()
+    assert loop() is None
+    assert quick.map(range(4)) == [0, 1, 2, 3]
+    # The collector may end its calls in an order in which a slot stays: whoever needs it has it within two seconds.
+    assert both.map(range(2)) == [0, 1]
+
+
+def test_slots_of_a_lost_loop_come_back_though_the_one_that_looked_for_them_has_left():
+    limits = Limits(1)
+
+    @parallel_map(limits=limits)
+    async def ask(seconds):
+        await asyncio.sleep(seconds)
+        return seconds
+
+    lost = asyncio.new_event_loop()
+    lost.set_exception_handler(lambda *_: None)
+    task = lost.create_task(ask(3600))
+    lost.run_until_complete(asyncio.sleep(0))
+
+    async def main():
+        first, second = asyncio.create_task(ask(0)), asyncio.create_task(ask(0))
+        while limits.stats.waiting < 2:
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        lost.close()
+        return await asyncio.wait_for(second, 120)
+
+    assert asyncio.run(main()) == 0
+    assert limits.stats.in_flight == 0
+    task._log_destroy_pending = False
+
+
+async def _iterate(ask):
+    async for _ in ask.imap(range(5)):
+        pass
+
+
+async def _iterate_in_a_block(ask):
+    async with ask.imap(range(5)) as results:
+        async for _ in results:
+            pass
+
+
+@pytest.mark.parametrize("way", [lambda ask: ask.amap(range(5)), _iterate, _iterate_in_a_block])
+@pytest.mark.parametrize("where", ["in its loop", "after its loop"])
+def test_a_coroutine_that_is_closed_awaits_nothing(way, where):
+    """Else Python says of it that it has ignored GeneratorExit, or that no loop runs."""
+    limits = Limits(2)
+
+    @parallel_map(limits=limits)
+    async def ask(number):
+        await asyncio.sleep(3600)
+
+    @parallel_map(limits=limits)
+    async def quick(number):
+        return number
+
+    async def begun(coroutine):
+        coroutine.send(None)
+        while limits.stats.in_flight < 2:
+            await asyncio.sleep(0)
+        if where == "in its loop":
+            coroutine.close()
+
+    async def job():
+        await way(ask)
+
+    coroutine = job()
+    asyncio.run(begun(coroutine))
+    coroutine.close()
+    assert asyncio.run(quick.amap(range(3))) == [0, 1, 2]
+    assert limits.stats.in_flight == 0
+
+
+class _Forgotten(asyncio.SelectorEventLoop):
+    def __del__(self):
+        pass
+
+
+def test_a_task_that_nobody_keeps_is_kept_while_it_waits_for_a_slot():
+    limits = Limits(1)
+    ended = []
+
+    async def main():
+        free = asyncio.Event()
+
+        @parallel_map(limits=limits)
+        async def ask(number):
+            await free.wait()
+            ended.append(number)
+
+        first = asyncio.create_task(ask(0))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().create_task(ask(1))
+        while not limits.stats.waiting:
+            await asyncio.sleep(0)
+        gc.collect()
+        free.set()
+        await first
+        while len(ended) < 2:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert ended == [0, 1]
