@@ -67,6 +67,7 @@ TESTS = {
     "shared/replying": ["unit/test_shared_ledger.py"],
     "shared/shares": ["unit/test_shared_shares.py"],
     "shared/wanted": ["unit/test_shared_member.py"],
+    "starts": ["unit/test_admission.py", "property/test_admission.py", "unit/test_total.py"],
     "tokens": ["unit/test_tokens.py"],
     "unread": ["unit/test_unread.py"],
     "waits": ["unit/test_signals.py", "property/test_signals.py"],

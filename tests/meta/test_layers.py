@@ -9,7 +9,7 @@ import fanmap
 
 ROOT = Path(fanmap.__file__).parent
 
-# Lower layers first; a module may import from strictly lower layers, and from its own where `_SAME` allows it.
+# Lower layers first; a module may import from its own and from lower ones.
 LAYERS = {
     "_outcome": 0, "_errors": 0, "_types": 0, "_usage": 0, "_raw": 0, "_public": 0, "_hints": 0,
     "_policy": 1,

@@ -1,14 +1,14 @@
-"""One budget for everything that talks to one account.
+"""One budget for everything that talks to one account: the way of its calls, from the line to the release.
 
-Takes turns with admission, ceiling and brake, and wakes whoever may start; what may start is `_policy.admission`'s
-decision, what a refusal means `_policy.brake`'s. Bound to no event loop and to no thread.
+Wakes whoever may start; who may is `_policy.admission`'s decision. Bound to no event loop and to no thread. What it
+counts, spends and hears from the server is in the classes that it derives from, one idea each:
+
+    Books (who may change it) → Counting → Spending (money) → Braking (what the server says) → Budget
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -17,25 +17,18 @@ from typing_extensions import override
 
 from fanmap._drive import clock, telemetry
 from fanmap._drive.books import BUSY
-from fanmap._drive.notices import Line
+from fanmap._drive.braking import Braking
 from fanmap._drive.on_top import GIVE_WAY, somebody_waits, stuck
 from fanmap._drive.scope import Scope, enclosing
-from fanmap._drive.spending import Spending
-from fanmap._errors import Busy, NotRun
-from fanmap._policy.adaptive import Adaptive, Ceiling, Change
-from fanmap._policy.admission import Admission
-from fanmap._policy.brake import Brake, Braked, about_crowd, alone, gate_beyond
+from fanmap._errors import Busy
+from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.door import Door, Pace
-from fanmap._policy.followed import UNLIMITED, Followed
-from fanmap._policy.learned import Correction
-from fanmap._policy.money import Money, is_dollars
-from fanmap._policy.news import News
+from fanmap._policy.followed import Followed
+from fanmap._policy.money import Money
 from fanmap._policy.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, WAITING, Owner, Permit
-from fanmap._policy.quotas import Quota
-from fanmap._policy.rate import Rate, takes_one
+from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
-from fanmap._policy.token_rates import is_tokens
-from fanmap._types import Everybody, Retired, Stats, Tally
+from fanmap._types import Everybody
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -43,60 +36,19 @@ if TYPE_CHECKING:
     from fanmap._drive.responses import Account, Reader
 
 _BETWEEN_SWEEPS = 0.25  # seconds in which it is not looked again for calls of lost loops
-_UNSETTLED = 20  # calls after which it is said that none has told what it took
 
 
-def counts(tally: Tally) -> dict[str, Any]:
-    """A tally as the fields of `Stats` that it fills."""
-    return {
-        "started": tally.started + tally.inside_repeated,
-        "done": tally.done,
-        "failed": tally.failed,
-        "attempts": tally.started + tally.inside_repeated - tally.refused - tally.inside_refused,
-        "refused": tally.refused + tally.inside_refused,
-        "waited_for_slot": tally.for_slot,
-        "waited_for_rate": tally.for_rate,
-        "waited_at_gate": tally.at_gate,
-        "waited_to_repeat": tally.to_repeat,
-        "abandoned": tally.abandoned,
-        "tokens": tally.tokens,
-        "unseen": tally.unseen,
-        "spent": tally.spent,
-    }
-
-
-class Hiring:
-    """How many workers a run may have."""
-
-    __slots__ = ("limit",)
-
-    def __init__(self) -> None:
-        self.limit = 1
-
-
-class Budget(Spending):
-    """The state behind one `Limits`: admission, ceiling and brake, and the books around them.
+class Budget(Braking):
+    """The state behind one `Limits`: the books around the lines in which calls wait, and what they have in common.
 
     Attributes:
-        followed: the limits that a server tells; None: nobody wants to know.
         limiters: users' own AsyncLimiters, awaited last by calls on an asyncio loop.
-        classify: a user's own reading of an exception.
-        observe: begins to read the responses to an attempt's requests.
-        counts_tokens: one of the rates is of tokens.
-        admission: who may start; outside of the books only `quiet`, `steady` and numbers may be read.
-        hiring: how many workers a run may have: one a slot, also of those that come once a server has told its limits.
-        history: how the ceiling moved, the last thousand times; read it with `changes`.
-        max_wait: seconds that a server may keep everybody from working.
         max_waiting: calls of the foreground that may wait for a slot; None: any number.
+        observe: begins to read the responses to an attempt's requests.
         pace: how long calls keep their slots; told only where `max_waiting` is a number.
-        random: chance, for jitter; seeded by tests.
     """
 
-    __slots__ = (
-        "_brake", "_ceiling", "_let_out", "_locked_out", "_missing_told", "_news", "_outage_exhausted", "_retired",
-        "_settings", "_swept", "_tallies", "_timed", "_told", "_unsettled", "classify", "counts_tokens", "followed",
-        "hiring", "history", "limiters", "max_concurrency", "max_wait", "max_waiting", "observe", "pace", "random",
-    )  # fmt: skip
+    __slots__ = ("_let_out", "_swept", "_timed", "limiters", "max_waiting", "observe", "pace")
 
     def __init__(
         self,
@@ -111,30 +63,13 @@ class Budget(Spending):
         followed: Followed | None = None,
         money: Money | None = None,
     ) -> None:
-        self.max_waiting = max_waiting
-        self.pace = Pace()
-        self.max_concurrency = max_concurrency.maximum
-        first = len(rates) if followed is None else followed.first
-        self.rates = [*rates[:first], *(() if followed is None else followed.rates), *rates[first:]]
-        self.followed = followed
-        self.money = money
-        self.has_totals = any(rate.per == math.inf for rate in rates)
-        self._missing_told = [None]  # until somebody has it
         self.limiters = limiters
-        self.classify = classify
-        self.reads = reads
+        self.max_waiting = max_waiting
         self.observe: Callable[..., Reader] = self._observe
-        # Of dollars nothing is guessed: the mean of what was settled is the guess.
-        self.corrections = [Correction() if is_tokens(rate) or is_dollars(rate) else None for rate in self.rates]
-        self.counts_tokens = any(map(is_tokens, self.rates))
-        self.counts_calls = all(map(takes_one, self.rates))
-        self._unsettled: list[None] | None = [] if self.counts_tokens else None
-        self.random = random.Random()
-        self._settings = max_concurrency
-        self.max_wait = max_wait
-        self._told: list[None] = [None]  # until somebody has it
-        self.history: deque[Change] = deque(maxlen=1000)
-        super().__init__()
+        self.pace = Pace()
+        first = len(rates) if followed is None else followed.first
+        rates = [*rates[:first], *(() if followed is None else followed.rates), *rates[first:]]
+        super().__init__(max_concurrency, rates, max_wait, classify, reads=reads, followed=followed, money=money)
 
     def __del__(self) -> None:
         if telemetry is not None and telemetry.found is not None and hasattr(self, "admission"):
@@ -143,25 +78,10 @@ class Budget(Spending):
     @override
     def free(self) -> None:
         """Nobody in line, nothing held: a new budget, or the child of a fork, where no other thread lives."""
-        super().free()
-        self.hiring = Hiring()
-        self._ceiling = Ceiling(self._settings)
-        self._brake = Brake(self.max_wait)
-        before: Admission | None = getattr(self, "admission", None)
-        self.admission = Admission(self._ceiling.limit, self.rates)
-        for place, total in self.admission.totals.items():
-            total.usual = self.corrections[place] if is_dollars(total.rate) else None
-            if before is not None and place in before.totals:
-                # A fork does not make it undone.
-                total.spent, total.aside = before.totals[place].spent, before.totals[place].aside
-        self._locked_out = self._outage_exhausted = False
         self._swept = -math.inf
         self._timed: Permit | None = None  # the head of the line, which holds a timer
         self._let_out: set[Permit] = set()  # over the limit, for threads that wait on top of ours
-        self._news = News()
-        self._retired = Retired()
-        self._tallies: dict[object, Tally] = {}
-        self._adjust("")
+        super().free()
 
     # A call's way, from its place in line to its release
 
@@ -253,157 +173,10 @@ class Budget(Spending):
                 self.post(self._charge_anew, permit, costs, None)
         return permit
 
-    # What the server said
-
-    def refused(self, verdict: Verdict, permit: Permit, started: float, *, repeated: bool = False) -> Braked:
-        """The server refused to start a call: hold everybody as long as it says, and send fewer at once.
-
-        `repeated`: its client had sent it again by itself, which no rate of ours paces.
-        """
-        chance = self.random.random()
-        braked = self.do(self._refused, verdict, permit, started, chance, repeated)
-        if braked is BUSY:
-            # Whoever has the books closes the gate; what this one call does next, it can tell by itself.
-            self.post(self._refused, verdict, permit, started, chance, repeated)
-            return alone(verdict.wait, clock.now(), chance)
-        return braked  # type: ignore[no-any-return]
-
-    def answered(self, permit: Permit, started: float) -> None:
-        """A call that began then succeeded, and admission is not steady."""
-        self.post(self._answered, permit, started)
-
-    def failed(self, started: float) -> bool:
-        """A call that began then and will be repeated failed: in an outage, everybody waits for one probe.
-
-        True: the outage has lasted for longer than anybody here wants to wait.
-        """
-        self.post(self._failed, started, self.random.random())
-        return self._outage_exhausted
-
-    def denied(self) -> bool:
-        """A call was refused for lack of permission: will every call be?"""
-        self.post(self._denied)
-        return self._locked_out
-
-    def fates(self) -> tuple[int, int]:
-        """How many calls were answered so far, where somebody wanted to know, and how many were refused."""
-        return self._brake.answers, self._brake.refusals
-
-    def refused_before(self, started: float) -> bool:
-        """Was a call refused before this one began, and nobody answered since?"""
-        return self._brake.since is not None and self._brake.since < started
-
-    def outage(self) -> bool:
-        """Do all wait for one probe?"""
-        return self._brake.outage
-
-    def failures_in_a_row(self) -> int:
-        """Failures that a repeat might mend, since the last success of anybody."""
-        return self._brake.failures
+    # What runs ask
 
     def begin_run(self, run: Any) -> None:
         """A run begins, and may be stopped from outside where the limits are not this process's alone."""
-
-    def spent(self) -> None:
-        """The account is; others may want to know."""
-
-    def ceiling(self) -> int:
-        """How many calls may be under way at once."""
-        return self.admission.limit
-
-    def everybody(self) -> Everybody:
-        """Where it stands over all processes: this one."""
-        stats = self.stats()
-        gate = max(0.0, self.admission.opens_at() - clock.now())
-        return Everybody(1, stats.in_flight, stats.waiting, stats.ceiling, gate, None)
-
-    def obstacle(self) -> tuple[str, Exception]:
-        """Why nothing starts, where that is `hopeless`: to say of an item that has run, and for one that has not."""
-        reason = gate_beyond(self.max_wait, self.hopeless() or 0.0)
-        failure = NotRun(reason)
-        # Not the refusal itself: its traceback would keep another run alive for as long as the gate is closed.
-        failure.__cause__ = TimeoutError(reason)
-        return reason, failure
-
-    def hopeless(self) -> float | None:
-        """Seconds that the gate stays closed, where that is longer than `max_wait`."""
-        closed = self.admission.opens_at() - clock.now()
-        return closed if closed > self.max_wait else None
-
-    def refused_inside(self, verdict: Verdict, permit: Permit, started: float, tally: Tally) -> None:
-        """The server refused a request of a call under way, whatever becomes of that call."""
-        self.post(self._refused_inside, verdict, permit, started, tally, self.random.random())
-
-    def repeated_inside(self, tally: Tally) -> None:
-        """A client has sent a request of a call under way again by itself."""
-        self.post(self._repeated_inside, tally)
-
-    def told_quotas(self, quotas: Sequence[Quota]) -> list[str]:
-        """An answer has told these limits, or none; which of "rpm" and "tpm" it turns out that nobody will be told."""
-        followed = self.followed
-        if followed is None or not followed.news(quotas):
-            return []
-        self.post(self._told_quotas, quotas)
-        if followed.untold or not self._missing_told:
-            return []
-        try:
-            self._missing_told.pop()
-        except IndexError:
-            return []
-        return followed.missing()
-
-    def _observe(self, account: Account, *, repeats: bool) -> Reader:
-        from fanmap._drive.responses import observe  # by the first call that needs it
-
-        self.observe = observe
-        return observe(account, repeats=repeats)
-
-    # What it has come to
-
-    def settles_nothing(self, *, settled: bool) -> bool:
-        """A call that was charged tokens has ended: is it the last of the first 20, and none has said what it took?"""
-        unsettled = self._unsettled
-        if unsettled is None:
-            return False
-        if settled:
-            self._unsettled = None
-            return False
-        unsettled.append(None)
-        if len(unsettled) < _UNSETTLED:
-            return False
-        self._unsettled = None
-        return True
-
-    def tell_once(self) -> bool:
-        """Has it not been said yet that a client repeats by itself?"""
-        try:
-            self._told.pop()
-        except IndexError:
-            return False
-        return True
-
-    def tally_of(self, key: object) -> Tally:
-        """The counts that this key's one thread writes, from now until it is retired."""
-        tally = self._tallies.get(key)
-        return self._tallies.setdefault(key, Tally()) if tally is None else tally
-
-    def retire(self, key: object) -> None:
-        """The counts under this key are final."""
-        self.post(self._retire, key)
-
-    def stats(self) -> Stats:
-        """Where it stands; from any thread, also from a signal handler: it waits for nobody."""
-        total, admission = self._retired.and_of(list(self._tallies.values())), self.admission
-        return Stats(
-            in_flight=max(0, admission.running()),
-            waiting=admission.waiting() + total.backing_off,
-            ceiling=self.ceiling(),
-            **counts(total),
-        )
-
-    def changes(self) -> list[Change]:
-        """How the ceiling moved."""
-        return list(self.history)
 
     def held_only_by(self, owner: Owner, outer: Scope | None) -> bool:
         """Does this owner run all calls that hold a slot, and is none to borrow from the calls around this place?"""
@@ -411,7 +184,19 @@ class Budget(Spending):
         held = self.do(self._held_only_by, owner, None if around is None else around.permit)
         return held is True
 
-    # Inside; with the books open
+    def everybody(self) -> Everybody:
+        """Where it stands over all processes: this one."""
+        stats = self.stats()
+        gate = max(0.0, self.admission.opens_at() - clock.now())
+        return Everybody(1, stats.in_flight, stats.waiting, stats.ceiling, gate, None)
+
+    # Inside; with the books open, but for the first
+
+    def _observe(self, account: Account, *, repeats: bool) -> Reader:
+        from fanmap._drive.responses import observe  # by the first call that needs it
+
+        self.observe = observe
+        return observe(account, repeats=repeats)
 
     def _join(self, permit: Permit, around: Scope | None, here: bool) -> None:
         admission, now = self.admission, clock.now()
@@ -496,99 +281,9 @@ class Budget(Spending):
         elif mine is None:
             self._remind(permit)
 
-    def _refused(
-        self, verdict: Verdict, permit: Permit, started: float, chance: float, repeated: bool = False
-    ) -> Braked:
-        kind, wait = verdict.kind, verdict.wait
-        now = clock.now()
-        paced = not repeated and any(rate.amount < UNLIMITED and rate.per < math.inf for rate in self.rates)
-        crowded = about_crowd(kind, wait, paced=paced, started=started, gate=self.admission.opens_at())
-        fewer = kind == "concurrency" and self._ceiling.can_answer(permit.epoch)
-        if crowded:
-            # A slot kept from item to item was let through in a smaller crowd than it now stands in.
-            crowd = max(permit.crowd, self.admission.in_flight())
-            if kind == "rate" and wait is not None:
-                crowd = self._ceiling.limit + 1  # the gate has thinned it
-            still = self.admission.running() - 1 if kind == "concurrency" else None
-            self._ceiling.refused(permit.epoch, crowd, still)
-        braked = self._brake.refused(wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=chance)
-        if braked.gate is not None:
-            apart = math.inf if wait is None or kind == "ramp" else wait
-            self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
-            self._tell(self._news.gate(now, braked.gate, kind))
-        self._adjust("refused")
-        return braked
-
-    def _refused_inside(self, verdict: Verdict, permit: Permit, started: float, tally: Tally, chance: float) -> None:
-        tally.inside_refused += 1
-        self._refused(verdict, permit, started, chance)
-
-    def _repeated_inside(self, tally: Tally) -> None:
-        tally.inside_repeated += 1
-
-    def _told_quotas(self, quotas: Sequence[Quota]) -> None:
-        assert self.followed is not None
-        now = clock.now()
-        for place, rate in self.followed.told(quotas):
-            if rate.usage is not self.rates[place].usage:
-                self.corrections[place] = Correction()
-            self.rates[place] = rate
-            self.admission.resize(place, rate, now)
-        self._adjust("told")
-        self._poll(now, None, refund=True)
-
-    def _answered(self, permit: Permit, started: float) -> None:
-        self._brake.succeeded(started)
-        self._locked_out = False
-        self._ceiling.answered(permit.epoch, permit.crowd, permit.ceiling)
-        now = clock.now()
-        self._tell(self._news.answered(now, outage=self._brake.outage))
-        self._adjust("answered")
-        self._poll(now, None)
-
-    def _failed(self, started: float, chance: float) -> None:
-        now = clock.now()
-        probe = self._brake.failed(now, chance, started)
-        if probe is not None:
-            self.admission.close_gate(probe, spread=0.0, apart=math.inf)
-        self._outage_exhausted = self._brake.outage_exhausted(now)
-        self._tell(self._news.failed(now, self._brake.failures, outage=self._brake.outage))
-        self._adjust("")
-
-    def _denied(self) -> None:
-        self._locked_out = self._brake.denied()
-        self._adjust("")
-
-    def _retire(self, key: object) -> None:
-        tally = self._tallies.get(key)
-        if tally is not None:
-            self._retired.take(tally)
-            del self._tallies[key]
-
     def _held_only_by(self, owner: Owner, lender: Permit | None) -> bool:
         self.admission.sweep()
         return self.admission.held_only_by(owner, lender)
-
-    def _adjust(self, why: str) -> None:
-        """After anything that ceiling or brake were told."""
-        admission, ceiling, brake = self.admission, self._ceiling, self._brake
-        untold = self.followed is not None and self.followed.untold
-        untold = untold or (self.money is not None and self.money.alone)
-        before, admission.limit = admission.limit, 1 if brake.outage or untold else ceiling.limit
-        self.hiring.limit = 1 if brake.outage else ceiling.limit
-        admission.epoch = ceiling.epoch
-        admission.steady = ceiling.resting and not brake.engaged and not untold
-        if not admission.steady:
-            admission.quiet = False
-        if admission.limit != before:
-            now = clock.now()
-            self.history.append(Change(now, before, admission.limit, why or "outage"))
-            self._tell(self._news.ceiling(now, before, admission.limit, why))
-
-    def _tell(self, line: str | None) -> None:
-        """Have a line written once the books are closed: handlers are user code."""
-        if line is not None:
-            self.after.append(Line(line))
 
     def _poll(self, now: float, mine: Permit | None, *, refund: bool = False) -> None:
         """Who to wake: those who may run, and the head of the line where its timer must be set anew.

@@ -25,13 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from fanmap._drive import clock, nesting, telemetry
-from fanmap._drive.costs import Costs
-from fanmap._drive.notices import log_refusal, tell_of_client_retries, warn_no_quota
+from fanmap._drive.listening import Listening
+from fanmap._drive.notices import log_refusal
 from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Plan, Word
-from fanmap._drive.reading import Reading, objects, read
+from fanmap._drive.reading import objects
 from fanmap._drive.scope import Scope, current_scope, enclosing
 from fanmap._errors import claims_thread, note_item
 from fanmap._policy.attempt import Attempts
@@ -43,22 +43,14 @@ from fanmap._policy.streams import ordinary, stream_kind, telling
 from fanmap._raw import INTERRUPTS, is_a, type_name
 from fanmap._types import Tally, Wait
 
-if TYPE_CHECKING:
-    from fanmap._drive.responses import Reader
-    from fanmap._policy.quotas import Quota
-
 NEW, IN_LINE, CALLING, BACK_OFF, FAILED, ENDED = range(6)
-_OTHER_LOOP: Final = (
-    "fanmap: an async client belongs to the event loop on which it was first used, and `.map` of an async function "
-    "runs on a loop of its own: use `.map` everywhere or `await .amap` everywhere"
-)
 _ONLY_ONCE: Final = (
     "fanmap: the server refused this call, and an awaitable cannot be sent again: decorate the `async def` with "
     "`parallel_map`, or give gather_bounded functions, for instance functools.partial(ask, prompt)"
 )
 
 
-class Caller(Costs):
+class Caller(Listening):
     """The life of one item at a time.
 
     Attributes:
@@ -68,8 +60,8 @@ class Caller(Costs):
     """
 
     __slots__ = (
-        "_asked", "_attempts", "_calls", "_outer", "_pending_error", "_permit", "_phase", "_reader", "_refusals",
-        "_scope", "_until", "delay", "owner", "queued", "started", "wake",
+        "_asked", "_attempts", "_outer", "_pending_error", "_phase", "_scope", "_until", "delay", "owner", "queued",
+        "wake",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, tally_key: object) -> None:
@@ -78,18 +70,13 @@ class Caller(Costs):
         self.owner = owner
         self.delay: float | None = None
         self.queued = 0.0
-        self.started = 0.0
         self._outer = outer
         self._phase = NEW
-        self._permit: Permit | None = None
         self._scope: Scope | None = None
         self._attempts: Attempts | None = None
-        self._calls = 0
-        self._refusals = 0
         self._pending_error: Exception | None = None  # instead of a first call
         self._until = 0.0
         self._asked = 0.0
-        self._reader: Reader | None = None  # of the responses to this attempt's own requests
 
     # What the driver tells
 
@@ -546,73 +533,6 @@ class Caller(Costs):
         if scope is not None:
             scope.permit = None
         self._scope = self._permit = None
-
-    # What is read
-
-    def _observe(self) -> None:
-        """Read the responses to what this attempt asks, from now on and in this context."""
-        plan = self.plan
-        budget = plan.budget
-        again = plan.repeatable is None or plan.repeatable(self.item)
-        repeats = plan.retry is not False and budget.classify is None and again
-        self._reader = budget.observe(self, repeats=repeats)
-
-    def _read_to_end(self, reader: Reader, *, returned: bool) -> None:
-        """The attempt is over: what its responses said is final."""
-        self._reader = None
-        taking = self._taking = reader.close(returned=returned)
-        if returned and reader.held:
-            reader.tell_held(self)
-        tally = self.tally
-        tally.spent += taking.cost
-        if taking.settled:
-            tally.take(taking.taken.usage)
-        elif returned and reader.unseen:
-            tally.unseen += 1
-            if self.wants_quotas:
-                self.told_quotas(())
-
-    # What a reader asks and tells at once
-
-    @property
-    def prices(self) -> bool:
-        """Does anybody want to know what a response cost?"""
-        return self.plan.budget.money is not None
-
-    @property
-    def wants_quotas(self) -> bool:
-        """Does anybody want to know a server's limits?"""
-        return self.plan.budget.followed is not None
-
-    def refused_inside(self, verdict: Verdict) -> None:
-        """A request of the call was refused, whatever becomes of the call."""
-        permit = self._permit
-        self._refusals += 1
-        if permit is not None:
-            self.plan.budget.refused_inside(verdict, permit, self.started, self.tally)
-
-    def repeated_inside(self) -> None:
-        """A client has sent a request of the call again by itself."""
-        self._calls += 1
-        self.plan.budget.repeated_inside(self.tally)
-
-    def told_quotas(self, quotas: tuple[Quota, ...]) -> None:
-        """A server has told its limits, or answered without."""
-        for name in self.plan.budget.told_quotas(quotas):
-            warn_no_quota(name)
-
-    def _read(self, error: BaseException, reader: Reader | None) -> Reading:
-        """What the exception says, to the user's own reading first, and how often the client below tried again."""
-        plan = self.plan
-        said = read(error, plan.budget.classify)
-        if said.hidden and (reader is None or not reader.requests):  # else that is known already
-            self._calls += said.hidden
-            self.tally.started += said.hidden
-            if plan.budget.tell_once():
-                tell_of_client_retries(plan.name)
-        if said.other_loop:
-            note_item(error, _OTHER_LOOP)
-        return said
 
     def _number(self) -> int | None:
         """Of its item, in a run."""

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.books import BUSY, Books
-from fanmap._drive.budget import counts
+from fanmap._drive.counting import counts
 from fanmap._drive.ending import Ending
 from fanmap._drive.plan import Plan
 from fanmap._drive.ports import Hire, Puller, Recording, Waker, WorkerPool

@@ -5,28 +5,29 @@ Told what a journal says was spent and what batches have under way; whether a ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanmap._drive import clock
-from fanmap._drive.books import BUSY, Books
+from fanmap._drive.books import BUSY
+from fanmap._drive.counting import Counting
 from fanmap._drive.notices import warn_unpriced
 from fanmap._errors import BudgetExceeded
-from fanmap._policy.admission import Admission
 from fanmap._policy.kept import Aside, Kept, Spent
 from fanmap._policy.learned import Correction
 from fanmap._policy.money import Money, is_dollars, only_counts
 from fanmap._policy.permit import Permit
-from fanmap._policy.rate import Rate
+from fanmap._policy.rate import Rate, takes_one
+from fanmap._policy.token_rates import is_tokens
 from fanmap._policy.total import Total
 from fanmap._usage import Usage
 
 
-class Spending(Books):
+class Spending(Counting):
     """The part of a budget that counts money.
 
     Attributes:
-        admission: who may start; it has the totals.
         corrections: what estimates have missed, one a rate; None: of a rate whose costs are no estimates of ours.
         counts_calls: each call takes one of each rate, whatever it is and whatever comes back.
         has_totals: one of the rates never refills.
@@ -35,19 +36,18 @@ class Spending(Books):
         reads: responses to calls' own requests are read.
     """
 
-    __slots__ = ("_aside", "_kept", "admission", "corrections", "counts_calls", "has_totals", "money", "rates", "reads")
+    __slots__ = ("_aside", "_kept", "corrections", "counts_calls", "has_totals", "money", "rates", "reads")
 
-    admission: Admission
-    corrections: list[Correction | None]
-    counts_calls: bool
-    has_totals: bool
-    money: Money | None
-    rates: list[Rate]
-    reads: bool
-
-    def __init__(self) -> None:
+    def __init__(self, rates: Sequence[Rate], money: Money | None, *, reads: bool) -> None:
+        self.rates = list(rates)
+        self.money = money
+        self.reads = reads
+        self.has_totals = any(rate.per == math.inf for rate in rates)
+        self.counts_calls = all(map(takes_one, rates))
+        # Of dollars nothing is guessed: the mean of what was settled is the guess.
+        self.corrections = [Correction() if is_tokens(rate) or is_dollars(rate) else None for rate in rates]
         self._aside, self._kept = Aside(), Kept()
-        super().__init__()
+        super().__init__(counts_tokens=any(map(is_tokens, rates)))
 
     def limit_spending(self, money: Money, rate: Rate) -> None:
         """Count dollars too, before the first call."""

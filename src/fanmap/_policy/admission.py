@@ -26,57 +26,42 @@ from itertools import count
 from fanmap._policy.kinds import SlotLine, StartLine, Turns
 from fanmap._policy.line import Line
 from fanmap._policy.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, TURNED_AWAY, WAITING, Owner, Permit
-from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.rate import Rate
+from fanmap._policy.starts import Starts
 from fanmap._policy.total import Total
 
 # Seconds after which an owner's first in line looks by itself, as the head's owner may be gone; None: never.
 guard: float | None = 0.5
-_GRACE = 0.05  # seconds in which an appointment is to be taken up at least
 
 
-class Admission:
-    """The slots, the gate and the rates of one Limits.
+class Admission(Starts):
+    """The slots of one Limits, and the two lines: for a slot, and for the start.
 
     Attributes:
-        limit: slots, 0 or more; whoever changes it polls.
-        epoch: of the ceiling; permits remember the one in which they were let through.
         steady: answers change nothing, and need not be reported.
-        quiet: steady, and nothing waits, no rate, no gate: a worker may keep its slot from item to item.
         reminded: who is to look again, as nobody else of its owner's does now and then; whoever drives empties it.
         turns: whose turn it is, once there has been a call in the background; None: there has not.
-        totals: those among the rates, by place.
     """
 
     __slots__ = (
-        "_apart", "_appointed", "_away", "_buckets", "_gate", "_grace", "_holding", "_inside", "_last_start",
-        "_lent", "_mixed", "_numbers", "_owner", "_rate_line", "_slot_line", "_spread", "epoch", "limit", "quiet",
-        "reminded", "steady", "totals", "turns",
+        "_appointed", "_away", "_inside", "_lent", "_mixed", "_numbers", "_owner", "_rate_line", "_slot_line",
+        "reminded", "steady", "turns",
     )  # fmt: skip
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
-        self.limit = limit
-        self._buckets = [Total(rate) if rate.per == math.inf else Bucket(rate) for rate in rates]
-        self.totals = {place: bucket for place, bucket in enumerate(self._buckets) if isinstance(bucket, Total)}
-        self._grace = self._longest_grace()
+        super().__init__(limit, rates)
         self._inside: set[Permit] = set()  # with totals, calls inside others that are, or were, in line
         self._numbers = count(1)
         self._owner: Owner | None = None  # the first that came
         self._mixed = False  # there was another one
         self.reminded: list[Permit] = []
         self._away: set[Owner] = set()
-        self._holding: set[Permit] = set()  # slot in hand: running or in the second line; lenders are not
         self._slot_line = Line(self._away)
         self._rate_line = Line(self._away)
         self._lent: list[Permit] = []  # on a lent slot since the last `poll`, which knows the time
         self.turns: Turns | None = None
         self._appointed: dict[Permit, None] = {}  # of owners that can block, not taken up yet
-        self._gate = -math.inf
-        self._apart = math.inf
-        self._spread = 0.0  # seconds after the gate over which one set of starts is spread
-        self._last_start = -math.inf
-        self.epoch = 0
         self.steady = True
-        self.quiet = not self._buckets
 
     # What a driver asks for
 
@@ -263,25 +248,6 @@ class Admission:
         self.leave(permit)
         permit.state = TURNED_AWAY
 
-    def settle(self, permit: Permit, actual: Sequence[float | None] | None) -> None:
-        """What the call took in fact, one number a rate; None: as charged, or nothing if it never started."""
-        if actual is None and permit.started:
-            for bucket, charge in zip(self._buckets, permit.charges, strict=True):
-                bucket.keep(charge)
-            permit.charges = ()
-            return
-        for place, (bucket, charge) in enumerate(zip(self._buckets, permit.charges, strict=True)):
-            took = actual[place] if actual is not None else None
-            if took is None:
-                took = charge.cost if permit.started else 0.0
-            bucket.settle(charge, took)
-        permit.charges = ()
-
-    def resize(self, place: int, rate: Rate, now: float) -> None:
-        """One of the rates has another amount or window from now on; whoever calls this polls."""
-        self._buckets[place].resize(rate, now)
-        self._grace = self._longest_grace()
-
     def beyond(self, permit: Permit) -> Total | None:
         """The total that no settlement of calls under way will make room in for this call; None: there may be room.
 
@@ -306,16 +272,6 @@ class Admission:
                 outer.add(parent)
                 parent = parent.parent
         return running > len(outer & self._holding)
-
-    def close_gate(self, until: float, *, spread: float, apart: float) -> None:
-        """Nothing starts before `until`; an earlier promise is never shortened.
-
-        Then one set of starts is spread over `spread` seconds, no further apart than `apart`: who names a
-        wait of 10 ms serves a call each 10 ms.
-        """
-        self._gate = max(self._gate, until)
-        self._spread, self._apart = spread, apart
-        self.quiet = False
 
     def sweep(self) -> None:
         """Whoever is gone leaves: calls of a closed event loop will never say that they have ended."""
@@ -369,10 +325,6 @@ class Admission:
             and all(permit.owner is owner and stays(permit) for permit in holding)
         )
 
-    def opens_at(self) -> float:
-        """When the gate opens (or opened)."""
-        return self._gate
-
     def ages(self, now: float) -> list[float]:
         """For how long each slot in use has been so."""
         return [now - permit.slotted for permit in self._holding]
@@ -399,48 +351,6 @@ class Admission:
         return line.foreground() if isinstance(line, SlotLine) else len(line)
 
     # Inside
-
-    def _longest_grace(self) -> float:
-        windows = [bucket.rate.per / 200 for bucket in self._buckets if bucket.rate.per < math.inf]
-        return max([_GRACE, *windows])
-
-    def _start_time(self, permit: Permit, now: float) -> float:
-        at = self._due(permit, now)
-        if at < self._gate + self._spread and self._last_start >= self._gate:
-            at = max(at, self._last_start + min(self._spread / max(1, self.limit), self._apart))
-        return at
-
-    def _may_start(self, permit: Permit, now: float) -> bool:
-        """Is its start time now?"""
-        if now < self._gate + self._spread or permit.costs is not None:
-            return self._start_time(permit, now) <= now
-        for bucket in self._buckets:  # noqa: SIM110 (a generator for each call)
-            if bucket.earliest(now, 1.0) > now:
-                return False
-        return True
-
-    def _due(self, permit: Permit, now: float) -> float:
-        """When gate and rates allow it, its distance to the last start apart."""
-        at = max(now, self._gate)
-        for place, bucket in enumerate(self._buckets):
-            at = max(at, bucket.earliest(now, 1.0 if permit.costs is None else permit.costs[place]))
-        return at
-
-    def _let_through(self, permit: Permit, now: float) -> None:
-        permit.crowd, permit.ceiling, permit.epoch = len(self._holding), self.limit, self.epoch
-        self._last_start = now
-        if self._buckets:
-            costs = permit.costs
-            if costs is None:
-                permit.charges = [bucket.charge(now, 1.0) for bucket in self._buckets]
-            else:
-                permit.charges = [bucket.charge(now, costs[place]) for place, bucket in enumerate(self._buckets)]
-
-    def _refund(self, permit: Permit) -> None:
-        """As if it had not been let through."""
-        for bucket, charge in zip(self._buckets, permit.charges, strict=True):
-            bucket.settle(charge, 0.0)
-        permit.charges = ()
 
     def _lapse(self, now: float, here: Owner | None) -> None:
         """Appointments that nobody took up are over; their owners are away until they are heard of."""
