@@ -390,9 +390,13 @@ def collected():
 
 @pytest.fixture(scope="module", autouse=True)
 def _rubbish():
-    """What the tests of a module have left in cycles, as many clients do, is found where its warnings are heard."""
+    """What the tests of a module have left in cycles, as many clients do, is found where its warnings are heard.
+
+    What is left then, clients that were imported above all, need not be looked at again by every test that collects.
+    """
     yield
     gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def server(shared_server: Server, _here: None) -> Iterator[Server]:
 
 @pytest.fixture
 def words(server: Server) -> tuple[str, ...]:
-    return ("in.csv", "-o", "out.csv", "--batch", "--endpoint", server.openai_url, "--poll", "0.001")
+    return ("in.csv", "-o", "out.csv", "--batch", "--endpoint", server.openai_url, "--poll", "0.01")
 
 
 def told(prompt: str) -> str:
@@ -276,7 +276,10 @@ def test_a_function_that_ends_the_program_loses_nothing(run, words, server):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("function", ["ask", pytest.param("later", marks=pytest.mark.whole)])
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(signal.SIGINT, "Ctrl-C"), pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.whole)],
+)
 def test_a_signal_leaves_batches_running_and_says_how_to_go_on(function, number, name, words, server):
     server.batches.script = BatchScript(delay=math.inf)
     process = start(f"job:{function}", *words)
@@ -296,6 +299,7 @@ def test_a_signal_leaves_batches_running_and_says_how_to_go_on(function, number,
     assert (done.returncode, lines(server), whole()) == (0, [3], True)
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_rows_that_have_their_answers_are_in_the_partial_file(words, server):
     def line(asked: Request) -> None:  # the second turn never ends
