@@ -50,6 +50,7 @@ def begin(server: Server, file: Path, path: str, body: dict[str, Any]) -> Any:
     return call
 
 
+@pytest.mark.whole
 def test_status_and_cancel(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "job.jsonl"
     call = begin(server, file, "responses", {"input": "hi"})

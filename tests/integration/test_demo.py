@@ -155,6 +155,7 @@ def test_control_c_is_one_line_and_130(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to die by there")
+@pytest.mark.whole
 def test_control_c_within_an_exec_of_text_is_130_as_well(tmp_path):
     """Modules that are being imported make their classes that way. CPython's flag for it outlives the exception."""
     program = tmp_path / "program.py"
@@ -197,6 +198,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.whole
 def test_a_real_endpoint_goes_the_ways_that_make_sense_there(server, tmp_path):
     done = run("demo", *REAL, server.openai_url, "--output", "out", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -245,6 +247,7 @@ def test_a_page_that_is_no_endpoint_is_one_line(monkeypatch, capsys, tmp_path):
     assert is_one_line(nowhere) and "answered 404: check --model, and the path" in nowhere
 
 
+@pytest.mark.whole
 def test_a_refused_connection_is_one_line(tmp_path):
     with serve() as closed:
         url = closed.openai_url

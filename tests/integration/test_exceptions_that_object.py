@@ -70,7 +70,17 @@ def only(error, results):
     return len(found) == 8 and found[3] is error and all(found[n] == n for n in range(8) if n != 3)
 
 
-@pytest.mark.parametrize("retry", [None, False, Retry(attempts=2, wait=0)], ids=["unasked", "never", "asked"])
+WHOLE = pytest.mark.whole
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        pytest.param(None, id="unasked", marks=WHOLE),
+        pytest.param(False, id="never", marks=WHOLE),
+        pytest.param(Retry(attempts=2, wait=0), id="asked"),
+    ],
+)
 def test_it_stands_in_its_items_place(way, retry):
     for one in EACH:
         error = one.among()

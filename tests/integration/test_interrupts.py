@@ -280,6 +280,7 @@ if sys.version_info < (3, 12):
 
 
 @pytest.mark.parametrize("awaited", AWAITED.values(), ids=AWAITED)
+@pytest.mark.whole
 def test_it_does_where_a_task_that_awaits_the_blocked_one_is_cancelled(awaited):
     interrupted_in_time(blocked(BLOCKED["def.map"], awaited))
 

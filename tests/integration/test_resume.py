@@ -88,6 +88,7 @@ def test_an_async_input_resumes_too(awaiting_way, path):
     assert called == []
 
 
+@pytest.mark.whole
 def test_a_thousand_resumed_items_do_not_recurse_and_keep_their_order(way, path):
     ask, called = counted(way)
     inputs = range(1500)

@@ -103,28 +103,29 @@ def test_anthropic_messages_answers_a_sync_client(server):
 
 
 def test_openai_embeddings_answers_a_sync_client(server):
-    client = openai_client(server)
     texts = ["first", "second", "first"]
-    answer = client.embeddings.create(model=MODEL, input=texts)  # the client asks for base64
-    floats = client.embeddings.create(model=MODEL, input=texts, encoding_format="float", dimensions=20)
+    with openai_client(server) as client:
+        embed = client.embeddings.create
+        answer = embed(model=MODEL, input=texts)  # the client asks for base64
+        floats = embed(model=MODEL, input=texts, encoding_format="float", dimensions=20)
+        alone = embed(model=MODEL, input="first")
+        tokens = embed(model=MODEL, input=[[1, 2], [3]])
+        one = embed(model=MODEL, input=[1, 2, 3])
     vectors = [entry.embedding for entry in answer.data]
     assert [len(vector) for vector in vectors] == [8, 8, 8]
     assert [len(entry.embedding) for entry in floats.data] == [20, 20, 20]
     assert vectors[0] == vectors[2] != vectors[1]
-    assert vectors[0] == pytest.approx(client.embeddings.create(model=MODEL, input="first").data[0].embedding)
+    assert vectors[0] == pytest.approx(alone.data[0].embedding)
     for vector in [*vectors, floats.data[0].embedding]:
         assert sum(number * number for number in vector) == pytest.approx(1.0, abs=1e-6)
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (6, 6)
     assert answer.model == MODEL
-    tokens = client.embeddings.create(model=MODEL, input=[[1, 2], [3]])
-    assert len(tokens.data) == 2
-    assert len(client.embeddings.create(model=MODEL, input=[1, 2, 3]).data) == 1
+    assert (len(tokens.data), len(one.data)) == (2, 1)
     assert server.log[0].path == "/v1/embeddings"
 
 
 def test_embeddings_are_refused_and_counted_as_everything_else():
-    with serve(latency=0.001, tpm=100) as server:
-        client = openai_client(server)
+    with serve(latency=0.001, tpm=100) as server, openai_client(server) as client:
         raw = client.embeddings.with_raw_response.create(model=MODEL, input=["x" * 40] * 8)
         assert raw.headers["x-ratelimit-limit-tokens"] == "100"
         assert int(raw.headers["x-ratelimit-remaining-tokens"]) in (20, 21)

@@ -99,6 +99,7 @@ def test_names_on_a_server_are_not_listed():
     assert (done.returncode, done.stderr) == (2, "fanmap: FANMAP_SHARED names a server: give a NAME\n")
 
 
+@pytest.mark.whole
 def test_one_watches_until_interrupted(tmp_path):
     path = str(tmp_path / "openai")
     account = Limits(4, shared=path)

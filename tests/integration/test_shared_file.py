@@ -496,6 +496,7 @@ def test_processes_never_use_more_than_there_are_and_each_has_its_turn(tmp_path)
             one.__exit__()
 
 
+@pytest.mark.whole
 def test_killed_processes_lose_no_slot(tmp_path):
     """With a lease that nobody waits for: the kernel says who is dead."""
     chance = random.Random(5)

@@ -77,6 +77,7 @@ def test_who_was_told_nothing_has_the_limit_of_those_who_were():
 
 
 @pytest.mark.parametrize(("before", "after"), [(1_200, 6_000), (6_000, 1_200)])
+@pytest.mark.whole
 def test_a_change_that_one_hears_of_is_everybody_s_at_once(before, after):
     server, began = Simulated(rpm=before, latency=0.1), []
 
@@ -111,6 +112,7 @@ def test_a_server_that_tells_no_limit_has_none_for_anybody_and_that_is_said_once
     assert [str(one.message).partition("=")[0] for one in warned] == ["rpm"]
 
 
+@pytest.mark.whole
 def test_a_store_that_loses_its_memory_is_told_again():
     server, store = Simulated(rpm=1_200, latency=0.1), SimulatedStore()
     limits = processes(2, 16, store=store, rpm="auto")

@@ -262,6 +262,7 @@ def wait_for_total(place, text):
     wait_for(place, f"total      {text}")
 
 
+@pytest.mark.whole
 def test_what_a_killed_process_had_booked_stays_spent_and_the_last_to_leave_clears_it(tmp_path, callers):
     place = str(tmp_path / "budget")
     first = callers(place)

@@ -71,6 +71,7 @@ def test_no_window_of_a_rate_holds_more_and_nearly_all_of_it_is_used(processes, 
     assert jain(world, WARM) >= (0.9 if rate.amount > 1 else 0.8)
 
 
+@pytest.mark.whole
 def test_a_minute_s_rate_is_used_up_to_the_lateness_of_starts():
     world = world_of(8, 32, [Rate(500, 60)], seconds=(0.1, 0.5))
     world.run(75.0)
@@ -165,6 +166,7 @@ def test_the_whole_ceiling_is_given_back_when_everybody_is_idle():
 
 
 @pytest.mark.parametrize(("slots", "capacity", "refused"), [(64, 64, 0.01), (64, 16, 0.02), (64, 4, 0.06)])
+@pytest.mark.whole
 def test_one_ceiling_for_all_finds_what_the_server_bears(slots, capacity, refused):
     """Each process with a ceiling of its own is refused 4, 15 and 89 calls of 100."""
 
@@ -260,6 +262,7 @@ def test_a_call_of_the_foreground_has_the_next_start_but_what_is_booked_for_the_
 
 
 @pytest.mark.parametrize("rates", [[], [Rate(60, 1)]])
+@pytest.mark.whole
 def test_one_start_in_fifty_is_the_background_s_under_an_endless_foreground(rates):
     """Of all processes together, whichever has it; those that have both kinds wait for their turns like the others."""
     world = World(1, wanted(Adaptive(6, 1, 6), rates), seconds=(0.02, 0.08))
@@ -278,6 +281,7 @@ def test_one_start_in_fifty_is_the_background_s_under_an_endless_foreground(rate
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.whole
 def test_who_has_the_turn_keeps_its_slot_until_its_start_and_asks_no_oftener_than_others(seed):
     world = World(seed, wanted(Adaptive(12, 1, 12), [Rate(6, 4)]), seconds=(0.05, 1.0))
     for _ in range(2):
@@ -293,6 +297,7 @@ def test_who_has_the_turn_keeps_its_slot_until_its_start_and_asks_no_oftener_tha
 
 
 @pytest.mark.parametrize("rate", [Rate(6, 4), Rate(120, 3), Rate(6, 4, burst=3)])
+@pytest.mark.whole
 def test_no_window_holds_more_where_the_store_s_clock_was_set_back_while_nobody_could_tell(rate):
     for seed in range(30):
         world = World(seed, wanted(Adaptive(12, 1, 12), [rate]), seconds=(0.05, 1.0))

@@ -335,6 +335,7 @@ def test_a_killed_run_goes_on_with_the_same_command(function, words, server):
     assert not Path("out.csv.partial").exists()
 
 
+@pytest.mark.whole
 def test_a_second_run_on_the_same_output_is_kept_away(words, server):
     server.batches.script = BatchScript(delay=math.inf)
     process = start("job:ask", *words)

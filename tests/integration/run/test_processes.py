@@ -106,6 +106,7 @@ def test_rows_are_in_order_and_all_processes_have_one_budget(run):
     assert folders() == before
 
 
+@pytest.mark.whole
 def test_answers_are_kept_as_without(run):
     lines("a", "b", "bad")
     run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "2")
@@ -118,6 +119,7 @@ def test_answers_are_kept_as_without(run):
     assert (status, "3 resumed" in err) == (0, True)
 
 
+@pytest.mark.whole
 def test_coroutine_functions_limits_of_the_command_and_pipes(run):
     lines(*(str(number) for number in range(30)))
     status, out, _ = run("several:later", "in.txt", "--processes", "2", "--max-concurrency", "4", "--rpm", "60000")
@@ -140,6 +142,7 @@ def test_a_dead_process_s_rows_are_errors_and_another_one_takes_its_place(run):
     assert all(row["answer"] == row["input"].upper() for row in rows())
 
 
+@pytest.mark.whole
 def test_three_deaths_in_a_row_end_it(run):
     lines(*["die"] * 20)
     status, _, err = run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "1")
@@ -148,6 +151,7 @@ def test_three_deaths_in_a_row_end_it(run):
     assert len(log()) <= 9
 
 
+@pytest.mark.whole
 def test_a_spent_account_stops_all_of_them_and_says_why(run):
     lines(*(str(number) for number in range(400)))
     status, _, err = run("several:spent", "in.txt", "-o", "out.jsonl", "--processes", "2")
@@ -201,6 +205,7 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+@pytest.mark.whole
 def test_killed_the_command_takes_its_processes_with_it():
     lines(*(str(number) for number in range(20)))
     process = start("several:slow", "in.txt", "-o", "out.jsonl", "--processes", "2")

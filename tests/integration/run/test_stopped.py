@@ -96,6 +96,7 @@ def test_the_second_ctrl_c_leaves_at_once_and_what_was_answered_is_kept(function
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["SIGTERM", "SIGHUP"])
+@pytest.mark.whole
 def test_other_signals_are_as_the_first_ctrl_c(number, status):
     process = start("job:ask", *WORDS)
     said = stopped(process, number)
@@ -103,6 +104,7 @@ def test_other_signals_are_as_the_first_ctrl_c(number, status):
     assert f"fanmap: stopped by {number.name}\n{KEPT}" in said
 
 
+@pytest.mark.whole
 def test_without_a_journal_what_was_answered_is_in_the_partial_file():
     process = start("job:ask", *WORDS, "--no-resume")
     said = stopped(process, signal.SIGINT)
@@ -111,6 +113,7 @@ def test_without_a_journal_what_was_answered_is_in_the_partial_file():
     assert answers("out.jsonl.partial") == ALL[:4]
 
 
+@pytest.mark.whole
 def test_ctrl_c_that_comes_when_all_is_done_but_the_last_calls_is_not_in_the_way():
     process = start("job:ask", "in.txt", "-o", "out.jsonl", "--limit", "4")
     stopped(process, signal.SIGINT)
