@@ -119,13 +119,14 @@ def test_instructor_asks_again_for_what_does_not_validate(server: Server, option
         return calling("Person", {"nom": "?"} if wrong else {"name": "Ada"})
 
     server.batches.script = BatchScript(line=line)
-    client = instructor.from_openai(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+    with openai.OpenAI(base_url=server.openai_url, api_key="k") as raw:
+        client = instructor.from_openai(raw)
 
-    def ask(prompt: str) -> str:
-        messages = [{"role": "user", "content": prompt}]
-        return str(client.chat.completions.create(model="m", response_model=Person, messages=messages).name)
+        def ask(prompt: str) -> str:
+            messages = [{"role": "user", "content": prompt}]
+            return str(client.chat.completions.create(model="m", response_model=Person, messages=messages).name)
 
-    assert parallel_map(ask).batch(PROMPTS, **options) == ["Ada"] * 3
+        assert parallel_map(ask).batch(PROMPTS, **options) == ["Ada"] * 3
     assert (lines(server), server.sent) == ([3, 1], 0)
 
 
