@@ -19,9 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 import requests
 
@@ -42,6 +40,14 @@ from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress, BatchSummary
 
 PROMPTS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """Imported by the first test that uses them, not where tests are collected: that takes seconds."""
+    global anthropic, openai
+    import anthropic
+    import openai
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import warnings
 
 import anyio
 import httpx
-import openai
 import pytest
 
 from fanmap import Limits, gather_bounded, parallel_map
@@ -22,6 +21,13 @@ BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
 OPENAI, ANTHROPIC = (
     next(dialect for dialect in DIALECTS if dialect.path.endswith(end)) for end in ("ions", "messages")
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """Imported by the first test that uses them, not where tests are collected: that takes seconds."""
+    global openai
+    import openai
 
 
 class Simulated:

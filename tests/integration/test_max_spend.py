@@ -12,7 +12,6 @@ import warnings
 
 import anyio
 import httpx
-import openai
 import pytest
 
 from fanmap import (
@@ -29,6 +28,13 @@ from fanmap.testing import VirtualTime, serve
 from fanmap.types import Usage
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """Imported by the first test that uses them, not where tests are collected: that takes seconds."""
+    global openai
+    import openai
 
 
 def cents(model, usage):

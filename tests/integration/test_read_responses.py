@@ -16,7 +16,6 @@ import urllib.request
 import warnings
 
 import httpx
-import openai
 import pytest
 import trio
 
@@ -25,6 +24,13 @@ from fanmap.testing import Reply, VirtualTime, serve
 from fanmap.types import Usage
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """Imported by the first test that uses them, not where tests are collected: that takes seconds."""
+    global openai
+    import openai
 
 
 @pytest.fixture

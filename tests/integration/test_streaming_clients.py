@@ -7,11 +7,10 @@ import gc
 import math
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
-import anthropic
 import httpx
-import openai
 import pytest
 import trio
 
@@ -22,13 +21,20 @@ pytestmark = pytest.mark.usefixtures("collected")
 PATIENCE = 60.0
 MESSAGES = [{"role": "user", "content": "one two three"}]
 APIS = ("chat", "responses", "messages")
-BROKEN = (openai.APIError, anthropic.APIError, httpx.HTTPError)
-try:
-    import httpx2
 
-    BROKEN += (httpx2.HTTPError,)
-except ImportError:
-    pass
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """Imported by the first test that uses them, not where tests are collected: that takes seconds."""
+    global BROKEN, anthropic, openai
+    import anthropic
+    import openai
+
+    BROKEN = openai.APIError, anthropic.APIError, httpx.HTTPError
+    with suppress(ImportError):
+        import httpx2
+
+        BROKEN += (httpx2.HTTPError,)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -20,7 +21,7 @@ def values(texts: Iterator[str], name: str) -> Iterator[tuple[int, Any]]:
     """The values, each with its line; lines of spaces are Ellipsis.
 
     Raises:
-        CommandError: a line is no JSON value, or all of the input is one array.
+        CommandError: a line is no JSON value, an object has a key twice, or all of the input is one array.
     """
     alone: tuple[int, list[Any]] | None = None  # a first value that is a list, until there is another
     began = False
@@ -46,13 +47,26 @@ def values(texts: Iterator[str], name: str) -> Iterator[tuple[int, Any]]:
         )
 
 
+class _Twice(Exception):
+    """An object has this key twice."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _Twice(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return members
+
+
 def _value(text: str, name: str, number: int) -> Any:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_members)
         if text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST:
             raise RecursionError
     except json.JSONDecodeError as error:
         raise wrong(name, number, f"not JSON: {error.msg} (column {error.colno}){_cure(text, error)}") from error
+    except _Twice as error:
+        raise wrong(name, number, f"the key {error.args[0]!r} is there twice: which of its values counts?") from None
     except RecursionError:
         raise wrong(name, number, f"nested more than {_DEEPEST} levels deep") from None
     except ValueError as error:  # a number of thousands of digits

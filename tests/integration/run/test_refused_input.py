@@ -28,6 +28,8 @@ ARRAY = "the input is one JSON array: `jq -c '.[]'` writes its members one per l
     [
         # JSON in another layout
         ("in.jsonl", '{"prompt": 1}\n{"prompt": ', "in.jsonl, line 2: not JSON: "),
+        ("in.jsonl", '{"prompt": 1}\n{"prompt": 1, "prompt": 2}\n', "in.jsonl, line 2: the key 'prompt' is there twice: which of its values counts?"),
+        ("in.jsonl", '{"prompt": [{"a": 1, "b": 2, "a": 1}]}\n', "in.jsonl, line 1: the key 'a' is there twice"),
         ("in.jsonl", '[{"prompt": "a"}, {"prompt": "b"}]', f"in.jsonl, line 1: {ARRAY}"),
         ("in.jsonl", '\n[{"prompt": "a"}]\n\n', f"in.jsonl, line 2: {ARRAY}"),
         ("in.jsonl", "[]", ARRAY),
