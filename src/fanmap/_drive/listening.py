@@ -36,8 +36,8 @@ class Listening(Costs):
         super().__init__(plan, tally)
         self.started = 0.0
         self._permit: Permit | None = None
-        self._calls = 0
-        self._refusals = 0
+        self._calls: int = 0
+        self._refusals: int = 0
         self._reader: Reader | None = None  # of the responses to this attempt's own requests
 
     def _observe(self) -> None:
