@@ -22,6 +22,7 @@ def test_a_place_is_free_when_one_of_the_slots_is():
 
 def test_before_a_call_has_ended_those_under_way_tell():
     assert Pace().one_place(4, [1.0, 3.0]) == 0.5
+    assert Pace().one_place(4, [2.0]) == 0.5
     assert Pace().one_place(4, []) == 0.0
 
 

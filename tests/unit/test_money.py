@@ -21,6 +21,14 @@ def money(price, *, strict=True):
     return Money(price, strict=strict)
 
 
+def test_the_function_that_was_given_is_known_as_such():
+    def given(model, usage):
+        return 0.5
+
+    assert Money(lambda *_: 0.5, strict=True, given=given).given is given
+    assert Money(lambda *_: 0.5, strict=True).given is None
+
+
 def raising(error):
     def price(model, usage, address):
         raise error
