@@ -189,6 +189,40 @@ def test_a_call_on_top_of_one_that_waits_does_not_wait_behind_it(monkeypatch, na
     assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
 
 
+@pytest.mark.parametrize("name", ["left", "complete"])
+@pytest.mark.parametrize("same", [True, False], ids=["one account", "two accounts"])
+def test_a_call_on_top_of_a_worker_without_a_slot_does_not_wait_for_the_call_around_its_run(monkeypatch, name, same):
+    """A worker has given its slot back and has yet to hand in a failure, or to leave: the call around its run has the
+    slot, and waits for that worker."""
+    account = Limits(1)
+    own = account if same else Limits(1)
+    reported = getattr(Run, name)
+
+    @parallel_map(limits=account)
+    def on_top_of_it(item):
+        return item
+
+    @parallel_map(limits=own)
+    def inner(item):
+        raise KeyError(item)
+
+    @parallel_map(limits=account)
+    def outer(item):
+        return [type(one) for one in inner.map([item, item], return_exceptions=True)]
+
+    found = []
+
+    def first_the_code(self, worker, *rest, **more):
+        if worker.plan.name == "inner" and worker._permit is None and not found:
+            found.append(on_top_of_it(7))
+        return reported(self, worker, *rest, **more)
+
+    monkeypatch.setattr(Run, name, first_the_code)
+    assert outer.map([1, 2]) == [[KeyError, KeyError]] * 2
+    assert found == [7]
+    until(lambda: account.stats.in_flight == 0)
+
+
 def test_a_call_on_top_of_a_wake_that_was_not_given_yet_does_not_wait_for_whom_it_is_for(monkeypatch):
     """That one has the slot and does not know: both waited for ever."""
     account = Limits(1)

@@ -15,12 +15,15 @@ from random import Random
 from typing import Any
 
 from fanmap import parallel_map, to_sync
-from fanmap._drive import aio, books, budget, clock
-from fanmap._policy import admission, flow
+from fanmap._drive import aio, books, braking, budget, clock, counting
+from fanmap._policy import admission, flow, starts
 from fanmap.testing import sleep
 
 CANCELLED, CLOSED, INTERRUPTED, GROUPS, FINALLY, DEAD, BLOCKED, OBJECTS, SHARED, BODIES = (
     "cancelled", "closed", "interrupted", "groups", "finally", "dead", "blocked", "objects", "shared", "bodies",
+)  # fmt: skip
+_ENGINE = (
+    books.Books, counting.Counting, braking.Braking, budget.Budget, starts.Starts, admission.Admission, flow.Flow,
 )  # fmt: skip
 _OF_ALL = ("look_again", "in_line")  # asked of all books that anybody still has
 _ON_ASYNCIO = (CANCELLED, BLOCKED)
@@ -181,7 +184,7 @@ def interrupted(world: Any, dice: Random) -> Iterator[None]:
             busy.here = False
 
     with ExitStack() as stack:
-        for place in (books.Books, budget.Budget, admission.Admission, flow.Flow):
+        for place in _ENGINE:
             for name, method in list(vars(place).items()):
                 if isfunction(method) and not name.startswith("__") and name not in _OF_ALL:
                     setattr(place, name, _entered(method, interrupt))

@@ -187,16 +187,16 @@ class Pool:
         """As `cancel`."""
 
 
-def _work(worker: Worker, waiter: Waiter, context: contextvars.Context) -> None:
+def _work(caller: Worker, waiter: Waiter, context: contextvars.Context) -> None:
     try:
         # Once more in a fresh context whenever an item left a context variable set.
-        while context.copy().run(_pull, worker, waiter):
+        while context.copy().run(_pull, caller, waiter):
             pass
     except BaseException as error:  # a user's strategy, or ours: an item's exceptions never get here
-        worker.run.interrupt(error)
+        caller.run.interrupt(error)
     finally:
-        worker.quit()
-        worker.run.left(worker)
+        caller.quit()
+        caller.run.left(caller)
 
 
 def _pull(caller: Worker, waiter: Waiter) -> bool:

@@ -177,6 +177,10 @@ class Worker(Caller):
         """Does its item wait for a slot, a rate or its next attempt?"""
         return self._phase in (IN_LINE, BACK_OFF)
 
+    @override
+    def is_in_the_way(self, other: Caller | None) -> bool:
+        return True  # its run ends after it, and the call around that run may have the slot
+
     # What becomes of an item
 
     @override

@@ -100,7 +100,7 @@ class RedisStore:
         """See `Store`. The thread that listens has a connection of its own, and closes all of them."""
         self._closed = True
         if self._listener is None:
-            self._redis.close()
+            self._redis.connection_pool.disconnect()  # `close` leaves that to the collector, before redis-py 5.0.1
 
     def _listen(self) -> None:
         """The thread on which wakes come."""
@@ -115,7 +115,7 @@ class RedisStore:
             except _ERRORS:
                 if not self._closed:
                     clock.pause(_AGAIN)  # until then, whoever waits looks by itself
-        self._redis.close()
+        self._redis.connection_pool.disconnect()
 
 
 def _client(url: str) -> Any:
