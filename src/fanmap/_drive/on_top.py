@@ -1,9 +1,10 @@
 """Code that runs on top of ours, in the same thread: the collector's, a signal handler's, a tracer's.
 
 It may run inside a section of ours (see `books`), or between two byte codes of a thread that has a slot in hand or
-waits for one, or for which its run waits. What is underneath does not go on before the code on top has ended. So a call that is made on top, under
-the same Limits, is let through at once. Where code on top waits for another thread or a loop, nobody can tell for
-what: once that has lasted, one call more than there are slots is let through at a time, for each thread that waits so.
+waits for one, or for which its run waits. What is underneath does not go on before the code on top has ended. So a
+call that is made on top, under the same Limits, is let through at once. Where code on top waits for another thread or a
+loop, nobody can tell for what: once that has lasted, one call more than there are slots is let through at a time, for
+each thread that waits so.
 
 Looked at only where a thread is about to block. What it is on top of is read off its stack, which costs nobody else.
 """
