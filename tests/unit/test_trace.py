@@ -242,6 +242,17 @@ def test_bars_are_columns_and_only_calls_that_waited_have_waits():
     assert bars.columns["waits"]["slot"] == ["", ""]
 
 
+@pytest.mark.parametrize("scale", [1.0, 60.0, 3600.0])
+def test_one_that_waited_follows_the_one_before_in_its_lane_though_waits_are_rounded(scale):
+    for tenth in range(1, 100):
+        log, ended, slot, gate = TraceLog(), 1.1, scale * tenth / 7, scale * tenth / 30
+        log.ended(0, 0.0, ended, Fate.REPEATED)
+        began = ended + slot + gate
+        log.waited(1, began, slot, gate, 0.0)
+        log.ended(1, began, began + 1.0, Fate.REPEATED)
+        assert Bars(spans_of(log, 0.0)).lanes == 1
+
+
 def test_too_many_bars_are_joined_in_their_lane_and_failures_stay():
     spans = [
         call(index, float(index), index + 1.0, Fate.FAILED if index == 10 else Fate.RETURNED) for index in range(30)

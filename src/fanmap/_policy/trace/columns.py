@@ -18,6 +18,7 @@ from fanmap._policy.trace.log import Fate
 from fanmap._policy.trace.story import Span
 
 MOST_BARS: Final = 100_000
+_ROUNDED: Final = 2**-23  # of a wait, which is noted as 4 bytes: it may begin so much earlier than it did
 REASONS: Final = ("repeat", "slot", "gate", "rate")  # in the order in which a call waits for them
 
 
@@ -34,7 +35,8 @@ class Bars:
 
     def __init__(self, spans: Sequence[Span], most: int = MOST_BARS) -> None:
         ordered = sorted(spans)  # by the start of their waits
-        places = lanes(((one.start, one.ended) for one in ordered), slack=1e-6)
+        longest = max((one.began - one.start for one in ordered), default=0.0)
+        places = lanes(((one.start, one.ended) for one in ordered), slack=1e-6 + longest * _ROUNDED)
         self.lanes = max(places, default=-1) + 1
         self.joined = 1 + (len(ordered) - 1) // most if ordered else 1
         self.mixed = self.joined > 1 and sum(one.fate != Fate.RETURNED for one in ordered) > most // 4
