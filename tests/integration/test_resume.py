@@ -17,6 +17,7 @@ import pytest
 
 from fanmap import JournalError, NotRun, parallel_map, partial_results
 from fanmap._drive.journal import Journal
+from fanmap._drive.run import Run
 from fanmap._policy.journal import TooDeep, value_line
 
 
@@ -1026,6 +1027,35 @@ def test_a_disk_that_fails_loses_nothing_and_is_said_once(
     assert threads_or_loop.run(ask, range(20), resume=path) == [f"answer to {item}" for item in range(20)]
     assert set(called) == set(range(20)) - kept
     assert len(lines(path)) == 20
+
+
+def test_nobody_pays_for_a_call_while_the_worker_that_was_told_of_the_failure_comes_to_stop_the_run(path, monkeypatch):
+    """That worker's thread may be preempted for a second, and the others have answers that nobody would keep."""
+    called, both = [], threading.Barrier(2)
+
+    @parallel_map(max_concurrency=2)
+    def ask(item):
+        called.append(item)
+        if item < 2:
+            both.wait(60)
+        return item
+
+    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem("write", 6, 28))
+    preempted, over = threading.Event(), threading.Event()
+    break_off = Run.break_off
+
+    def slowly(run, error):
+        if not preempted.is_set():
+            preempted.set()
+            assert over.wait(60)
+        else:
+            over.set()
+        break_off(run, error)
+
+    monkeypatch.setattr(Run, "break_off", slowly)
+    with pytest.raises(JournalError, match="No space left"):
+        ask.map(range(50), resume=path)
+    assert len(called) <= 6 + 2
 
 
 @pytest.mark.parametrize("function", ["open", "fstat", "ftruncate", "fdatasync", "fsync"])

@@ -38,6 +38,7 @@ class Journal:
         usual: dollars that an item took, on average; None: no line says.
         reserved: dollars that batches under way may cost, when it was opened, by the key of their lines.
         broken: it failed, and nothing more is written.
+        failure: how, until it is closed.
 
     Raises:
         JournalError: it cannot be opened, is in use, or is not a journal's.
@@ -57,6 +58,7 @@ class Journal:
         self._lock = threading.Lock()
         self._disk = threading.Lock()
         self.broken = False
+        self.failure: JournalError | None = None
         self._synced = 0
         self._disk_error: JournalError | None = None  # until somebody has been told
         self._end = 0  # where the next line goes
@@ -217,6 +219,7 @@ class Journal:
     def close(self) -> None:
         """Give the file back, and look a last time whether it is where it was; idempotent."""
         file, self._file = self._file, None
+        self.failure = None  # its traceback leads here
         if file is None:
             return
         if file.fd >= 0 and not self.broken and journal_file.missing(file.fd, self.absolute, self._end) is not None:
@@ -256,7 +259,9 @@ class Journal:
 
     def _error(self, why: str, cause: OSError | None = None) -> JournalError:
         text = f"resume={self.path!r} {why}"
-        return JournalError(text) if cause is None or cause.errno is None else JournalError(cause.errno, text)
+        error = JournalError(text) if cause is None or cause.errno is None else JournalError(cause.errno, text)
+        self.failure = error
+        return error
 
 
 def _why(error: OSError) -> str:

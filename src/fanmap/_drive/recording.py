@@ -55,6 +55,11 @@ class Recording:
         index, self._index = self._index, self._index + 1
         return self._codec.attach_key(item, index, self._keys)
 
+    @property
+    def failure(self) -> JournalError | None:
+        """How the file has failed: a worker that was told by an exception may not have come to stop the run yet."""
+        return self._journal.failure
+
     def find(self, index: int, key: str) -> tuple[Any] | None:
         """The result that the file has of this item; None where it has none, or one that must be asked for again.
 
@@ -178,18 +183,23 @@ class RecordingWorker(Worker):
     @override
     def _start_item(self) -> Word:
         if self._key is not None and not self._calls:
+            if (failure := self._recording.failure) is not None:  # an answer could not be kept: it is not paid for
+                return self._break_off(failure)
             try:
                 found = self._recording.find(self.index, self._key)
             except JournalError as error:
-                self._run.break_off(error)
-                self._drop()
-                return AGAIN
+                return self._break_off(error)
             if found is not None:
                 (self._found,) = found
                 # Through the driver's loop, not by a call from here: a thousand such items would recurse.
                 self._phase = RECORDED
                 return AGAIN
         return super()._start_item()
+
+    def _break_off(self, error: JournalError) -> Word:
+        self._run.break_off(error)
+        self._drop()
+        return AGAIN
 
     @override
     def _unpack(self, item: Any) -> None:
