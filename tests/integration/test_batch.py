@@ -845,6 +845,35 @@ def test_a_run_inside_an_item_converges(server: Server, options: dict[str, Any])
         assert server.sent == 0
 
 
+def test_a_thread_that_is_late_has_not_changed_its_question(server: Server, options: dict[str, Any]) -> None:
+    """The machine is busy: who asked in the first turn asks again in the second when the other one long has."""
+    ask, ended = of_openai(server), threading.Event()
+    turn = 0
+
+    def late(prompt: str) -> str:
+        if turn == 2:
+            ended.wait(0.5)
+        return ask(prompt)
+
+    @parallel_map
+    def both(prompt: str) -> list[str]:
+        nonlocal turn
+        turn += 1
+        pool = ThreadPoolExecutor(2)
+        try:
+            first = pool.submit(late, f"{prompt} first")
+            if turn == 1:
+                first.result()
+            second = pool.submit(ask, f"{prompt} second")
+            return [second.result(), first.result()]
+        finally:
+            pool.shutdown(wait=False)
+
+    assert both.batch(PROMPTS[:1], **options) == [[told(f"{PROMPTS[0]} second"), told(f"{PROMPTS[0]} first")]]
+    assert sum(lines(server)) == 2
+    ended.set()
+
+
 def test_limits_with_a_total_of_another_unit_are_refused(server: Server, options: dict[str, Any]) -> None:
     limits = Limits(4, rate=Rate(10, per=math.inf))
     with pytest.raises(ValueError, match=r"takes nothing of a Rate with per=math\.inf, so that total would not hold"):

@@ -76,6 +76,8 @@ class Book:
         caps: the most lines of a hand-in, where a provider wants fewer than it says.
         seen: what a provider said last of each hand-in.
         stopped: why nothing more is to be done.
+        patience: seconds that a thread or task of an item which has asked in an earlier turn is waited for; less after
+            each item that asks something else.
         sent_at_once: requests that could not travel in a batch.
     """
 
@@ -100,6 +102,7 @@ class Book:
         self.ledger = ledger
         self.spending = spending
         self.sent_at_once = 0
+        self.patience = 5.0
         self.noted: dict[str, Noted] = {}
         self.postings: dict[Group, Posting] = {}
         self.homes: dict[str, Group] = {}

@@ -107,16 +107,23 @@ class Capture:
     def _wait_for_siblings(self) -> None:
         # The first thread of a pool to unwind may cancel what the others have not begun.
         asked, since = -1, clock.now()
-        while asked != len(self.asked_for) or clock.now() - since < _STILL:
+        while asked != len(self.asked_for) or not self._is_still(clock.now() - since):
             if asked != len(self.asked_for):
                 asked, since = len(self.asked_for), clock.now()
             clock.world.sleep(_STILL / 10)
+
+    def _is_still(self, seconds: float) -> bool:
+        """Nobody has asked anything for so long: has everybody who is going to?"""
+        if seconds < _STILL or seconds >= self._book.patience:
+            return seconds >= _STILL
+        # Who has asked in an earlier turn and not yet in this one is late, on a busy machine by seconds.
+        return not self._book.job.forgotten(self.keys.mark, self.asked_for)
 
     async def _unwind_when_quiet(self) -> Any:
         # The first of a TaskGroup to unwind cancels its siblings: they are to have asked by then.
         alone = loops.running() == "trio" or self.root is asyncio.current_task()
         quiet, asked, since = 0, -1, clock.now()
-        while quiet < _QUIET or not (alone or clock.now() - since >= _STILL):
+        while quiet < _QUIET or not (alone or self._is_still(clock.now() - since)):
             if asked == len(self.asked_for):
                 quiet += 1
             else:
