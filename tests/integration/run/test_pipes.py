@@ -69,7 +69,9 @@ def test_what_is_under_way_when_the_reader_leaves_is_kept_where_there_is_a_journ
         "job.py",
         "import pathlib, time\n"
         "def ask(prompt):\n"
-        "    while prompt > '0' and not pathlib.Path('gone').exists():\n"
+        "    if prompt > '1':\n"
+        "        pathlib.Path('begun').touch()\n"
+        "    while prompt > '0' and not (pathlib.Path('gone').exists() and pathlib.Path('begun').exists()):\n"
         "        time.sleep(0.005)\n"
         "    while prompt > '1' and len(pathlib.Path('kept').read_text().splitlines()) < 2:\n"
         "        time.sleep(0.005)\n"
