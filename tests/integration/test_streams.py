@@ -748,7 +748,7 @@ def test_a_journal_keeps_the_lists(tmp_path):
 
     for _ in range(2):
         assert tell.map([1, 2], resume=tmp_path / "kept.jsonl") == [[0], [0, 1]]
-    assert calls == [1, 2]
+    assert sorted(calls) == [1, 2]  # side by side, so that either may be the first to say so
 
     @parallel_map
     def bytewise(item):
