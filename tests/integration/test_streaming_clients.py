@@ -18,7 +18,7 @@ from fanmap import Limits, Rate, Retry, parallel_map
 from fanmap.testing import Reply, serve
 
 pytestmark = pytest.mark.usefixtures("collected")
-PATIENCE = 60.0
+PATIENCE = 120.0
 MESSAGES = [{"role": "user", "content": "one two three"}]
 APIS = ("chat", "responses", "messages")
 
@@ -128,7 +128,8 @@ both = pytest.mark.parametrize("yields", [True, False], ids=["yields", "returns"
 
 @each_api
 @both
-def test_never_more_are_open_than_slots(api, yields, server):
+def test_never_more_are_open_than_slots(api, yields, server, holding):
+    holding.together(server, 2)
     limits, found = Limits(2), []
     tell = functions(api, server, limits, yields=yields)
     server.script([Reply(text="one two three", chunk_delay=0.01)] * 20)
@@ -145,7 +146,8 @@ def test_never_more_are_open_than_slots(api, yields, server):
 
 @each_api
 @both
-def test_nor_are_async_ones(api, yields, server):
+def test_nor_are_async_ones(api, yields, server, holding):
+    holding.together(server, 2)
     limits = Limits(2)
     tell = async_functions(api, server, limits, yields=yields)
     server.script([Reply(text="one two three", chunk_delay=0.01)] * 20)
@@ -168,7 +170,8 @@ def test_nor_are_async_ones(api, yields, server):
 
 
 @both
-def test_on_trio(yields, server):
+def test_on_trio(yields, server, holding):
+    holding.together(server, 2)
     limits = Limits(2)
     tell = async_functions("messages", server, limits, yields=yields)
 
