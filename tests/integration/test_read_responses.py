@@ -20,7 +20,7 @@ import pytest
 import trio
 
 from fanmap import Adaptive, BudgetExceeded, Limits, Rate, Retry, Verdict, gather_bounded, parallel_map
-from fanmap.testing import Reply, VirtualTime, serve
+from fanmap.testing import Reply, VirtualTime, serve, sleep
 from fanmap.types import Usage
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
@@ -329,23 +329,22 @@ def test_awaitables_under_one_budget_are_read(given, server):
 
 
 def test_what_a_thread_that_was_left_behind_still_asks_is_nobodys():
-    begun, go_on = threading.Event(), threading.Event()
+    steps = []
 
     def slow(number):
         by_httpx(answering(1))
-        begun.set()
-        go_on.wait(120)
+        steps.append("begun")
+        sleep(100.0)
         by_httpx(answering(1000))
-        over.set()
+        steps.append("over")
 
-    over = threading.Event()
     limits = Limits(1, read_responses=True)
-    by_httpx(answering(1))  # what the first request imports and reads takes longest
     ask = parallel_map(limits=limits, timeout=4.0)(slow)
-    assert isinstance(ask.map([1], return_exceptions=True)[0], TimeoutError)
-    assert begun.is_set()
-    go_on.set()
-    assert over.wait(120)
+    with VirtualTime():
+        assert isinstance(ask.map([1], return_exceptions=True)[0], TimeoutError)
+        assert steps == ["begun"]
+        sleep(200.0)
+        assert steps == ["begun", "over"]
     assert limits.stats.tokens == Usage(0, 0, 1)
 
 
@@ -506,9 +505,10 @@ def test_with_a_reading_of_ones_own_refusals_are_left_to_the_client(server, clie
     assert [record.retry_count for record in server.log] == [0, 1]
 
 
-def test_a_hidden_refusal_closes_the_gate_while_the_client_sleeps_on_it(server, client):
+def test_a_hidden_refusal_closes_the_gate_while_the_client_sleeps_on_it(server, client, holding):
     """Another call under the same Limits does not start into the wait that a block's client was told."""
-    server.script([Reply(429, retry_after=WAIT)])
+    looked = threading.Event()
+    server.script([Reply(429, retry_after=WAIT), Reply(delay=holding.until(looked.is_set))])
     limits = Limits(4, read_responses=True)
 
     def block():
@@ -522,6 +522,7 @@ def test_a_hidden_refusal_closes_the_gate_while_the_client_sleeps_on_it(server, 
         assert time.monotonic() < end, "it was not told"
         time.sleep(0.001)
     assert (limits.stats.refused, limits.stats.in_flight) == (1, 1)
+    looked.set()
     parallel_map(limits=limits)(chat)(client, "outside")
     thread.join()
     refusal, *others = sorted(server.log, key=lambda record: record.arrived)
