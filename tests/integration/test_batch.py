@@ -148,7 +148,7 @@ def of_requests(server: Server) -> Callable[[str], str]:
 
 def of_httpx(server: Server) -> Callable[[str], str]:
     def ask(prompt: str) -> str:
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=120) as client:
             answer = client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt})
         answer.raise_for_status()
         return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]

@@ -52,7 +52,7 @@ def asking(server: Server, *, most: int | None = 4, model: str = "m") -> Callabl
         body: dict[str, Any] = {"model": model, "input": prompt}
         if most is not None:
             body["max_output_tokens"] = most
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=120) as client:
             answer = client.post(f"{server.openai_url}/responses", json=body)
         answer.raise_for_status()
         return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
@@ -257,7 +257,7 @@ def test_an_async_def_too(server: Server, options: dict[str, Any]) -> None:
     @parallel_map(limits=limits)
     async def ask(prompt: str) -> str:
         body = {"model": "m", "input": prompt, "max_output_tokens": 4}
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=120) as client:
             answer = await client.post(f"{server.openai_url}/responses", json=body)
         return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
 

@@ -77,7 +77,7 @@ def ways(url):
     """One exchange in each client that is installed."""
 
     async def by_async_httpx():
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             return (await client.post(url, json=BODY)).status_code
 
     async def by_aiohttp():
@@ -87,10 +87,10 @@ def ways(url):
             return response.status
 
     def by_httpx2():
-        return pytest.importorskip("httpx2").post(url, json=BODY).status_code
+        return pytest.importorskip("httpx2").post(url, json=BODY, timeout=120).status_code
 
     return {
-        "httpx": lambda: httpx.post(url, json=BODY).status_code,
+        "httpx": lambda: httpx.post(url, json=BODY, timeout=120).status_code,
         "async httpx": lambda: asyncio.run(by_async_httpx()),
         "httpx2": by_httpx2,
         "requests": lambda: requests.post(url, json=BODY, timeout=120).status_code,
@@ -177,7 +177,7 @@ def test_the_clients_look_as_before():
 
 
 def test_a_request_by_keyword(url):
-    with observed() as log, httpx.Client() as client:
+    with observed() as log, httpx.Client(timeout=120) as client:
         assert client.send(request=client.build_request("POST", url, json=BODY)).status_code == 200
     assert len(log.responses) == 1
 
@@ -436,7 +436,7 @@ def test_a_thread_started_inside_carries_the_observer_and_nothing_else(url):
     seen = []
 
     def work():
-        seen.append((hook.observer.get(), marker.get(), httpx.post(url, json=BODY).status_code))
+        seen.append((hook.observer.get(), marker.get(), httpx.post(url, json=BODY, timeout=120).status_code))
 
     class Own(threading.Thread):
         def run(self):
@@ -476,7 +476,7 @@ class Computed(threading.Thread):
 def test_a_thread_of_any_class_starts_as_before(kind, followed, url):
     with observed() as log:
         found = []
-        thread = kind(target=lambda: found.append(httpx.post(url, json=BODY).status_code))
+        thread = kind(target=lambda: found.append(httpx.post(url, json=BODY, timeout=120).status_code))
         thread.start()
         thread.join()
     assert (found, len(log.asks)) == ([200], followed)
@@ -503,7 +503,7 @@ def test_a_pools_thread_carries_an_observer_for_one_job_only(url):
 
     def work(number):
         seen.append((number, hook.observer.get()))
-        return httpx.post(url, json=BODY).status_code
+        return httpx.post(url, json=BODY, timeout=120).status_code
 
     with ThreadPoolExecutor(1) as pool:
         with observed() as first:
@@ -535,8 +535,8 @@ def test_a_job_that_fails_in_a_pool_fails_as_before(url):
 def test_to_thread_and_tasks_are_followed(url):
     async def main():
         with observed() as log:
-            await asyncio.to_thread(lambda: httpx.post(url, json=BODY))
-            async with httpx.AsyncClient() as client, asyncio.TaskGroup() as tasks:
+            await asyncio.to_thread(lambda: httpx.post(url, json=BODY, timeout=120))
+            async with httpx.AsyncClient(timeout=120) as client, asyncio.TaskGroup() as tasks:
                 for _ in range(3):
                     tasks.create_task(client.post(url, json=BODY))
         return log
@@ -631,6 +631,6 @@ def test_two_copies_of_us_in_one_process_do_not_ask_each_other_for_ever():
 
 
 def test_a_streamed_response_can_be_pickled_when_it_has_been_read(url):
-    with observed(), httpx.Client() as client, client.stream("POST", url, json=BODY) as response:
+    with observed(), httpx.Client(timeout=120) as client, client.stream("POST", url, json=BODY) as response:
         response.read()
     assert pickle.loads(pickle.dumps(response)).json() == response.json()

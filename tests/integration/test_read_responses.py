@@ -623,9 +623,11 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
             f"{server.openai_url}/chat/completions?key=the-url-text",
             json={"model": "small", "messages": messages},
             headers={"authorization": "Bearer sk-the-key", "x-own": "the-header-text"},
+            timeout=120,
         )
         response.raise_for_status()
-        with httpx.stream("POST", str(response.url), json={"model": "small", "messages": messages}) as stream:
+        body = {"model": "small", "messages": messages}
+        with httpx.stream("POST", str(response.url), json=body, timeout=120) as stream:
             next(stream.iter_bytes(10), None)  # left in the middle
         return response.text
 
@@ -668,6 +670,7 @@ def test_nothing_of_them_is_kept_or_printed_where_money_is_counted(price, server
             f"{address}/chat/completions?key=the-url-text#the-url-text",
             json={"model": "the-prompt-text", "messages": [{"role": "system", "content": "the-system-text"}]},
             headers={"x-own": "the-header-text"},
+            timeout=120,
         ).json()["id"]
 
     kept = []

@@ -369,40 +369,42 @@ Way = Callable[[str], Any]
 
 def by_httpx(url: str) -> str:
     httpx = optional("httpx")
-    return str(httpx.post(f"{url}/v1/chat/completions", json=ASKED).json()["model"])
+    return str(httpx.post(f"{url}/v1/chat/completions", json=ASKED, timeout=120).json()["model"])
 
 
 def by_httpx_bytes(url: str) -> bytes:
-    return bytes(optional("httpx").post(f"{url}/v1/chat/completions", json=ASKED).content)
+    return bytes(optional("httpx").post(f"{url}/v1/chat/completions", json=ASKED, timeout=120).content)
 
 
 def by_httpx_stream(url: str) -> list[str]:
     httpx = optional("httpx")
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json={**ASKED, "stream": True}) as response:
+    body = {**ASKED, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=120) as response:
         return list(response.iter_lines())
 
 
 def by_httpx_raw(url: str) -> list[bytes]:
     httpx = optional("httpx")
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json={**ASKED, "stream": True}) as response:
+    body = {**ASKED, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=120) as response:
         return list(response.iter_raw())
 
 
 def by_httpx_later(url: str) -> bytes:
     httpx = optional("httpx")
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=ASKED) as response:
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=ASKED, timeout=120) as response:
         return bytes(response.read())
 
 
 async def by_async_httpx(url: str) -> None:
-    async with optional("httpx").AsyncClient() as client:
+    async with optional("httpx").AsyncClient(timeout=120) as client:
         await client.post(f"{url}/v1/chat/completions", json=ASKED)
 
 
 async def by_async_httpx_stream(url: str) -> None:
     body = {**ASKED, "stream": True}
     async with (
-        optional("httpx").AsyncClient() as client,
+        optional("httpx").AsyncClient(timeout=120) as client,
         client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
     ):
         async for _ in response.aiter_lines():
@@ -414,7 +416,7 @@ def by_httpx_on_trio(url: str) -> None:
 
 
 def by_httpx2(url: str) -> str:
-    return str(optional("httpx2").post(f"{url}/v1/chat/completions", json=ASKED).text)
+    return str(optional("httpx2").post(f"{url}/v1/chat/completions", json=ASKED, timeout=120).text)
 
 
 def by_requests(url: str) -> str:

@@ -7,6 +7,7 @@ openai, anthropic, httpx and requests are required; the others are tested where 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import json
@@ -199,7 +200,7 @@ def by_anthropic(url: str, name: str) -> Iterator[Ask]:
 def by_http(url: str, name: str) -> Iterator[Ask]:
     module = optional(name)
     with module.Session() if name == "requests" else module.Client() as client:
-        yield lambda: raised(client.post(url).raise_for_status)
+        yield lambda: raised(client.post(url, timeout=120).raise_for_status)
 
 
 @contextmanager
@@ -394,18 +395,18 @@ def test_anthropic_tells_its_own_retries_and_its_connection_errors(serve: Serve,
 
 @pytest.mark.parametrize("name", ["httpx", "httpx2", "requests"])
 def test_plain_http_clients(serve: Serve, nowhere: str, name: str) -> None:
-    client = optional(name)
-    answer = client.post(serve(429, {"Retry-After": "7"}, OPENAI_LIMIT))
+    post = functools.partial(optional(name).post, timeout=120)
+    answer = post(serve(429, {"Retry-After": "7"}, OPENAI_LIMIT))
     assert said(raised(answer.raise_for_status)) == ("rate", 7.0)
-    answer = client.post(serve(429, {}, OPENAI_LIMIT))
+    answer = post(serve(429, {}, OPENAI_LIMIT))
     assert said(raised(answer.raise_for_status)) == ("rate", 8.71)
-    answer = client.post(serve(429, {}, OPENAI_SPENT))
+    answer = post(serve(429, {}, OPENAI_SPENT))
     assert said(raised(answer.raise_for_status)) == ("spent", None)
-    answer = client.post(serve(503, {}, b"busy"))
+    answer = post(serve(503, {}, b"busy"))
     assert said(raised(answer.raise_for_status)) == ("overloaded", None)
-    assert said(raised(lambda: client.post(nowhere))) == ("transient", None)
-    assert said(raised(lambda: client.post(serve(0)))) == ("transient", None)
-    assert said(raised(lambda: client.post("127.0.0.1/v1"))) == ("permanent", None)
+    assert said(raised(lambda: post(nowhere))) == ("transient", None)
+    assert said(raised(lambda: post(serve(0)))) == ("transient", None)
+    assert said(raised(lambda: post("127.0.0.1/v1"))) == ("permanent", None)
 
 
 def test_requests_with_urllib3s_own_repeats(serve: Serve) -> None:
