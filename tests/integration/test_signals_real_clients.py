@@ -18,7 +18,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -88,11 +88,11 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """An address at which nobody listens."""
+def nowhere() -> Iterator[str]:
+    """An address at which nobody listens, nor can begin to."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def optional(name: str) -> Any:
@@ -310,15 +310,29 @@ def test_a_200_with_an_error_inside_is_asked_for_again_by_one_line() -> None:
         assert len(server.log) == 3
 
 
-@pytest.mark.parametrize("name", ["AsyncOpenAI", "AsyncAnthropic"])
-@pytest.mark.filterwarnings("ignore")  # the first loop's connection is left to the collector
-def test_an_async_client_on_another_event_loop_is_misuse(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    module = optional(name.removeprefix("Async").lower())
+@pytest.fixture
+def kept_alive(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The server keeps its connections, and hangs up at the end, so that it can end while the client lives."""
+    connections: list[socket.socket] = []
+    begin = Handler.setup
+
+    def setup(handler: Handler) -> None:
+        begin(handler)
+        connections.append(handler.connection)
+
+    monkeypatch.setattr(Handler, "setup", setup)
     monkeypatch.setattr(Handler, "protocol_version", "HTTP/1.1")
     monkeypatch.setattr(Handler, "keep_alive", True)
-    monkeypatch.setattr(Handler, "timeout", 0.5)  # so that the server can end while the client lives
+    yield
+    for connection in connections:
+        with suppress(OSError):  # it is closed
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("name", ["AsyncOpenAI", "AsyncAnthropic"])
+@pytest.mark.filterwarnings("ignore")  # the first loop's connection is left to the collector
+def test_an_async_client_on_another_event_loop_is_misuse(serve: Serve, kept_alive: None, name: str) -> None:
+    module = optional(name.removeprefix("Async").lower())
     url = serve(200, {"connection": "keep-alive"}, {"usage": {"input_tokens": 3}})
 
     def asked_twice() -> tuple[Said, list[str]]:
