@@ -34,7 +34,7 @@ from fanmap import (
     partial_results,
     to_sync,
 )
-from fanmap._drive import hook
+from fanmap._drive import clock, hook
 from fanmap._drive.batch import book, capture
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress, BatchSummary
@@ -239,10 +239,30 @@ def test_two_calls_in_a_row_take_two_turns(server: Server, options: dict[str, An
     assert seen[-1].done == 3
 
 
+class StandsUntilAllHaveAsked:
+    """The clock by which an item is still: a busy machine may take longer to begin a thread than people wait."""
+
+    world = clock.world
+
+    def __init__(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._count, self._noted = count, 0
+        self._lock = threading.Lock()
+        note = book.Book.note
+
+        def counted(job: book.Book, *args: Any) -> None:
+            note(job, *args)
+            with self._lock:
+                self._noted += 1
+
+        monkeypatch.setattr(book.Book, "note", counted)
+
+    def now(self) -> float:
+        return clock.now() if self._noted % self._count == 0 else 0.0
+
+
 def test_what_an_item_asks_at_once_goes_in_one_turn(
     server: Server, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture, "_STILL", 2.0)  # a busy machine may take longer to begin a thread than people wait
     one = of_async_openai(server)
 
     @parallel_map
@@ -264,6 +284,7 @@ def test_what_an_item_asks_at_once_goes_in_one_turn(
 
     for warm_up in (one, blocking):  # a new client of openai's asks a thread about the platform
         parallel_map(warm_up).batch(["w"], **{**options, "resume": options["resume"].with_name("w")}, key=str)
+    monkeypatch.setattr(capture, "clock", StandsUntilAllHaveAsked(12, monkeypatch))
     for ask in (with_gather, with_group, with_pool):
         server.reset()
         answers = ask.batch(PROMPTS, **options)
