@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -417,6 +418,24 @@ def test_the_log_tells_path_order_and_the_clients_own_repeats(server):
     assert server.prompts == ["x" * 100] * 3
     assert [r.arrived for r in records] == sorted(r.arrived for r in records)
     assert all(r.ended >= r.arrived for r in records)
+
+
+@pytest.mark.parametrize("breaks_with", [None, 500])
+def test_who_has_the_last_event_of_a_stream_finds_it_in_the_log(breaks_with, server, monkeypatch):
+    from fanmap.testing import _http
+
+    send, logged = _http._send, []
+
+    async def sending(to, text):
+        logged.append([record.status for record in server.log])
+        await send(to, text)
+
+    monkeypatch.setattr(_http, "_send", sending)
+    server.script([None if breaks_with is None else Reply(breaks_after=1, breaks_with=breaks_with)])
+    with openai_client(server) as client, suppress(openai.APIError):
+        for _ in client.chat.completions.create(model=MODEL, messages=user("x y z"), stream=True):
+            pass
+    assert logged == [[]] * (len(logged) - 1) + [[200]]
 
 
 def test_a_client_that_leaves_is_logged_as_gone_and_frees_its_place():

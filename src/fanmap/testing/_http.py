@@ -77,7 +77,7 @@ class HangUp(Response):
 
 
 class EventStream(Response):
-    """Server-sent events, served until the last one has gone."""
+    """Server-sent events, served until the last one goes."""
 
     media_type = "text/event-stream"
 
@@ -96,32 +96,35 @@ class EventStream(Response):
         self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        with suppress(ClientDisconnect), self._serving:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if not await self._send_events(send):
-                self._connection.cut()
-                raise ClientDisconnect
+        with suppress(ClientDisconnect):
+            with self._serving:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                last = await self._send_events(send)
+                if last is None:
+                    self._connection.cut()
+                    raise ClientDisconnect
+            await _send(send, last)  # when it is in the log, where its client may look then
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         await self._connection.gone.wait()
 
-    async def _send_events(self, send: Send) -> bool:
-        """Send them; False: the connection is to be cut."""
+    async def _send_events(self, send: Send) -> str | None:
+        """Send all but the last, which is returned; None: the connection is to be cut."""
         reply, pieces = self._reply, 0
-        for event in self._events:
+        *events, last = self._events
+        for event in events:
             if event.piece:
                 if pieces == reply.breaks_after:
-                    if reply.breaks_with == "drop":
-                        return False
-                    await _send(send, self._error)
-                    return True
+                    return None if reply.breaks_with == "drop" else self._error
                 if pieces and reply.chunk_delay:
                     await self._connection.hold(reply.chunk_delay)
                 pieces += 1
             if self._connection.gone.is_set():
                 raise ClientDisconnect
             await _send(send, event.text)
-        return True
+        if self._connection.gone.is_set():
+            raise ClientDisconnect
+        return last.text
 
 
 async def _send(send: Send, text: str) -> None:
