@@ -116,7 +116,7 @@ assert not loaded, loaded
 fanmap.parallel_map(tpm=6000)(len).map(["a", "b"])
 assert "fanmap._drive.hook" in sys.modules and not {"httpx", "requests", "aiohttp"} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
 
 
 @pytest.mark.parametrize("returns", ["text", "reply", "nothing"])
