@@ -831,14 +831,15 @@ def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_los
 
 
 def test_a_refused_call_counts_no_attempt_and_is_repeated_unasked():
-    refusals = []
+    refusals = [refusal(0.01) for _ in range(3)]
 
     @parallel_map(max_concurrency=2)
     def ask(x):
-        if len(refusals) < 3:
-            refusals.append(x)
-            raise refusal(0.01)
-        return x
+        try:
+            error = refusals.pop()  # one atomic step: three are refused, whoever is preempted
+        except IndexError:
+            return x
+        raise error
 
     with ask.as_completed([1, 2]) as results:
         outcomes = sorted(results, key=lambda outcome: outcome.index)
