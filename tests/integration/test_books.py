@@ -273,10 +273,18 @@ def test_calls_in_line_go_on_while_somebody_waits_for_them_on_top_of_a_section(m
         while len(most) < 3:
             await asyncio.sleep(0.001)
 
+    @parallel_map(limits=account)
+    def holding():
+        until(lambda: len(most) >= 3)
+
     others = [threading.Thread(target=counted, args=(number,)) for number in range(3)]
 
     def wait_for_others():
-        for other in others:
+        if not account.stats.in_flight:  # else one has the free slot, and another is let out beside it
+            others.insert(0, threading.Thread(target=holding))
+            others[0].start()
+            until(lambda: account.stats.in_flight == 1)
+        for other in others[-3:]:
             other.start()
         to_sync(all_done)()
 
