@@ -248,7 +248,7 @@ def test_a_call_on_top_of_a_wake_that_was_not_given_yet_does_not_wait_for_whom_i
     nosy(monkeypatch, Budget, "act", lambda: found.append(ask(1)))
     go[1].set()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert sorted(found) == [1, 2]
     assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
 
