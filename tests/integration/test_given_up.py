@@ -326,7 +326,7 @@ def test_closing_in_another_loop_cancels_in_the_first_and_does_not_wait_for_it(m
         # With no timer in that loop, which would wake it too.
         closing = threading.Thread(target=asyncio.run, args=(close(results),), daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, 30)
+        await asyncio.to_thread(closing.join, 120)
         assert not closing.is_alive()
         while results.stats.in_flight:
             await asyncio.sleep(0)
