@@ -464,15 +464,23 @@ def test_a_call_inside_one_that_was_let_in_is_never_busy():
 
 def test_results_that_a_journal_has_are_never_busy(tmp_path):
     limits = Limits(1, max_waiting=0)
-    ask = slow(limits)
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    @parallel_map(limits=limits)
+    async def ask(item):
+        if item == 9:  # has the slot for as long as the files are read
+            begun.set()
+            await free.wait()
+        return item
 
     async def main():
         assert await ask.amap([1, 2], resume=tmp_path / "kept.jsonl") == [1, 2]
         held = asyncio.create_task(ask(9))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         assert await ask.amap([1, 2], resume=tmp_path / "kept.jsonl") == [1, 2]
         with pytest.raises(Busy):
             await ask.amap([1, 2, 3], resume=tmp_path / "kept.jsonl")
+        free.set()
         await held
         assert await ask.amap([1, 2, 3], resume=tmp_path / "kept.jsonl") == [1, 2, 3]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -18,10 +19,18 @@ class Stop:
     def __init__(self):
         self.over = threading.Event()
         self.started = []
+        self.handed = None  # what came out one by one: all before item 3 has, before that cancels
+
+    def one_by_one(self, results):
+        self.handed = []
+        for result in results:
+            self.handed.append(result)
 
     def __call__(self, item):
         self.started.append(item)
         if item == 3:
+            while self.handed is not None and len(self.handed) < 3:
+                time.sleep(0.001)
             self.task.cancel()
         if item >= 3:
             self.over.wait()
@@ -30,6 +39,8 @@ class Stop:
     async def acall(self, item):
         self.started.append(item)
         if item == 3:
+            while self.handed is not None and len(self.handed) < 3:
+                await asyncio.sleep(0.001)
             self.task.cancel()
         if item >= 3:
             await asyncio.sleep(1000)
@@ -39,8 +50,8 @@ class Stop:
 WAYS = {
     "def.map": lambda stop: parallel_map(stop.__call__, max_concurrency=1).map(range(50)),
     "async.map": lambda stop: parallel_map(stop.acall, max_concurrency=1).map(range(50)),
-    "def.imap": lambda stop: list(parallel_map(stop.__call__, max_concurrency=1).imap(range(50))),
-    "async.imap": lambda stop: list(parallel_map(stop.acall, max_concurrency=1).imap(iter(range(50)))),
+    "def.imap": lambda stop: stop.one_by_one(parallel_map(stop.__call__, max_concurrency=1).imap(range(50))),
+    "async.imap": lambda stop: stop.one_by_one(parallel_map(stop.acall, max_concurrency=1).imap(iter(range(50)))),
 }
 
 

@@ -248,7 +248,7 @@ def test_a_call_on_top_of_a_wake_that_was_not_given_yet_does_not_wait_for_whom_i
     nosy(monkeypatch, Budget, "act", lambda: found.append(ask(1)))
     go[1].set()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert sorted(found) == [1, 2]
     assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
 
@@ -273,10 +273,18 @@ def test_calls_in_line_go_on_while_somebody_waits_for_them_on_top_of_a_section(m
         while len(most) < 3:
             await asyncio.sleep(0.001)
 
+    @parallel_map(limits=account)
+    def holding():
+        until(lambda: len(most) >= 3)
+
     others = [threading.Thread(target=counted, args=(number,)) for number in range(3)]
 
     def wait_for_others():
-        for other in others:
+        if not account.stats.in_flight:  # else one has the free slot, and another is let out beside it
+            others.insert(0, threading.Thread(target=holding))
+            others[0].start()
+            until(lambda: account.stats.in_flight == 1)
+        for other in others[-3:]:
             other.start()
         to_sync(all_done)()
 

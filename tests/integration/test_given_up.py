@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from fanmap import parallel_map, partial_results
+from fanmap.testing import VirtualTime
 
 
 class GivenUp(Exception):
@@ -109,8 +110,8 @@ def test_a_timeout_around_the_block_has_it_too():
                 async for _ in results:
                     await asyncio.sleep(100)
 
-    with pytest.raises(TimeoutError) as caught:
-        asyncio.run(main())
+    with VirtualTime() as virtual, pytest.raises(TimeoutError) as caught:
+        virtual.run(main())
     assert partial_results(caught.value) == left_of([0])
 
 
@@ -131,7 +132,8 @@ def test_a_cancel_scope_of_trio_around_the_block():
         assert kept == [left_of([0])]
         assert partial_results(results) == left_of([0])
 
-    trio.run(main)
+    with VirtualTime() as virtual:
+        virtual.run_trio(main)
 
 
 def test_after_a_failure_it_is_the_failures_and_the_results_have_the_same():
@@ -324,7 +326,7 @@ def test_closing_in_another_loop_cancels_in_the_first_and_does_not_wait_for_it(m
         # With no timer in that loop, which would wake it too.
         closing = threading.Thread(target=asyncio.run, args=(close(results),), daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, 30)
+        await asyncio.to_thread(closing.join, 120)
         assert not closing.is_alive()
         while results.stats.in_flight:
             await asyncio.sleep(0)

@@ -60,6 +60,14 @@ def in_threads(*jobs):
         raise errors[0]
 
 
+def until_free(account):
+    """A release waits for nobody: where another thread has the books at that moment, that one enters it."""
+    end = time.monotonic() + PATIENCE
+    while (account.stats.in_flight or account.stats.waiting) and time.monotonic() < end:
+        time.sleep(0.001)
+    assert account.stats.in_flight == account.stats.waiting == 0
+
+
 async def pause(seconds=0.001):
     await (trio.sleep(seconds) if trio.lowlevel.in_trio_run() else asyncio.sleep(seconds))
 
@@ -542,7 +550,7 @@ def test_a_failure_deep_inside_frees_every_slot():
     with pytest.raises(KeyError, match="deep") as raised:
         down(20)
     assert raised.value.__notes__ == ["fanmap: item 0 of down"]
-    assert account.stats.in_flight == account.stats.waiting == 0
+    until_free(account)
 
 
 def test_a_call_that_outlives_its_parent_keeps_the_slot():
@@ -760,11 +768,7 @@ def test_blocking_a_loop_that_holds_every_slot_says_what_to_write(run, blocked):
         return block()
 
     run_on(run, main)
-    # A release waits for nobody: where another thread has the books at that moment, that one enters it.
-    end = time.monotonic() + PATIENCE
-    while account.stats.in_flight and time.monotonic() < end:
-        time.sleep(0.001)
-    assert account.stats.in_flight == account.stats.waiting == 0
+    until_free(account)
 
 
 def test_blocking_a_loop_waits_where_another_thread_will_free_a_slot():
@@ -827,14 +831,15 @@ def test_after_a_refusal_with_a_wait_nothing_starts_within_it_and_nothing_is_los
 
 
 def test_a_refused_call_counts_no_attempt_and_is_repeated_unasked():
-    refusals = []
+    refusals = [refusal(0.01) for _ in range(3)]
 
     @parallel_map(max_concurrency=2)
     def ask(x):
-        if len(refusals) < 3:
-            refusals.append(x)
-            raise refusal(0.01)
-        return x
+        try:
+            error = refusals.pop()  # one atomic step: three are refused, whoever is preempted
+        except IndexError:
+            return x
+        raise error
 
     with ask.as_completed([1, 2]) as results:
         outcomes = sorted(results, key=lambda outcome: outcome.index)

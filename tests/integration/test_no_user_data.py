@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-import time
+import threading
 import warnings
 
 import pytest
@@ -69,8 +69,13 @@ async def slow_on_trio(prompt):
     await trio.sleep(60)
 
 
-def slow_thread(prompt):
-    time.sleep(0.1)
+def late():
+    """The failure of a call in a thread that ends once it has been given up."""
+    over = threading.Event()
+    try:
+        return failing(parallel_map(lambda prompt: over.wait(), timeout=0.01).map, [SECRET])
+    finally:
+        over.set()
 
 
 def unawaited(prompt):
@@ -94,7 +99,7 @@ CASES = {
     "StopIteration": lambda: [failing(parallel_map(raising(StopIteration())).map, [SECRET])],
     "a deadline": lambda: [failing(parallel_map(slow).map, [SECRET] * 3, deadline=0.01)],
     "a timeout": lambda: [failing(parallel_map(slow, timeout=0.01).map, [SECRET])],
-    "a timeout of a thread": lambda: [failing(parallel_map(slow_thread, timeout=0.01).map, [SECRET])],
+    "a timeout of a thread": lambda: [late()],
     "a timeout on trio": lambda: [failing(trio.run, parallel_map(slow_on_trio, timeout=0.01).amap, [SECRET])],
     "a result that was not wanted": lambda: [
         failing(
