@@ -18,7 +18,9 @@ import time
 import warnings
 
 from fanmap import Limits, parallel_map
+from fanmap._policy.shared import troubles
 
+troubles.FIRST_PATIENCE = 120.0  # a busy machine may be late with a server's first answer
 place, slots, log = sys.argv[1], int(sys.argv[2]), os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 account = Limits(max_concurrency=slots, max_wait=600.0, shared=place)
 if sys.argv[4:] == ["background"]:
