@@ -42,11 +42,15 @@ def own(request, tmp_path):
 
 
 class Peer:
-    def __init__(self, url, slots=4, rates=(), name="openai"):
+    def __init__(self, url, slots=4, rates=(), name="openai", *, patient=True):
         from fanmap._drive.shared.redis import RedisStore
 
         self.number = random.getrandbits(48)
         self.store = RedisStore(url, name, self.number)
+        if patient:  # a busy machine may be late with an answer
+            wanted_of_connections = self.store._redis.connection_pool.connection_kwargs
+            assert wanted_of_connections["socket_timeout"] == wanted_of_connections["socket_connect_timeout"] == 1.0
+            wanted_of_connections |= {"socket_timeout": 120.0, "socket_connect_timeout": 120.0}
         self.member = Member(self.number, wanted(Adaptive(slots, 1, slots), rates), 60.0, self.store.wake)
 
     def ask(self, want=0, use=0, **more):
@@ -169,7 +173,7 @@ def test_a_server_that_is_away_and_comes_back_empty(own, peers):
 
 
 def test_a_server_that_stands_still_is_away_and_what_was_sent_does_no_harm_later(own, peers):
-    one, other = peers(own.url), peers(own.url)
+    one, other = peers(own.url, patient=False), peers(own.url)
     one.ask(3)
     own.stop()
     with pytest.raises(StoreAway, match="Timeout"):
@@ -209,7 +213,7 @@ def test_valkey_is_another_word(running, peers, name):
 
 
 def test_no_command_is_sent_twice(running, peers, name):
-    one = peers(running.url, name=name)
+    one = peers(running.url, name=name, patient=False)
     connection = one.store._redis.connection_pool.make_connection()
     tries = []
 
