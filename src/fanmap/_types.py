@@ -166,6 +166,7 @@ _SOON = 0.1  # seconds: the shortest run of which a speedup says something
 NOTHING_DONE = Summary(0, {}, 0, 0, 0, 0.0, 0.0, (), NO_USAGE, 0.0)
 _SLOWEST = 5
 _APART = 32
+_LOOKS = 100  # by who waits for nobody: each again because a thread has ended meanwhile
 
 
 class Tally:
@@ -241,20 +242,33 @@ class Retired:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[Tally] = []
+        self._kept: tuple[Tally, ...] = ()  # the one that was taken last is the last of them
 
     def take(self, tally: Tally) -> None:
-        """These are final."""
-        self._kept.append(tally)
-        if len(self._kept) > _APART:
-            self._kept = [self.and_of(())]
+        """These are final. They may be among the live ones until the next are taken, and are counted once."""
+        kept = self._kept if len(self._kept) < _APART else (_sum(self._kept),)
+        self._kept = (*kept, tally)
 
-    def and_of(self, others: Iterable[Tally]) -> Tally:
-        """All of them, with these others, added up; from any thread."""
-        total = Tally()
-        for tally in [*self._kept, *others]:
-            total.add(tally)
-        return total
+    def and_of(self, live: Callable[[], Iterable[Tally]]) -> Tally:
+        """All of them and the live ones, added up; from any thread, waiting for none.
+
+        Args:
+            live: lists those; asked again where some were taken meanwhile.
+        """
+        kept, others = self._kept, list(live())
+        for _ in range(_LOOKS):
+            if self._kept is kept:
+                break
+            kept, others = self._kept, list(live())
+        last = kept[-1] if kept else None
+        return _sum((*kept, *(tally for tally in others if tally is not last)))
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
 
 
 class JournalOptions(TypedDict, total=False):

@@ -361,8 +361,8 @@ class Run(Books):
 
     def _left(self, worker: Puller) -> None:
         if worker in self.flow.workers:
-            del self.flow.workers[worker]
             self._retired.take(worker.tally)
+            del self.flow.workers[worker]
             self.plan.budget.retire(worker.tally_key)
             self.flow.left(worker)
 
@@ -434,7 +434,7 @@ class Run(Books):
             self.flow.stop(error)
 
     def _total(self) -> Tally:
-        return self._retired.and_of([worker.tally for worker in list(self.flow.workers)])
+        return self._retired.and_of(lambda: [worker.tally for worker in list(self.flow.workers)])
 
 
 def _most(waits: Iterable[Wait | None]) -> Wait | None:
