@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,10 +42,37 @@ def rows_of(printed: str) -> dict[str, list[str]]:
     return {number: cells.split() for number, cells in rows}
 
 
+# A server that allows so many at once answers nobody before one more has come: so close together are they sent only
+# where nobody else wants the processor.
+HELD = """
+import asyncio, sys
+from fanmap.__main__ import main
+from fanmap._demo import endpoint
+from fanmap.testing import _http
+
+serve, hold, servers = endpoint.serve, _http.Connection.hold, []
+
+def serve_and_note(**settings):
+    servers.append((serve(**settings), settings["max_concurrency"] or 0))
+    return servers[-1][0]
+
+async def hold_for_one_more(connection, seconds):
+    server, allows = servers[-1]
+    while allows and server.sent <= allows and not connection.gone.is_set():
+        await asyncio.sleep(0.001)
+    await hold(connection, seconds)
+
+endpoint.serve, _http.Connection.hold = serve_and_note, hold_for_one_more
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("demo")
-    return run("demo", "--scale", "0.02", "--trace", cwd=folder), folder
+    command = [sys.executable, "-W", "error", "-c", HELD, "demo", "--scale", "0.02", "--trace"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=ENVIRONMENT)
+    return done, folder
 
 
 # Against the simulated server
@@ -249,9 +277,10 @@ def test_a_page_that_is_no_endpoint_is_one_line(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.whole
 def test_a_refused_connection_is_one_line(tmp_path):
-    with serve() as closed:
-        url = closed.openai_url
-    done = run("demo", *REAL, url, cwd=tmp_path)
+    with socket.socket() as closed:  # nobody listens there, and nobody else can
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        done = run("demo", *REAL, url, cwd=tmp_path)
     assert done.returncode == 1
     assert is_one_line(done.stderr)
     assert f"{url} cannot be reached (" in done.stderr

@@ -242,11 +242,18 @@ def test_what_the_node_itself_repeats_stays_within_the_bound(load, holding):
 
 
 def test_after_a_refusal_that_names_a_wait_the_node_starts_nothing_within_it(load, holding):
-    with serve(latency=1.0, sigma=0) as server:
+    def respond(request):
+        asked.append(request)
+        if len(asked) == 3:
+            return Reply(429, retry_after=1.2)
+        # The others are answered once the refusal has been heard, so that it is not heard after them.
+        return Reply(delay=holding.until(lambda: module.TranslateReadme.exec_async.stats.refused))
+
+    asked = []
+    with serve(respond=respond) as server:
         holding.together(server, 8)
         module = load("translate_readme_pocketflow", server)
         module.LANGUAGES = [f"Language{c}" for c in "ABCDEFGHIJ"]
-        server.script([None, None, Reply(429, retry_after=1.2)])
         run(module)
         log = server.log
     [refusal] = [record for record in log if record.status == 429]

@@ -32,7 +32,7 @@ class Notebook:
     """A kernel, a cell at a time."""
 
     def __init__(self):
-        self._manager, self._client = manager.start_new_kernel(kernel_name="python3")
+        self._manager, self._client = manager.start_new_kernel(startup_timeout=600, kernel_name="python3")
         self.widgets = {}  # the state of each, as its page would have it
         self.run(SETUP)
 
@@ -129,16 +129,16 @@ try:
     {run}
 except (KeyboardInterrupt, asyncio.CancelledError) as error:
     finished = partial_results(error)
-    print("got", all(key == value for key, value in finished.items()), 4 <= len(finished) < 100)
+    print("got", all(key == value for key, value in finished.items()), 4 <= len(finished) < 1000)
 """
 
 
 @pytest.mark.parametrize(
     ("kind", "sleep", "run"),
     [
-        ("def", "time.sleep(0.01 if number < 6 else 0.3)", "slowly.map(range(100))"),
-        ("async def", "await asyncio.sleep(0.01 if number < 6 else 0.3)", "slowly.map(range(100))"),
-        ("async def", "await asyncio.sleep(0.01 if number < 6 else 0.3)", "await slowly.amap(range(100))"),
+        ("def", "time.sleep(0.01 if number < 6 else 0.3)", "slowly.map(range(1000))"),
+        ("async def", "await asyncio.sleep(0.01 if number < 6 else 0.3)", "slowly.map(range(1000))"),
+        ("async def", "await asyncio.sleep(0.01 if number < 6 else 0.3)", "await slowly.amap(range(1000))"),
     ],
     ids=["def map", "async def map", "async def amap"],
 )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from fanmap import Limits
+from fanmap._drive.shared.place import read_place
+from fanmap._drive.shared.registry import open_store
 from fanmap._policy.shared.document import REQUESTS
 from fanmap._policy.shared.overview import MemberView, Overview, RateView
 from fanmap._shared.table import table
@@ -64,6 +67,7 @@ def test_a_name_that_is_used_and_one_that_is_not(tmp_path):
     assert not os.listdir(tmp_path)  # to look makes nothing
     account = Limits(4, rpm=600, shared=path)
     with account:
+        wait_for_in_flight(path)
         for name in ("openai", path):
             done = command(name, **place)
             assert done.returncode == 0, done.stderr
@@ -75,6 +79,18 @@ def test_a_name_that_is_used_and_one_that_is_not(tmp_path):
     # Whoever uses it goes on.
     with account:
         assert account.everybody.members == 1
+
+
+def wait_for_in_flight(path):
+    """Until what is kept there says that a call is under way, which it hears of after that has begun."""
+    end = time.monotonic() + 120
+    store = open_store(read_place(path))
+    try:
+        while (view := store.look()) is None or view.in_flight != 1:
+            assert time.monotonic() < end, view
+            time.sleep(0.01)
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

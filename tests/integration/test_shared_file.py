@@ -460,8 +460,8 @@ class Running:
 
     def events(self):
         """(time, +1 or -1) of each start and end; one that was killed ends all of its calls at once."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [(float(at), int(sign)) for at, sign in (line.split() for line in lines if line.count(" ") == 1)]
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        return [(float(at), int(sign)) for at, sign in (line.split() for line in lines if line.endswith("\n"))]
 
     def started(self):
         return sum(sign > 0 for _, sign in self.events())
@@ -471,7 +471,7 @@ def worker(tmp_path, **options):
     return Running(tmp_path / "openai", tmp_path / f"log{random.random()}", **options)
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=120.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"
@@ -489,7 +489,7 @@ def most_at_once(workers):
 def test_processes_never_use_more_than_there_are_and_each_has_its_turn(tmp_path):
     workers = [worker(tmp_path, slots=3, callers=3, seconds=[0.01, 0.05], lease=LONG) for _ in range(5)]
     try:
-        wait_for(lambda: min(one.started() for one in workers) >= 10)
+        wait_for(lambda: min(one.started() for one in workers) >= 10 and most_at_once(workers) >= 3)
         assert most_at_once(workers) == 3
     finally:
         for one in workers:
@@ -512,13 +512,8 @@ def test_killed_processes_lose_no_slot(tmp_path):
         survivor = workers[0]
         survivor.order(callers=8)
         seen = survivor.started()
-        wait_for(lambda: survivor.started() > seen + 20)
-        recent = survivor.events()[-16:]
-        held = most = 0
-        for _, sign in survivor.events():
-            held += sign
-            most = max(most, held)
-        assert (most, len(recent)) == (4, 16)
+        wait_for(lambda: survivor.started() > seen + 20 and most_at_once([survivor]) >= 4)
+        assert most_at_once([survivor]) == 4
     finally:
         for one in workers:
             one.__exit__()

@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import threading
+import time
 import warnings
 
 import pytest
@@ -523,11 +524,10 @@ def test_one_that_nobody_has_any_more_leaves_and_its_thread_ends(tmp_path):
     assert len(threads) == 1
     watcher = Limits(2, shared=str(tmp_path / "other"))
     del one, ask
-    for _ in range(600):  # its warm threads let go of it in their own time
+    end = time.monotonic() + 120.0
+    while threads[0].is_alive() and time.monotonic() < end:  # its warm threads let go of it in their own time
         gc.collect()
         threads[0].join(0.05)
-        if not threads[0].is_alive():
-            break
     assert not threads[0].is_alive()
     assert watcher.everybody.members == 0
     last = Limits(2, shared=path)

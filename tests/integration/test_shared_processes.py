@@ -56,6 +56,11 @@ class World:
                 most = max(most, held if place >= first else 0)
         return most
 
+    def most_in_the_end(self, first=0, without=()):
+        """The same, once it is as many as there are."""
+        wait_for(lambda: self.most(first, without) >= SLOTS)
+        return self.most(first, without)
+
     def wait_for_more(self, *callers, calls=30):
         """Until each of them has made so many more calls."""
         seen = {caller.pid: self.started(caller.pid) for caller in callers}
@@ -103,13 +108,13 @@ def everybody(world):
 def test_never_more_than_there_are_and_all_of_them_are_used(world):
     callers = [world.start() for _ in range(3)]
     world.wait_for_more(*callers)
-    assert world.most() == SLOTS
+    assert world.most_in_the_end() == SLOTS
 
 
 def test_the_background_gives_way_to_the_foreground_of_another_process_and_has_what_that_leaves(world):
     jobs = world.start("background")
     world.wait_for_more(jobs)
-    assert world.most() == SLOTS  # nobody else is there
+    assert world.most_in_the_end() == SLOTS  # nobody else is there
     people = world.start()
     world.wait_for_more(people)  # by now it has all slots
     before = [world.started(jobs.pid), world.started(people.pid)]
@@ -121,7 +126,7 @@ def test_the_background_gives_way_to_the_foreground_of_another_process_and_has_w
     assert people.wait(PATIENCE) == 0
     events = len(world.events())
     wait_for(lambda: world.most(events) == SLOTS)
-    assert world.most() == SLOTS
+    assert world.most_in_the_end() == SLOTS
 
 
 def test_a_process_that_ends_leaves_at_once(world):
@@ -137,26 +142,28 @@ def test_a_process_that_ends_leaves_at_once(world):
 
 
 def test_a_killed_process_s_slots_come_back(world):
-    lease = "600" if world.server is None else "1"  # the kernel says at once who is dead; a server cannot know
-    callers = [world.start(lease=lease) for _ in range(2)]
-    world.wait_for_more(*callers)
+    # The kernel says at once who is dead; a server cannot know. Only who will be killed has a short lease: whoever has
+    # one and stands still for a second, on a busy machine, is not counted, as is right.
+    lease = "600" if world.server is None else "1"
+    survivors, gone = [world.start()], []
     for _ in range(3):
-        victim, survivor = callers
+        victim = world.start(lease=lease)
+        world.wait_for_more(victim, *survivors)
         victim.kill()
         victim.wait()
-        gone = [caller.pid for caller in world.callers if caller.poll() is not None]
+        gone.append(victim.pid)
         before = len(world.events())
-        wait_for(lambda gone=gone, before=before: world.most(before, without=gone) == SLOTS)
-        callers = [survivor, world.start(lease=lease)]
-        world.wait_for_more(*callers)
-        assert world.most(without=gone) == SLOTS
+        wait_for(lambda before=before: world.most(before, without=gone) == SLOTS)
+        survivors.append(world.start())
+        world.wait_for_more(*survivors)
+        assert world.most_in_the_end(without=gone) == SLOTS
 
 
 @pytest.mark.whole
 def test_a_process_that_stands_still_past_its_lease_is_counted_again_when_it_goes_on(world):
-    callers = [world.start(lease="1") for _ in range(2)]
+    # Longer than a busy machine lets any of them stand still by itself.
+    callers = stopped, other = world.start(lease="20"), world.start()
     world.wait_for_more(*callers)
-    stopped, other = callers
     stopped.send_signal(signal.SIGSTOP)
     before = len(world.events())
     wait_for(lambda: world.most(before, without=[stopped.pid]) == SLOTS)
@@ -164,7 +171,7 @@ def test_a_process_that_stands_still_past_its_lease_is_counted_again_when_it_goe
     world.wait_for_more(stopped, other, calls=15)
     before = len(world.events())  # by now it has been heard of
     world.wait_for_more(stopped, other)
-    assert world.most(before) == SLOTS
+    assert world.most_in_the_end(before) == SLOTS
 
 
 def test_a_fork_is_a_process_of_its_own(world):
@@ -172,7 +179,7 @@ def test_a_fork_is_a_process_of_its_own(world):
     wait_for(lambda: any(sign == "born" for _, sign in world.events()))
     child = next(pid for pid, sign in world.events() if sign == "born")
     wait_for(lambda: min(world.started(child), world.started(parent.pid)) >= 30)
-    assert world.most() == SLOTS
+    assert world.most_in_the_end() == SLOTS
     assert everybody(world).members == 2
 
 
@@ -187,7 +194,7 @@ def test_a_store_that_loses_its_memory_gives_nothing_out_twice(world):
             world.server.kill()
             world.server.start()
         world.wait_for_more(*callers)
-    assert world.most() == SLOTS
+    assert world.most_in_the_end() == SLOTS
 
 
 @pytest.mark.skipif(not SERVERS, reason=WHY_NOT)
@@ -196,7 +203,7 @@ def test_a_store_that_is_away_for_longer_than_a_lease_loses_nothing(tmp_path):
     server = Server(tmp_path)
     world = World(f"{server.url}#openai", tmp_path)
     try:
-        callers = [world.start(lease="1") for _ in range(2)]
+        callers = [world.start(lease="20") for _ in range(2)]  # longer than a busy machine lets them stand still
         world.wait_for_more(*callers)
         server.kill()
         last = -1
@@ -204,7 +211,7 @@ def test_a_store_that_is_away_for_longer_than_a_lease_loses_nothing(tmp_path):
             time.sleep(3.0)
         server.start()
         world.wait_for_more(*callers)
-        assert world.most() == SLOTS
+        assert world.most_in_the_end() == SLOTS
         for caller in callers:
             caller.stdin.close()
             assert caller.wait(PATIENCE) == 0

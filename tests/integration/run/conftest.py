@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
 
 from fanmap.__main__ import main
+from fanmap._run import watching
 
 from .tools import JOB
 
@@ -19,6 +21,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delitem(sys.modules, "job", raising=False)
+    monkeypatch.setattr(watching, "_EVERY", math.inf)  # no line of a run that takes ten seconds on a busy machine
     (tmp_path / "job.py").write_text(JOB, encoding="utf-8")
     yield
     sys.modules.pop("job", None)

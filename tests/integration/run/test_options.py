@@ -14,9 +14,9 @@ def test_fields_of_the_output_can_have_other_names(run):
 def test_a_trial_takes_the_first_rows_and_the_rest_comes_later(run):
     put("in.txt", "a\nb\nc\n")
     assert run("job:ask", "in.txt", "-o", "out.jsonl", "--limit", "2")[0] == 0
-    assert (len(rows(got("out.jsonl"))), calls()) == (2, ["a", "b"])
+    assert (len(rows(got("out.jsonl"))), sorted(calls())) == (2, ["a", "b"])
     _, _, said = run("job:ask", "in.txt", "-o", "out.jsonl")
-    assert (len(rows(got("out.jsonl"))), calls()) == (3, ["a", "b", "c"])
+    assert (len(rows(got("out.jsonl"))), sorted(calls())) == (3, ["a", "b", "c"])
     assert said.startswith("1 answered, 2 resumed, 0 failed")
 
 

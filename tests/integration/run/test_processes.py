@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -220,7 +219,7 @@ def test_ctrl_c_lets_calls_under_way_end_and_no_other_begin():
     process = start("several:slow", "in.txt", "-o", "out.jsonl", "--processes", "2", "--max-concurrency", "4")
     until(lambda: len(log()) == 4)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)  # that more would be begun in it cannot be waited for
+    until(lambda: process.stderr.readline().startswith("fanmap: stopping, "))  # it has told them
     put("go", "")
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

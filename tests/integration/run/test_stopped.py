@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -67,9 +68,14 @@ def stopped(process: subprocess.Popen[str], number: int) -> str:
     """Two calls are under way; stop it, and let them end. What it said."""
     until(under_way)
     process.send_signal(number)
-    first = process.stderr.readline()
+    first = first_word(process)
     go()
     return first + process.communicate(timeout=PATIENCE)[1]
+
+
+def first_word(process: subprocess.Popen[str]) -> str:
+    """What it says first, but for how far it is, which is said every ten seconds."""
+    return next(line for line in process.stderr if " done" not in line)
 
 
 @pytest.mark.parametrize("function", ["ask", "later"])
@@ -90,7 +96,7 @@ def test_the_second_ctrl_c_leaves_at_once_and_what_was_answered_is_kept(function
     process = start(f"job:{function}", *WORDS)
     until(under_way)
     process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == STOPPING
+    assert first_word(process) == STOPPING
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE)  # no call ever ends
     assert (process.returncode, said) == (130, "fanmap: exiting now; in-flight calls abandoned\n")
@@ -118,11 +124,24 @@ def test_without_a_journal_what_was_answered_is_in_the_partial_file():
     assert answers("out.jsonl.partial") == ALL[:4]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at /proc")
 @pytest.mark.whole
 def test_ctrl_c_that_comes_when_all_is_done_but_the_last_calls_is_not_in_the_way():
-    process = start("job:ask", "in.txt", "-o", "out.jsonl", "--limit", "4")
+    put("in.txt", "".join(f"{n}\n" for n in range(4)))
+    process = start("job:ask", "in.txt", "-o", "out.jsonl")
+    until(lambda: sorted(called()) == ALL[:4])
+    until(lambda: not has_open(process, "in.txt"))  # only now it knows that there is no other row
     stopped(process, signal.SIGINT)
     assert (process.returncode, answers("out.jsonl")) == (0, ALL[:4])
+
+
+def has_open(process: subprocess.Popen[str], name: str) -> bool:
+    wanted = str(Path(name).resolve())
+    found = []
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(fd))
+    return wanted in found
 
 
 @pytest.mark.parametrize("name", ["INT", "HUP"])
@@ -154,10 +173,11 @@ def test_a_killed_run_leaves_the_output_and_the_same_command_goes_on():
 
 def test_ctrl_c_is_heard_while_nobody_reads_the_output():
     put("job.py", "def ask(prompt): return prompt * 200_000\n")  # more than a pipe holds
-    process = start("job:ask", "in.txt")
+    put("in.txt", "".join(f"{n}\n" for n in range(1000)))  # more than are called for before the first has been written
+    process = start("job:ask", "in.txt", "--max-concurrency", "2")
     assert os.read(process.stdout.fileno(), 1) == b"{"
     process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == STOPPING
+    assert first_word(process) == STOPPING
     out, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, "stopped by Ctrl-C" in said) == (130, True)
     assert [json.loads(line)["error"] for line in ("{" + out).splitlines()] == [None] * out.count("\n")

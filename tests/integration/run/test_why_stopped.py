@@ -152,8 +152,10 @@ def test_the_deadline_leaves_the_output_and_keeps_what_was_answered(run, hours):
     put("job.py", "CALLS = []\ndef slow(prompt):\n    if prompt >= '2':\n        WAIT(prompt)\n    return prompt\n")
     put("in.txt", "".join(f"{n}\n" for n in range(9)))
     partial, over = Path("out.jsonl.partial"), threading.Event()
+    both = threading.Barrier(2)  # calls are under way when it comes
 
     def wait(prompt):
+        both.wait()
         while len(partial.read_text().splitlines()) < 2:
             time.sleep(0.001)
         hours[0] = 10_000.0
