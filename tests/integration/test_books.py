@@ -19,7 +19,7 @@ from fanmap._drive.limits import budget_of
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._policy.flow import Flow
-from fanmap._policy.permit import Permit
+from fanmap._policy.permit import RUNNING, Permit
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -313,6 +313,31 @@ def test_for_code_on_top_one_is_let_out_at_a_time_within_a_named_wait_too(monkey
     assert not budget.look(other)
     budget.release(waiting)
     assert budget.look(other)
+
+
+def test_of_two_that_look_at_once_one_is_let_out(monkeypatch):
+    budget, both = budget_of(Limits(1)), threading.Barrier(2)
+    held, *waiting = permits = Permit(), Permit(), Permit()
+    for one in permits:
+        one.wake = lambda: None
+        budget.join(one, None)
+    monkeypatch.setitem(on_top._waiting, -1, clock.now() - 1.0)  # another thread waits on top of ours
+
+    class Preempted(dict):
+        def __iter__(self):  # whoever looks who was let out is not the only one to
+            seen = list(super().__iter__())
+            both.wait(120)
+            return iter(seen)
+
+    budget._let_out = Preempted()
+    found = []
+    threads = [threading.Thread(target=lambda one=one: found.append(budget.look(one))) for one in waiting]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(found) == [False, True]
+    assert held.state == RUNNING
 
 
 class Counter(Books):

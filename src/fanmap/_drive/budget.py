@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -80,7 +81,7 @@ class Budget(Braking):
         """Nobody in line, nothing held: a new budget, or the child of a fork, where no other thread lives."""
         self._swept = -math.inf
         self._timed: Permit | None = None  # the head of the line, which holds a timer
-        self._let_out: set[Permit] = set()  # over the limit, for threads that wait on top of ours
+        self._let_out: dict[Permit, None] = {}  # over the limit, for threads that wait on top of ours
         super().free()
 
     # A call's way, from its place in line to its release
@@ -144,7 +145,7 @@ class Budget(Braking):
     def release(self, permit: Permit, actual: Sequence[float | None] | None = None) -> None:
         """Out of line and of the slot, settled. Never blocks; idempotent, also when it was interrupted half-way."""
         if self._let_out:
-            self._let_out.discard(permit)
+            self._let_out.pop(permit, None)
         self.post(self._release, permit, actual)
 
     def renew(self, permit: Permit, actual: Sequence[float | None] | None, costs: Sequence[float] | None) -> bool:
@@ -311,9 +312,14 @@ class Budget(Braking):
 
         Also within a wait that the server has named: what waits on top may be in the way of an answer that is paid for.
         """
-        if stuck() <= sum(one.state != RELEASED for one in list(self._let_out)):
+        allowed = stuck()
+        if not allowed:
             return False
-        self._let_out.add(permit)
+        self._let_out[permit] = None  # before it looks who is ahead: of threads that come at once only the first goes
+        ahead = takewhile(lambda one: one is not permit, list(self._let_out))
+        if allowed <= sum(one.state != RELEASED for one in ahead):
+            self._let_out.pop(permit, None)
+            return False
         return self.admit_over_limit(permit)
 
     def _count_over_limit(self, permit: Permit) -> None:
