@@ -55,7 +55,7 @@ def anthropic_body(prompt: str) -> dict[str, Any]:
 
 @parallel_map
 def blocking(prompt: str) -> str:
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=120) as client:
         first = post(client, "/v1/responses", openai_body(prompt, f"m{len(prompt) % 2}"))
         text = first["output"][0]["content"][0]["text"]
         second = post(client, "/v1/messages", anthropic_body(f"{text}!"))
@@ -69,7 +69,7 @@ def bounded(prompt: str) -> str:
         body = {**openai_body(text, "m"), "max_output_tokens": 10}
         return post(client, "/v1/responses", body)["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
 
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=120) as client:
         return asked(f"{asked(prompt)}!")
 
 
@@ -80,7 +80,7 @@ async def awaiting(prompt: str) -> str:
         answer.raise_for_status()
         return answer.json()  # type: ignore[no-any-return]
 
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=120) as client:
         both = await asyncio.gather(
             one("/v1/responses", openai_body(prompt, "m")), one("/v1/messages", anthropic_body(prompt))
         )

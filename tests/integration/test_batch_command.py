@@ -37,7 +37,7 @@ def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def begin(server: Server, file: Path, path: str, body: dict[str, Any]) -> Any:
     def ask(prompt: str) -> str:
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=120) as client:
             answer = client.post(f"{server.url}/v1/{path}", json={**body, "model": prompt[0]})
         return answer.raise_for_status().text
 

@@ -25,7 +25,7 @@ def options(server: Server, file: Path) -> dict[str, Any]:
 
 def asking(server: Server, before: str = "") -> Callable[[str], str]:
     def ask(prompt: str) -> str:
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=120) as client:
             body = {"model": "m", "input": before + prompt}
             answer = client.post(f"{server.openai_url}/responses", json=body, headers={"authorization": "Bearer k"})
         answer.raise_for_status()
