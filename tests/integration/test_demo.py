@@ -168,6 +168,7 @@ def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+@pytest.mark.whole
 def test_control_c_is_one_line_and_130(tmp_path):
     command = [sys.executable, "-m", "fanmap", "demo", "--scale", "5"]
     with subprocess.Popen(
@@ -289,13 +290,31 @@ def test_a_refused_connection_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("demo", *REAL, "localhost:11434/v1"), "--base-url must be a URL such as http://localhost:11434/v1"),
-        (("demo", *REAL, "http://user:secret@host:99999/"), "--base-url must be a URL such as"),
-        (("demo", "--base-url", "http://127.0.0.1:1/v1"), "--base-url needs --model"),
-        (("demo", "--model", "small"), "--model needs --base-url"),
-        (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "UNSET"), "variable UNSET is not set"),
+        pytest.param(
+            ("demo", *REAL, "localhost:11434/v1"),
+            "--base-url must be a URL such as http://localhost:11434/v1",
+            marks=pytest.mark.whole,
+        ),
+        pytest.param(
+            ("demo", *REAL, "http://user:secret@host:99999/"),
+            "--base-url must be a URL such as",
+            marks=pytest.mark.whole,
+        ),
+        pytest.param(
+            ("demo", "--base-url", "http://127.0.0.1:1/v1"), "--base-url needs --model", marks=pytest.mark.whole
+        ),
+        pytest.param(("demo", "--model", "small"), "--model needs --base-url", marks=pytest.mark.whole),
+        pytest.param(
+            ("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "UNSET"),
+            "variable UNSET is not set",
+            marks=pytest.mark.whole,
+        ),
         (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "EMPTY"), "variable EMPTY is empty"),
-        (("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "ODD"), "variable ODD contains characters"),
+        pytest.param(
+            ("demo", *REAL, "http://127.0.0.1:1/v1", "--api-key-env", "ODD"),
+            "variable ODD contains characters",
+            marks=pytest.mark.whole,
+        ),
         (("demo", "--scale", "0"), "--scale: must be a number above 0, got '0'"),
         (("demp",), "invalid choice: 'demp'"),
     ],

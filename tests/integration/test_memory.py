@@ -73,7 +73,9 @@ def growth(way, total):
     return map(int, done.stdout.split())
 
 
-@pytest.mark.parametrize("way", ["own_loop", "background", "threads"])
+@pytest.mark.parametrize(
+    "way", ["threads", *(pytest.param(way, marks=pytest.mark.whole) for way in ("own_loop", "background"))]
+)
 def test_many_items_of_imap_leave_memory_flat(way):
     objects, _ = growth(way, 20_000)
     assert objects < 2_000

@@ -73,7 +73,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize(
+    "way", ["threads", "direct", *(pytest.param(way, marks=pytest.mark.whole) for way in list(WAYS)[1:-1])]
+)
 def test_each_wait_is_a_span_under_the_callers(way):
     found = run(f"""
     with VirtualTime() as virtual:

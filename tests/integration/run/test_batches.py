@@ -275,11 +275,9 @@ def test_a_function_that_ends_the_program_loses_nothing(run, words, server):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("function", ["ask", pytest.param("later", marks=pytest.mark.whole)])
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [(signal.SIGINT, "Ctrl-C"), pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.whole)],
-)
+@pytest.mark.parametrize("function", ["ask", "later"])
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.whole
 def test_a_signal_leaves_batches_running_and_says_how_to_go_on(function, number, name, words, server):
     server.batches.script = BatchScript(delay=math.inf)
     process = start(f"job:{function}", *words)

@@ -214,6 +214,7 @@ def test_killed_the_command_takes_its_processes_with_it():
     until(lambda: not any(alive(pid) for pid, _ in log()))
 
 
+@pytest.mark.whole
 def test_ctrl_c_lets_calls_under_way_end_and_no_other_begin():
     lines(*(str(number) for number in range(20)))
     process = start("several:slow", "in.txt", "-o", "out.jsonl", "--processes", "2", "--max-concurrency", "4")
