@@ -77,7 +77,7 @@ class HangUp(Response):
 
 
 class EventStream(Response):
-    """Server-sent events, served until the last one goes."""
+    """Server-sent events, served until the last one is sent."""
 
     media_type = "text/event-stream"
 

@@ -155,7 +155,7 @@ def serve(
     batches, as `batches.script` has them; and every answer has the provider's own rate-limit headers, which tell where
     the limits below stand. Latency and fate of a request depend on the seed, the prompt and the attempt of that prompt
     (refused requests don't count), so a run is reproducible however it interleaves. A request is served until the last
-    event of its stream goes.
+    event of its stream is sent.
 
     Args:
         latency: Median seconds of an answer.
