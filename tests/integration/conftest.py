@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
+from zlib import crc32
 
 import pytest
 import trio
@@ -21,6 +22,8 @@ import trio
 from fanmap import parallel_map
 from fanmap._drive import portal, threads
 from fanmap.testing import VirtualTime, sleep
+
+from ..conftest import ALL
 
 PATIENCE = 120.0  # seconds after which something that should have happened has not, on the slowest machine
 
@@ -240,49 +243,37 @@ def _chosen(**wanted):
     return [way for way in WAYS if all(getattr(way, name) == value for name, value in wanted.items())]
 
 
-@pytest.fixture(params=WAYS, ids=repr)
-def way(request):
-    """Every way."""
-    return request.param
+# What a test asks for by the name of its argument.
+CHOICES = {
+    "way": WAYS,
+    "lazy_way": _chosen(is_lazy=True),  # hand out results one at a time
+    "whole_way": _chosen(is_lazy=False),  # return everything at the end
+    "strict_way": _chosen(fails_fast=True),  # raise the first failure
+    "async_way": _chosen(is_async=True),  # of an `async def`
+    "awaiting_way": _chosen(blocks=False),  # of a caller who awaits
+    # One of each kind, where what stands around makes no difference.
+    "threads_or_loop": [
+        *_chosen(kind="def", method="map", place="sync"),
+        *_chosen(kind="async", method="amap", place="asyncio"),
+    ],
+}
 
 
-@pytest.fixture(params=_chosen(is_lazy=True), ids=repr)
-def lazy_way(request):
-    """The ways that hand out results one at a time."""
-    return request.param
+def _share(ways, test):
+    """A third of them, in which each place has one method: another third for each test, and on each Python."""
+    turn = crc32(test.encode()) + sys.version_info.minor
+    return [way for way in ways if (sum(divmod(WAYS.index(way), 3)) + turn) % 3 == 0]
 
 
-@pytest.fixture(params=_chosen(is_lazy=False), ids=repr)
-def whole_way(request):
-    """The ways that return everything at the end."""
-    return request.param
-
-
-@pytest.fixture(
-    params=[*_chosen(kind="def", method="map", place="sync"), *_chosen(kind="async", method="amap", place="asyncio")],
-    ids=repr,
-)
-def threads_or_loop(request):
-    """One way of each kind, where what stands around makes no difference."""
-    return request.param
-
-
-@pytest.fixture(params=_chosen(fails_fast=True), ids=repr)
-def strict_way(request):
-    """The ways that raise the first failure."""
-    return request.param
-
-
-@pytest.fixture(params=_chosen(is_async=True), ids=repr)
-def async_way(request):
-    """The ways of an `async def`."""
-    return request.param
-
-
-@pytest.fixture(params=_chosen(blocks=False), ids=repr)
-def awaiting_way(request):
-    """The ways of a caller who awaits."""
-    return request.param
+def pytest_generate_tests(metafunc):
+    """Every way where FANMAP_SEEDS asks for all, as CI does on one Python; else a share of them."""
+    by_hand = {
+        name for mark in metafunc.definition.iter_markers("parametrize") for name in str(mark.args[0]).split(",")
+    }
+    for name, ways in CHOICES.items():
+        if name in metafunc.fixturenames and name not in by_hand:
+            some = ways if ALL or name == "threads_or_loop" else _share(ways, metafunc.function.__name__)
+            metafunc.parametrize(name, some, ids=repr)
 
 
 @pytest.fixture
@@ -386,6 +377,7 @@ def collected():
     """Streams of clients that were not read to their end are cycles: closed now, not in the middle of a later request."""
     yield
     gc.collect()
+    gc.freeze()  # the clients, which are many objects: the next test need not look at them again
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -778,6 +778,7 @@ def test_a_failure_before_any_request_is_the_items_own(server: Server, options: 
     assert [type(answer) for answer in answers] == [str, LookupError, str]
 
 
+@pytest.mark.whole
 def test_a_call_that_was_left_behind_in_its_thread_leaves_nothing_open(
     server: Server, options: dict[str, Any], monkeypatch: Any
 ) -> None:

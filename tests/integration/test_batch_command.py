@@ -79,6 +79,7 @@ def test_anthropics(server: Server, tmp_path: Path) -> None:
     assert f"msgbatch_simulated_0 at {server.url}/v1, 2 requests: in_progress, 0 of 2" in done.stdout
 
 
+@pytest.mark.whole
 def test_what_can_be_wrong(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "job.jsonl"
     begin(server, file, "responses", {"input": "hi"})

@@ -199,6 +199,7 @@ for way in [lambda: ask.map(["a", "b", "c"]), *[lambda: asyncio.run(awaiting())]
 """
 
 
+@pytest.mark.whole
 def test_an_async_client_on_two_loops_fails_with_a_note_that_says_what_to_write():
     # In a process of its own: what such a client leaves behind is closed by nobody.
     with serve(latency=0.001) as server:

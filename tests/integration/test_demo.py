@@ -99,12 +99,14 @@ def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
     assert done.stderr == "fanmap: --trace cannot be written: No such file or directory: nowhere/run.html\n"
 
 
+@pytest.mark.whole
 def test_it_says_first_that_the_server_is_simulated(simulated):
     intro = simulated[0].stdout.partition("\n\n")[0]
     assert "simulated server on this machine: no key, no cost" in intro
     assert "max_retries=0" in intro
 
 
+@pytest.mark.whole
 def test_it_shows_the_line_of_each_way(simulated):
     for line in (
         "[translate(language) for language in languages]",
@@ -127,6 +129,7 @@ def test_it_ends_with_what_to_do_next(simulated):
     assert "fanmap demo --base-url http" in end
 
 
+@pytest.mark.whole
 def test_the_table_has_all_ways_and_nothing_is_lost_but_by_bare_gather(simulated):
     rows = rows_of(simulated[0].stdout)
     assert list(rows) == ["1", "2", "3", "4", "5a", "5b"]

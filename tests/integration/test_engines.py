@@ -103,6 +103,7 @@ WHOLE = pytest.mark.whole
 
 
 @pytest.mark.parametrize("how", ["fork", pytest.param("spawn", marks=WHOLE), pytest.param("forkserver", marks=WHOLE)])
+@pytest.mark.whole
 def test_a_process_pool(how, provider, environment, tmp_path):
     answers, processes = told(run("process_pool", environment, how, cwd=tmp_path))
     assert answers == 40

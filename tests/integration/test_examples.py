@@ -165,6 +165,7 @@ def test_half_an_endpoint_is_refused_before_anything_is_sent(arguments, message,
 
 
 @pytest.mark.parametrize("name", WITH_ENDPOINT)
+@pytest.mark.whole
 def test_a_server_that_allows_two_at_once_and_refuses_the_rest_loses_none(name, load, holding):
     with serve(latency=0.01, sigma=0, max_concurrency=2, retry_after=0.02) as server:
         holding.together(server, 3)
@@ -215,6 +216,7 @@ def test_the_readme_is_saved_in_every_language_and_never_more_than_eight_at_once
     assert re.findall(r"README_(\w+)\.md", capsys.readouterr().out) == [x.upper() for x in module.LANGUAGES]
 
 
+@pytest.mark.whole
 def test_the_decorator_is_what_bounds_the_node(load, holding):
     with serve(latency=0.002) as server:
         holding.together(server, 9)
@@ -315,6 +317,7 @@ def test_each_sub_flow_gives_its_own_file_the_title_made_from_it(load, monkeypat
 
 
 @pytest.mark.parametrize("name", ["local_model_httpx", "local_model_requests"])
+@pytest.mark.whole
 def test_after_is_in_the_order_of_the_prompts_and_bounded_and_before_is_not(name, load, holding):
     def result(made):
         return asyncio.run(made) if inspect.iscoroutine(made) else made

@@ -626,6 +626,7 @@ assert another._is_ours(httpx.Client.__dict__["send"]) or hook._is_ours(httpx.Cl
 """
 
 
+@pytest.mark.whole
 def test_two_copies_of_us_in_one_process_do_not_ask_each_other_for_ever():
     subprocess.run([sys.executable, "-c", TWO_COPIES], check=True, timeout=120)
 

@@ -210,6 +210,7 @@ def test_an_async_items_clean_up_runs_to_its_end_and_a_second_ctrl_c_does_not_wa
     assert interrupted_in_time(script.format(seconds=1000, cleaned=0), times=2, within=0.3) >= 0.1
 
 
+@pytest.mark.whole
 def test_ctrl_c_in_a_direct_call_and_in_a_wait_for_a_slot():
     interrupted_in_time(
         """
@@ -302,6 +303,7 @@ def test_it_does_where_a_task_that_awaits_the_blocked_one_is_cancelled(awaited):
     interrupted_in_time(blocked(BLOCKED["def.map"], awaited))
 
 
+@pytest.mark.whole
 def test_in_a_child_of_a_task_group_it_cannot_be_seen_and_the_second_one_ends_it():
     script = blocked(
         BLOCKED["def.map"],
@@ -384,6 +386,7 @@ def test_after_ctrl_c_the_same_function_works_on():
     )
 
 
+@pytest.mark.whole
 def test_ctrl_c_at_any_moment_leaks_no_slot_and_hangs_nothing():
     """An alarm in place of the key, hundreds of times, between any two bytecodes of the caller's thread."""
     out, errors = finish(
@@ -506,6 +509,7 @@ def test_the_interpreters_exit_waits_for_no_abandoned_thread():
     assert errors == ""
 
 
+@pytest.mark.whole
 def test_results_left_unfinished_at_exit_complain_about_nothing():
     _, errors = finish(
         start(

@@ -242,6 +242,7 @@ def forked(results):
 @pytest.mark.parametrize("method", ["imap", "as_completed"])
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.whole
 def test_an_iterator_that_a_forked_child_goes_on_with_is_an_error_at_once(method, is_async, resume, path):
     if is_async:
 

@@ -26,6 +26,7 @@ def play(rounds, seed, directory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.whole
 def test_fifty_kills_lose_nothing(tmp_path):
     count = play(50, 1, tmp_path)
     assert count["rounds"] == 50

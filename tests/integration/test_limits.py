@@ -471,7 +471,7 @@ def test_recursion_under_one_limits_does_not_deadlock(most):
     assert account.stats.in_flight == account.stats.waiting == 0
 
 
-@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("most", [1, pytest.param(3, marks=pytest.mark.whole)])
 def test_fifty_nested_maps_under_one_limits_do_not_deadlock(most, meter):
     account = Limits(most)
 

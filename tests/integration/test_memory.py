@@ -76,6 +76,7 @@ def growth(way, total):
 @pytest.mark.parametrize(
     "way", ["threads", *(pytest.param(way, marks=pytest.mark.whole) for way in ("own_loop", "background"))]
 )
+@pytest.mark.whole
 def test_many_items_of_imap_leave_memory_flat(way):
     objects, _ = growth(way, 20_000)
     assert objects < 2_000

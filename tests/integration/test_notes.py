@@ -65,6 +65,7 @@ def test_failures_of_gather_bounded_name_their_place():
     ]
 
 
+@pytest.mark.whole
 def test_one_exception_that_thousands_of_items_raise_does_not_collect_thousands_of_notes():
     error = Broken()
 

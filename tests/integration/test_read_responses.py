@@ -566,6 +566,7 @@ def test_a_spent_account_is_asked_once_whatever_repeats(server, client):
     assert isinstance(outcomes[0], openai.RateLimitError)
 
 
+@pytest.mark.whole
 def test_repeats_that_are_seen_are_not_warned_of(server, client):
     server.script([Reply(500)] * 3)
     with warnings.catch_warnings():
@@ -599,6 +600,7 @@ def everything_reachable(*roots):
     return found
 
 
+@pytest.mark.whole
 def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(server, caplog, capfd):
     from fanmap._drive import hook, responses, wires
 

@@ -695,6 +695,7 @@ WHOLE_BODIES = [
 
 
 @pytest.mark.parametrize("way", WHOLE_BODIES)
+@pytest.mark.whole
 def test_a_body_of_ten_megabytes_that_comes_compressed(way: str, provider: Provider) -> None:
     # Text that looks like what is searched for, and a usage behind it as providers have it.
     decoy = 'and "usage": {"prompt_tokens": 5}, '
@@ -771,6 +772,7 @@ def test_a_stream_that_its_reader_leaves_says_what_has_passed() -> None:
     assert read_events(STREAMS["/messages"], leave_after=2).taking.taken.usage == Usage(108, 100, 1, 3)
 
 
+@pytest.mark.whole
 def test_many_streams_in_one_call_are_read_when_they_have_passed(provider: Provider) -> None:
     def call() -> None:
         for _ in range(20):

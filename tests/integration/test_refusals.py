@@ -447,7 +447,9 @@ def test_where_nobody_is_answered_other_items_are_tried_and_the_run_stops(run_by
 
 
 @pytest.mark.parametrize("wait", [None, 2.0])
-@pytest.mark.parametrize(("slots", "bad"), [(1, 4), (2, 5), (4, 4), (16, 19)])
+@pytest.mark.parametrize(
+    ("slots", "bad"), [(1, 4), *[pytest.param(*pair, marks=pytest.mark.whole) for pair in ((2, 5), (4, 4))], (16, 19)]
+)
 def test_items_that_are_refused_for_ever_lose_no_other_though_they_come_first_and_fill_every_slot(
     run_by, slots, bad, wait
 ):
@@ -789,6 +791,7 @@ def test_a_refusal_that_names_its_wait_lowers_no_ceiling(run_by, status, code):
 
 @pytest.mark.parametrize("forfeit", [False, True], ids=["refusals are free", "refusals count"])
 @pytest.mark.parametrize("at_once", [64, "auto"])
+@pytest.mark.whole
 def test_a_rate_that_nobody_was_told_is_kept_by_fewer_at_once(at_once, forfeit):
     """A server that names a wait of some milliseconds, again and again: gates alone sent every call twice."""
     bucket = Bucket(3000, 50)
@@ -805,6 +808,7 @@ def test_a_rate_that_nobody_was_told_is_kept_by_fewer_at_once(at_once, forfeit):
 
 
 @pytest.mark.parametrize("at_once", [64, "auto"])
+@pytest.mark.whole
 def test_nor_does_a_client_that_repeats_by_itself_keep_everybody_out(at_once):
     """At a server where knocking counts. Its calls have begun before every gate; what was refused has not."""
     bucket, asked = Bucket(3000, 50), []
@@ -1259,6 +1263,7 @@ def test_stats_may_be_read_from_any_thread_while_calls_are_under_way():
     assert (limits.stats.started, limits.stats.done, results.stats.done) == (3000, 3000, 3000)
 
 
+@pytest.mark.whole
 def test_the_history_keeps_the_last_thousand_changes():
     async def call(item):
         calls.append(item)

@@ -350,6 +350,7 @@ def test_a_script_answers_the_next_requests_and_then_all_is_as_usual(server):
     assert [record.status for record in server.log] == [429, 200, "drop", 200, 200]
 
 
+@pytest.mark.whole
 def test_a_script_can_say_anything_verbatim(server):
     server.script([Reply(418, body="no tea", retry_after="NaN", headers={"x-should-retry": "false"})])
     reply = post(server, "a")
@@ -538,6 +539,7 @@ def test_without_its_extra_serve_names_the_extra(monkeypatch, missing):
     assert missing in str(caught.value)
 
 
+@pytest.mark.whole
 def test_a_program_that_forgets_to_close_ends_quietly():
     code = (
         "import urllib.request, fanmap.testing\n"

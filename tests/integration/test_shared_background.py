@@ -130,6 +130,7 @@ def test_a_run_of_the_foreground_keeps_its_slots_from_item_to_item(virtual, rate
     assert 1 <= len(between) <= 120 / 49 + 2  # their turns
 
 
+@pytest.mark.whole
 def test_one_start_in_fifty_is_the_background_s_of_all_processes(virtual):
     limits = processes(4, 6)
     kinds = Kinds(virtual, 0.05)

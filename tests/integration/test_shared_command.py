@@ -58,6 +58,7 @@ def test_a_long_table_is_cut():
     assert table("a", "b", view).endswith("and 3 more\n")
 
 
+@pytest.mark.whole
 def test_a_name_that_is_used_and_one_that_is_not(tmp_path):
     path = str(tmp_path / "openai.fanmap")
     place = {"FANMAP_SHARED": str(tmp_path)}
@@ -101,6 +102,7 @@ def wait_for_in_flight(path):
         (["redis://user:secret@127.0.0.1:1/0#a"], "fanmap: redis://user:***@127.0.0.1:1/0#a could not be reached: "),
     ],
 )
+@pytest.mark.whole
 def test_what_cannot_be_is_one_line(words, said):
     if said.startswith("fanmap: redis"):
         pytest.importorskip("redis")

@@ -486,6 +486,7 @@ def most_at_once(workers):
     return most
 
 
+@pytest.mark.whole
 def test_processes_never_use_more_than_there_are_and_each_has_its_turn(tmp_path):
     workers = [worker(tmp_path, slots=3, callers=3, seconds=[0.01, 0.05], lease=LONG) for _ in range(5)]
     try:

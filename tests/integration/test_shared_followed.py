@@ -43,6 +43,7 @@ def run(seconds, *runs, then=()):
     return virtual
 
 
+@pytest.mark.whole
 def test_the_limit_is_one_for_all_and_all_of_it_is_used():
     server = Simulated(rpm=3_000, latency=0.2)
     limits = processes(3, 64, rpm="auto")
@@ -59,6 +60,7 @@ def test_until_the_first_answer_one_call_of_all_processes_is_under_way():
     assert within(server.starts, 3.0, 3.5) >= 14  # its ceiling is everybody's, and the limit is known
 
 
+@pytest.mark.whole
 def test_who_was_told_nothing_has_the_limit_of_those_who_were():
     server, began = Simulated(rpm=1_200, latency=0.1), []
 
@@ -94,6 +96,7 @@ def test_a_change_that_one_hears_of_is_everybody_s_at_once(before, after):
         assert 0.8 * 5 * rpm / 60 <= made <= 1.1 * 5 * rpm / 60  # half of it
 
 
+@pytest.mark.whole
 def test_tokens_are_followed_and_settled_over_all():
     server = Simulated(tpm=60_000, used=100)
     run(40.0, *[(one, server.function()) for one in processes(2, 32, tpm="auto")])

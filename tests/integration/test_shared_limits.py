@@ -178,6 +178,7 @@ def test_a_refusal_that_names_a_wait_holds_everybody(virtual):
     assert other.stats.refused == 0
 
 
+@pytest.mark.whole
 def test_too_many_at_once_lowers_everybody_s_ceiling(virtual):
     watch = Watch()
 

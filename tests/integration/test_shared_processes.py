@@ -111,6 +111,7 @@ def test_never_more_than_there_are_and_all_of_them_are_used(world):
     assert world.most_in_the_end() == SLOTS
 
 
+@pytest.mark.whole
 def test_the_background_gives_way_to_the_foreground_of_another_process_and_has_what_that_leaves(world):
     jobs = world.start("background")
     world.wait_for_more(jobs)
@@ -129,6 +130,7 @@ def test_the_background_gives_way_to_the_foreground_of_another_process_and_has_w
     assert world.most_in_the_end() == SLOTS
 
 
+@pytest.mark.whole
 def test_a_process_that_ends_leaves_at_once(world):
     caller, other = world.start(), world.start()
     world.wait_for_more(caller, other)
@@ -141,6 +143,7 @@ def test_a_process_that_ends_leaves_at_once(world):
     assert everybody(world).members == 0
 
 
+@pytest.mark.whole
 def test_a_killed_process_s_slots_come_back(world):
     # The kernel says at once who is dead; a server cannot know. Only who will be killed has a short lease: whoever has
     # one and stands still for a second, on a busy machine, is not counted, as is right.

@@ -194,6 +194,7 @@ def test_a_call_may_come_at_any_moment_of_its_items_end(way):
 
 
 @pytest.mark.parametrize("way", ["taken over", "lent"])
+@pytest.mark.whole
 def test_an_item_may_end_at_any_moment_of_a_call_that_it_began(way):
     k, reached = 0, True
     while reached:

@@ -146,6 +146,7 @@ def test_never_more_are_open_than_slots(api, yields, server, holding):
 
 @each_api
 @both
+@pytest.mark.whole
 def test_nor_are_async_ones(api, yields, server, holding):
     holding.together(server, 2)
     limits = Limits(2)
@@ -210,6 +211,7 @@ def test_a_refusal_before_the_first_chunk_is_sent_again(api, yields, server):
 
 @each_api
 @both
+@pytest.mark.whole
 def test_so_it_is_for_async_ones_also_with_the_clients_own_repeats(api, yields, server):
     limits = Limits(2, read_responses=True)
     ask = asking(api, server, awaits=True, retries=2)
@@ -269,6 +271,7 @@ def test_an_overload_in_the_middle_closes_the_gate_for_those_who_come(server):
 
 
 @each_api
+@pytest.mark.whole
 def test_half_read_streams_that_are_dropped_lose_no_slot_and_no_connection(api, server):
     limits = Limits(2)
     tell = functions(api, server, limits, yields=False)
@@ -287,6 +290,7 @@ def test_half_read_streams_that_are_dropped_lose_no_slot_and_no_connection(api, 
 
 @each_api
 @pytest.mark.parametrize("awaits", [False, True], ids=["def", "async def"])
+@pytest.mark.whole
 def test_a_stream_that_nobody_reads_gives_its_slot_back_without_the_collector_where_responses_are_read(
     api, awaits, server
 ):

@@ -118,6 +118,7 @@ def test_a_slot_a_gate_and_a_back_off_are_told_apart():
     assert found[1]["fanmap.wait back-off"] >= 5.0
 
 
+@pytest.mark.whole
 def test_metrics_are_those_of_all_limits_also_of_those_that_are_no_more():
     first, second = run("""
     def ask(item):
@@ -139,6 +140,7 @@ def test_metrics_are_those_of_all_limits_also_of_those_that_are_no_more():
     assert (second["fanmap.calls.under_way"], second["fanmap.calls.waiting"]) == (0, 0)
 
 
+@pytest.mark.whole
 def test_calls_under_way_and_waiting_are_counted_while_they_are():
     found = run("""
     seen = []

@@ -77,6 +77,7 @@ def test_the_page_shows_what_the_app_says(name: str) -> None:
     assert [line for line in SAID[name] if line not in shown] == []
 
 
+@pytest.mark.whole
 def test_under_overload_a_line_with_an_end_answers_as_many_as_the_page_says(tmp_path: Path) -> None:
     answered = re.compile(r"^([\w =]+): +(\d+) of 50 answered", re.MULTILINE)
     found = {name: int(count) for name, count in answered.findall("\n".join(run(tmp_path, EXAMPLES / "overload.py")))}

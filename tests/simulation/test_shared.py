@@ -61,6 +61,7 @@ def test_every_slot_is_used_by_everybody_in_equal_parts(processes, slots, used, 
     ("processes", "rate", "seconds", "used"),
     [(8, Rate(1, 3), 60, 0.95), (8, Rate(120, 2), 10, 0.95), (8, Rate(50, 1), 10, 0.92), (2, Rate(500, 1), 4, 0.92)],
 )
+@pytest.mark.whole
 def test_no_window_of_a_rate_holds_more_and_nearly_all_of_it_is_used(processes, rate, seconds, used):
     world = world_of(processes, 64, [rate], callers=64, seconds=(0.01, 0.05))
     world.run(WARM)
@@ -220,6 +221,7 @@ def test_the_background_has_every_slot_while_the_foreground_is_idle():
     assert kinds(world, idle) == (0, 0)
 
 
+@pytest.mark.whole
 def test_the_background_has_all_of_a_rate_while_the_foreground_is_idle():
     for rate in (Rate(120, 2), Rate(50, 1), Rate(6, 3)):
         world = with_jobs(32, [rate], seconds=(0.01, 0.05))

@@ -133,6 +133,7 @@ def test_a_function_that_asks_twice_takes_two_turns_and_options_of_rows_are_as_e
     assert records(got("out.csv"))[1] == ["1", "a", told(told("a")), ""]
 
 
+@pytest.mark.whole
 def test_a_pipe_and_rows_on_standard_output(server, words):
     # One at a time: the oldest pydantic fails where two threads build openai's classes first.
     done = finish("job:ask", "-", "--resume", "kept", "--max-concurrency", "1", *words[3:], text="a\nb\n\nc\n")

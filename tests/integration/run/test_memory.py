@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fanmap._run import job as job_module
 
 from .tools import got, put, rows
 
 
+@pytest.mark.whole
 def test_a_long_input_is_read_as_it_is_needed(run, monkeypatch):
     most = 0
     hear = job_module.Report.hear

@@ -64,6 +64,7 @@ def test_a_reader_that_leaves_early_is_no_traceback():
 
 
 @posix
+@pytest.mark.whole
 def test_what_is_under_way_when_the_reader_leaves_is_kept_where_there_is_a_journal():
     put(
         "job.py",
@@ -115,12 +116,14 @@ def test_what_cannot_be_read_from_a_pipe_ends_the_input_after_what_was_taken(wor
         (["--input-format", "csv"], "id;prompt\n1;a\n", "line 1: ';' seems to separate the columns"),
     ],
 )
+@pytest.mark.whole
 def test_a_pipe_in_another_layout_is_refused_before_any_call(words, text, said):
     done = finish("job:quick", "-", *words, text=text)
     assert (done.returncode, done.stdout, said in done.stderr) == (2, "", True)
     assert not Path("calls").exists()
 
 
+@pytest.mark.whole
 def test_of_a_pipe_that_was_cut_a_file_is_not_made():
     done = finish("job:quick", "-", "-o", "out.jsonl", text="a\n\0\n")
     assert (done.returncode, Path("out.jsonl").exists()) == (2, False)
@@ -129,6 +132,7 @@ def test_of_a_pipe_that_was_cut_a_file_is_not_made():
     assert "1 answered, 1 resumed" in done.stderr
 
 
+@pytest.mark.whole
 def test_empty_lines_of_a_pipe_are_said_at_the_end():
     done = finish("job:quick", "-", text="a\n \n\nb\n")
     assert (done.returncode, answers(done.stdout)) == (0, ["a", "b"])

@@ -128,6 +128,7 @@ def test_coroutine_functions_limits_of_the_command_and_pipes(run):
     assert len({answer[1] for answer in answers}) == 2
 
 
+@pytest.mark.whole
 def test_a_dead_process_s_rows_are_errors_and_another_one_takes_its_place(run):
     lines("a", "die once", *(f"p{number}" for number in range(20)))
     status, _, err = run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "1")
@@ -162,6 +163,7 @@ def test_a_spent_account_stops_all_of_them_and_says_why(run):
     assert len(log()) < 40
 
 
+@pytest.mark.whole
 def test_an_answer_without_json_is_an_error_of_its_row(run):
     lines("a")
     status, _, err = run("several:foreign", "in.txt", "-o", "out.jsonl", "--processes", "1")

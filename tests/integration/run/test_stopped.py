@@ -92,6 +92,7 @@ def test_the_first_ctrl_c_lets_calls_end_and_the_same_command_goes_on(function):
 
 
 @pytest.mark.parametrize("function", ["ask", "later"])
+@pytest.mark.whole
 def test_the_second_ctrl_c_leaves_at_once_and_what_was_answered_is_kept(function):
     process = start(f"job:{function}", *WORDS)
     until(under_way)
@@ -145,6 +146,7 @@ def has_open(process: subprocess.Popen[str], name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["INT", "HUP"])
+@pytest.mark.whole
 def test_a_signal_that_the_shell_ignores_stays_ignored(name):
     line = f"trap '' {name}; exec " + " ".join(command("job:ask", "in.txt", "--limit", "4", "--max-concurrency", "1"))
     process = subprocess.Popen(

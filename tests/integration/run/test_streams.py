@@ -70,6 +70,7 @@ def test_standard_output_is_appended_to_by_whatever_name(run, words):
     assert (appended(), names()) == (True, before)
 
 
+@pytest.mark.whole
 def test_so_they_are_in_a_process_of_their_own():
     inode = Path("all.jsonl").stat().st_ino
     assert shell("fanmap run job:ask in.txt --quiet -o /dev/stdout >>all.jsonl").returncode == 0
@@ -99,6 +100,7 @@ def test_what_the_function_prints_is_not_among_the_rows_of_standard_output_by_an
 
 
 @pytest.mark.parametrize("words", ["-o /dev/fd/7 7>&1 | cat", "-o /dev/fd/7 7>&1 >>all.jsonl", "-o link"])
+@pytest.mark.whole
 def test_what_the_function_prints_is_not_among_the_rows_of_a_copy_of_standard_output(words):
     put("job.py", "def ask(prompt):\n    print('printed')\n    return prompt.upper()\n")
     ran = shell(f"ln -s /proc/$$/fd/1 link; fanmap run job:ask in.txt --quiet {words}")
@@ -201,6 +203,7 @@ def test_a_daemon_without_standard_output_and_error_keeps_what_it_was_answered()
     assert all(json.loads(line)["v"] == 1 for line in Path("out.jsonl.journal").read_text().splitlines())
 
 
+@pytest.mark.whole
 def test_without_standard_output_a_file_is_asked_for_and_nothing_is_called():
     done = shell("fanmap run job:ask in.txt >&-")
     assert (done.returncode, done.stderr) == (2, "fanmap: standard output is closed: give -o FILE\n")
@@ -208,12 +211,14 @@ def test_without_standard_output_a_file_is_asked_for_and_nothing_is_called():
     assert (done.returncode, done.stderr) == (2, "fanmap: standard input is closed: give a file\n")
 
 
+@pytest.mark.whole
 def test_what_cannot_be_said_is_no_traceback_and_not_among_the_rows():
     lines = ("fanmap run job:nope in.txt", "fanmap run job:ask", "fanmap run job:ask in.txt --nope")
     done = shell("; ".join(f"{line} 2>&-; echo $?" for line in lines))
     assert done.stdout == "2\n2\n2\n"
 
 
+@pytest.mark.whole
 def test_standard_error_that_is_full_or_closed_by_its_reader_ends_nothing():
     if os.path.exists("/dev/full"):
         done = shell("fanmap run job:ask in.txt -o out.jsonl 2>/dev/full")
