@@ -2,6 +2,9 @@ import gc
 import os
 import re
 import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,7 +26,28 @@ settings.register_profile(
 settings.load_profile("fanmap")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        compile_share(config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
+def compile_share(config: pytest.Config, place: int, workers: int) -> None:
+    """A new clone's asserts are rewritten by all workers of xdist together, instead of by each of them."""
+    with suppress(ImportError, AttributeError, KeyError, TypeError):  # pytest's own affair: it does it all the same
+        from _pytest.assertion import rewrite
+
+        state = config.stash[rewrite.assertstate_key]
+        for path in sorted(Path(__file__).parent.rglob("*.py"))[place::workers]:
+            folder = rewrite.get_cache_dir(path)
+            compiled = folder / (path.name[:-3] + rewrite.PYC_TAIL)
+            if not sys.dont_write_bytecode and not compiled.exists() and rewrite.try_makedirs(folder):
+                status, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(state, code, status, compiled)
+
+
+def heed_signals() -> None:
     """A shell that starts tests in the background has them ignore Ctrl-C, nohup has them ignore SIGHUP, and their
     children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
