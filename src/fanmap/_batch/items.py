@@ -183,7 +183,7 @@ class Items:
             return None
         trouble = None
         if job.forgotten(mark, capture.asked_for):
-            self._book.patience /= 2
+            self._book.patience.in_vain()
             trouble = BatchError(
                 "the item sent a different request than before. In a batch, a function runs again from the top and "
                 "must send the same requests: remove times, random values and ids from the prompt, or make them "

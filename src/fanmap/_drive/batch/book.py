@@ -21,6 +21,7 @@ from fanmap._policy.batch.hand_ins import ASKS
 from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, intent_line, over_line
 from fanmap._policy.batch.ledger import Ledger
 from fanmap._policy.batch.question import Group, Question, group_of, item_of
+from fanmap._policy.batch.siblings import Patience
 from fanmap._policy.batch.wire import Line, Provider
 from fanmap._policy.journal import read_line
 from fanmap._types import BatchInfo
@@ -76,8 +77,7 @@ class Book:
         caps: the most lines of a hand-in, where a provider wants fewer than it says.
         seen: what a provider said last of each hand-in.
         stopped: why nothing more is to be done.
-        patience: seconds that a thread or task of an item which has asked in an earlier turn is waited for; less after
-            each item that asks something else.
+        patience: with an item's threads and tasks that are late.
         sent_at_once: requests that could not travel in a batch.
     """
 
@@ -102,7 +102,7 @@ class Book:
         self.ledger = ledger
         self.spending = spending
         self.sent_at_once = 0
-        self.patience = 5.0
+        self.patience = Patience()
         self.noted: dict[str, Noted] = {}
         self.postings: dict[Group, Posting] = {}
         self.homes: dict[str, Group] = {}

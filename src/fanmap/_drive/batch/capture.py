@@ -24,18 +24,16 @@ from fanmap._drive.scope import current_scope
 from fanmap._drive.wires import ASYNC_HTTPX
 from fanmap._errors import BatchError
 from fanmap._policy.batch.question import NotBatched, QuestionKeys, read_question
+from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
 from fanmap._policy.money import only_counts
 
 # A client's own repeats would ask the same anew: what can be mended has been asked again already.
 _MARKS: Final = {"x-should-retry": "false", "x-fanmap-mark": "1"}
-# Without a further request for so long an item has gone as far as it goes: turns of the loop, and seconds where other
-# tasks of its may be on their way (a new client of openai's asks a thread first).
-_QUIET: Final = 10
-_STILL: Final = 0.05
 _INNER: Final = (
     "{0} runs under a total of its own, such as max_spend=, that does not bound what batch submits: give its limits to "
     "the function that batch is called on, or {0} limits without a total"
 )
+_LOOK: Final = STILL / 10  # seconds
 _STRAYS: Final = 5.0  # seconds for tasks that an item has left running
 
 
@@ -105,31 +103,19 @@ class Capture:
         return Unwind()
 
     def _wait_for_siblings(self) -> None:
-        # The first thread of a pool to unwind may cancel what the others have not begun.
-        asked, since = -1, clock.now()
-        while asked != len(self.asked_for) or not self._is_still(clock.now() - since):
-            if asked != len(self.asked_for):
-                asked, since = len(self.asked_for), clock.now()
-            clock.world.sleep(_STILL / 10)
-
-    def _is_still(self, seconds: float) -> bool:
-        """Nobody has asked anything for so long: has everybody who is going to?"""
-        if seconds < _STILL or seconds >= self._book.patience:
-            return seconds >= _STILL
-        # Who has asked in an earlier turn and not yet in this one is late, on a busy machine by seconds.
-        return not self._book.job.forgotten(self.keys.mark, self.asked_for)
+        siblings = Siblings(self._book.patience)
+        while not siblings.have_asked(len(self.asked_for), clock.now(), self._missing):
+            clock.world.sleep(_LOOK)
 
     async def _unwind_when_quiet(self) -> Any:
-        # The first of a TaskGroup to unwind cancels its siblings: they are to have asked by then.
         alone = loops.running() == "trio" or self.root is asyncio.current_task()
-        quiet, asked, since = 0, -1, clock.now()
-        while quiet < _QUIET or not (alone or self._is_still(clock.now() - since)):
-            if asked == len(self.asked_for):
-                quiet += 1
-            else:
-                quiet, asked, since = 0, len(self.asked_for), clock.now()
-            await _checkpoint(0 if alone else _STILL / 10)
+        siblings = Siblings(self._book.patience, turns=QUIET, alone=alone)
+        while not siblings.have_asked(len(self.asked_for), clock.now(), self._missing):
+            await _checkpoint(0 if alone else _LOOK)
         raise Unwind
+
+    def _missing(self) -> list[str]:
+        return self._book.job.forgotten(self.keys.mark, self.asked_for)
 
     def answered(self, request: Request, response: Any) -> None:
         """The wire's response to what went there."""
