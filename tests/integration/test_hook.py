@@ -544,6 +544,41 @@ def test_to_thread_and_tasks_are_followed(url):
     assert len(asyncio.run(main()).responses) == 4
 
 
+BEHIND = """
+import sys, types
+from fanmap._drive import hook
+
+hook.look_for_new()
+looked = []
+put_in_all = hook.put_in_all
+def counted():
+    looked.append(None)
+    put_in_all()
+hook.put_in_all = counted
+hook.look_for_new()
+assert not looked  # nothing has been imported since
+
+module = types.ModuleType("strange_client")
+target = hook._Target("strange_client", "Client", "send", ("request",), hook._sync_hook(hook.HTTPX))
+hook._TARGETS = (*hook._TARGETS, target)
+sys.modules["strange_client"] = module  # no import says so, and its class is not there yet
+hook.look_for_new()
+class Client:
+    def send(self, request): pass
+method = Client.send
+module.Client = Client
+hook.look_for_new()
+assert Client.send is not method
+assert len(looked) == 2, looked
+hook.look_for_new()
+assert len(looked) == 2, looked
+"""
+
+
+def test_a_client_that_comes_without_a_word_is_looked_for_when_modules_have_come():
+    subprocess.run([sys.executable, "-c", BEHIND], check=True, timeout=120)
+
+
 # What it does not know
 
 

@@ -105,16 +105,27 @@ _unknown: set[_Target] = set()
 _not_watching_imports = [None]
 
 
-def put_in_all() -> None:
+def look_for_new() -> None:
     """As `ensure`, for clients too that have been imported without a word."""
-    global _in_place
-    in_place = dict(_in_place)
+    if len(sys.modules) != _modules:
+        put_in_all()
+
+
+_modules = -1  # how many there were when they were looked at last
+
+
+def put_in_all() -> None:
+    """Put a hook in each client that is imported, whatever was known of it."""
+    global _in_place, _modules
+    in_place, modules = dict(_in_place), len(sys.modules)
     for target in _TARGETS:
         module = sys.modules.get(target.module)
-        owner: Any = getattr(module, target.owner, None)  # not there yet while it is being imported
+        owner: Any = getattr(module, target.owner, None)
         if owner is not None:
             in_place[target] = owner.__dict__, _put_in(target, owner)
-    _in_place = in_place
+        elif module is not None:  # it is being imported: to be looked at again
+            modules = -1
+    _in_place, _modules = in_place, modules
 
 
 def _put_in(target: _Target, owner: Any) -> Any:

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any, NamedTuple, Protocol
 
 from fanmap._drive import clock
-from fanmap._drive.hook import Observer, Request, ensure, observer, put_in_all
+from fanmap._drive.hook import Observer, Request, ensure, look_for_new, observer
 from fanmap._policy.body import Passing, Said, read_body, read_document
 from fanmap._policy.quotas import Quota, pick, read_bedrock_usage, read_cost, read_quotas
 from fanmap._policy.replies import header_table
@@ -140,7 +140,7 @@ class Reader:
         account, self._account = self._account, None
         self.leave()
         if returned and not self.requests:
-            put_in_all()  # the next one may be seen, should a client have been imported behind our back
+            look_for_new()  # the next one may be seen, should a client have been imported behind our back
         if self._passing and account is not None:
             self._read_passing(account, only_passed=False)
         taken = self._taken[0] if self._taken else NOTHING_TAKEN

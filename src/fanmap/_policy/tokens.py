@@ -30,6 +30,11 @@ OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _TEXT_FIELDS = ("content", "text", "parts")
 """Where message objects keep text: LangChain and openai `content`, Gemini `parts` and `text`."""
 
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None), list, tuple})
+"""What most functions return, and what tells no usage."""
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
 _MEDIA_MARKS = ("media_type", "mime_type", "mimeType", "mediaType", "format")
 _MEDIA_FIELDS = frozenset({"data", "bytes"})
 """`{"media_type": …, "data": …}` and the like: base64 of an image, a sound or a document."""
@@ -53,10 +58,12 @@ def estimate_tokens(args: tuple[object, ...], kwargs: Mapping[str, object]) -> f
     Cost: one pass over the text; about 100,000 values are looked at, what is deeper than 16 is not.
     """
     counter = _Counter()
-    counter.add(args, _DEEPEST)
+    for value in args:
+        counter.add(value, _DEEPEST - 1)
     for value in kwargs.values():
         counter.add(value, _DEEPEST)
-    return max(1.0, counter.bytes / _BYTES_PER_TOKEN + _output_limit(kwargs))
+    limit = _output_limit(kwargs) if kwargs else 0.0
+    return max(1.0, counter.bytes / _BYTES_PER_TOKEN + limit)
 
 
 def model_of(result: object) -> str | None:
@@ -90,6 +97,8 @@ def read_usage(result: object) -> float | None:
 
 def read_result(result: object) -> Taken | None:
     """As `read_usage`, and everything that the reply tells of it."""
+    if type(result) in _PLAIN:
+        return None
     try:
         for name in ("usage", "usage_metadata", "usageMetadata"):
             usage = field(result, name)
@@ -122,7 +131,7 @@ class _Counter:
             self.bytes += _text_bytes(value)
         elif isinstance(value, (bytes, bytearray)):
             self.bytes += _readable_bytes(value)
-        elif depth and value is not None and id(value) not in self._path:
+        elif depth and type(value) not in _NUMBERS and id(value) not in self._path:
             self._path.add(id(value))
             try:
                 self._enter(value, depth - 1)
