@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from fanmap import gather_bounded, parallel_map
+from fanmap import Limits, gather_bounded, parallel_map
 
 
 async def suspend_once(item: int) -> int:
@@ -93,6 +93,7 @@ def async_ways(calls: int, workers: int) -> dict[str, Callable[[], Awaitable[obj
 
 def thread_ways(calls: int, workers: int) -> dict[str, Callable[[], object]]:
     ask = parallel_map(max_concurrency=workers)(release_gil)
+    with_rate = parallel_map(limits=Limits(workers, rpm=1e9))(release_gil)  # which does not bind
     items = list(range(calls))
 
     def bare_loop() -> object:
@@ -114,7 +115,7 @@ def thread_ways(calls: int, workers: int) -> dict[str, Callable[[], object]]:
             return list(pool.map(release_gil, items))
 
     return {"bare loop": bare_loop, "ThreadPoolExecutor.map": executor, "map": lambda: ask.map(items),
-            "imap": lambda: list(ask.imap(items))}  # fmt: skip
+            "imap": lambda: list(ask.imap(items)), "map, rpm=": lambda: with_rate.map(items)}  # fmt: skip
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
