@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def compile_share(config: pytest.Config, place: int, workers: int) -> None:
     """A new clone's asserts are rewritten by all workers of xdist together, instead of by each of them."""
-    with suppress(ImportError, AttributeError, KeyError, TypeError):  # pytest's own affair: it does it all the same
+    # Pytest's own affair, which does it all the same, and says what cannot be compiled.
+    with suppress(ImportError, AttributeError, KeyError, TypeError, SyntaxError, OSError):
         from _pytest.assertion import rewrite
 
         state = config.stash[rewrite.assertstate_key]

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import re
 import signal
 import sys
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from types import FrameType
 from zlib import crc32
 
 import pytest
 import trio
 
-import fanmap
 from fanmap import parallel_map
 from fanmap._drive import portal, threads
 from fanmap.testing import VirtualTime, sleep
@@ -431,16 +430,13 @@ def cycles():
                 gc.garbage.clear()
         # The agent of another test's shared Limits ends in its thread, whenever nobody has asked it for a while.
         names = [name for name in names if not name.startswith(("fanmap._drive.shared", "fanmap._policy.shared"))]
-        return [name for name in names if name.startswith(("fanmap", *_OUR_FRAMES)) or name.endswith("Failure")]
+        return [name for name in names if name.startswith("fanmap") or re.match(r"tests\..*(Failure|: frame)$", name)]
 
     return found
 
 
-# Threads of clients and frameworks, whom other tests have imported, leave frames of their own meanwhile.
-_OUR_FRAMES = f"frame of {Path(fanmap.__file__).parent}", f"frame of {Path(__file__).parent}"
-
-
 def _name_of(one):
+    """A frame is its module's: threads of clients that other tests have imported leave some of their own."""
     if isinstance(one, FrameType):
-        return f"frame of {one.f_code.co_filename}, {one.f_code.co_name}"
+        return f"{one.f_globals.get('__name__')}.{one.f_code.co_name}: frame"
     return f"{type(one).__module__}.{type(one).__qualname__}"

@@ -163,8 +163,8 @@ def nested(levels: int) -> object:
 
 
 def test_depth_and_number_of_values_are_bounded() -> None:
-    assert estimate(nested(15)) == 100.0  # the tuple of arguments is the sixteenth
-    assert estimate(nested(16)) == 1.0
+    assert estimate(nested(16)) == estimate(more=nested(16)) == 100.0
+    assert estimate(nested(17)) == estimate(more=nested(17)) == 1.0
     deep: object = "x" * 400
     for _ in range(100_000):
         deep = [deep]

@@ -58,9 +58,7 @@ def estimate_tokens(args: tuple[object, ...], kwargs: Mapping[str, object]) -> f
     Cost: one pass over the text; about 100,000 values are looked at, what is deeper than 16 is not.
     """
     counter = _Counter()
-    for value in args:
-        counter.add(value, _DEEPEST - 1)
-    for value in kwargs.values():
+    for value in (*args, *kwargs.values()):
         counter.add(value, _DEEPEST)
     limit = _output_limit(kwargs) if kwargs else 0.0
     return max(1.0, counter.bytes / _BYTES_PER_TOKEN + limit)
