@@ -902,10 +902,10 @@ def test_who_has_an_odd_slot_asks_when_its_time_is_over():
     store = Store(slots=1)
     store.ask(1, 3)
     store.ask(2, 3)
-    assert store.ask(1, 3, use=1).again == 0.25
-    store.now += 0.1
-    assert store.ask(1, 3, use=1).again == pytest.approx(0.15)
-    store.now += 0.15
+    assert store.ask(1, 3, use=1).again == pytest.approx(0.1)
+    store.now += 0.04
+    assert store.ask(1, 3, use=1).again == pytest.approx(0.06)
+    store.now += 0.0601
     assert store.ask(1, 3, use=1).again == 0.3
 
 

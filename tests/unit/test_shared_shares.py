@@ -107,11 +107,11 @@ def test_of_equal_turns_the_smaller_id_is_first():
     assert targets([member(8, (9, 0)), member(7, (9, 0))], 3) == [1, 2]
 
 
-def test_who_has_an_odd_slot_keeps_it_for_a_quarter_of_a_second():
+def test_who_has_an_odd_slot_keeps_it_for_a_tenth_of_a_second():
     members = [member(1, (9, 0), allow=1, odd=10.0, turn=10.0), member(2, (9, 0), turn=1.0)]
     assert targets(members, 1, now=10.0) == [1, 0]
-    assert targets(members, 1, now=10.2499) == [1, 0]
-    assert targets(members, 1, now=10.25) == [0, 1]
+    assert targets(members, 1, now=10.0999) == [1, 0]
+    assert targets(members, 1, now=10.1) == [0, 1]
 
 
 def test_of_those_who_had_one_for_long_enough_the_last_to_get_it_keeps_it():

@@ -520,7 +520,7 @@ end
 
 -- shares
 
-local ODD_SECONDS = 0.25
+local ODD_SECONDS = 0.1
 
 local function fill(numbers, slots)
   local left, claimants = slots, #numbers

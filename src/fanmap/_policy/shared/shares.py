@@ -1,7 +1,7 @@
 """Slots among processes: max-min of what they could use, and who has those that do not divide evenly.
 
 A difference of two slots or more is corrected as calls end. The remainder ("one slot, eight processes", too) goes
-round: whoever has had one for a quarter of a second gives it to who has been longest without.
+round: whoever has had one for a tenth of a second gives it to who has been longest without.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fanmap._policy.shared.document import NEVER, MemberState
 
-ODD_SECONDS = 0.25  # that a slot which does not divide evenly stays where it is
+ODD_SECONDS = 0.1  # that a slot which does not divide evenly stays where it is
 _JUST_NOW, _WITHOUT, _LONG_ENOUGH = range(3)
 
 
