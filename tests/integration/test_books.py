@@ -20,13 +20,13 @@ from fanmap._drive.limits import budget_of
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._policy.flow import Flow
-from fanmap._policy.permit import RUNNING, Permit
+from fanmap._policy.permit import RUNNING, WAITING, Permit
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 SECTIONS = [
     (Budget, name)
-    for name in ("_join", "_look", "_patience", "_release", "_renew", "_refused", "_answered", "_failed", "_retire")
+    for name in ("_join", "_look", "_release", "_renew", "_refused", "_answered", "_failed", "_retire")
 ] + [
     (Flow, name)
     for name in ("start", "take", "complete", "poll", "pop_ready", "push", "end_input", "left", "stop", "close")
@@ -168,7 +168,7 @@ def test_with_one_slot_only_code_on_top_of_ours_is_let_through(monkeypatch, owne
     assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
 
 
-@pytest.mark.parametrize("name", ["_join", "_patience", "_look", "look", "patience"])
+@pytest.mark.parametrize("name", ["_join", "_look", "look", "_may_sleep"])
 def test_a_call_on_top_of_one_that_waits_does_not_wait_behind_it(monkeypatch, name):
     account = Limits(1)
     go = threading.Event()
@@ -304,25 +304,27 @@ def test_for_code_on_top_one_is_let_out_at_a_time_within_a_named_wait_too(monkey
     monkeypatch.setattr(clock, "now", lambda: now)
     budget = budget_of(Limits(1))
     held, waiting, other = Permit(), Permit(), Permit()
-    held.wake = waiting.wake = other.wake = lambda: None
-    assert budget.join(held, None)
-    assert not budget.join(waiting, None)
-    assert not budget.join(other, None)
+    for one in (held, waiting, other):
+        budget.join(one, None)
+    assert [one.state for one in (held, waiting, other)] == [RUNNING, WAITING, WAITING]
     budget.admission.close_gate(1e9, spread=0.0, apart=0.0)
     monkeypatch.setitem(on_top._waiting, -1, now)  # another thread begins to wait on top of ours
-    assert not budget.look(waiting)
+    budget.look(waiting)
+    assert waiting.state == WAITING
     now += 0.2
-    assert budget.look(waiting)
-    assert not budget.look(other)
+    budget.look(waiting)
+    assert waiting.state == RUNNING
+    budget.look(other)
+    assert other.state == WAITING
     budget.release(waiting)
-    assert budget.look(other)
+    budget.look(other)
+    assert other.state == RUNNING
 
 
 def test_of_two_that_look_at_once_one_is_let_out(monkeypatch):
     budget, both = budget_of(Limits(1)), threading.Barrier(2)
     held, *waiting = permits = Permit(), Permit(), Permit()
     for one in permits:
-        one.wake = lambda: None
         budget.join(one, None)
     monkeypatch.setitem(on_top._waiting, -1, clock.now() - 1.0)  # another thread waits on top of ours
 
@@ -333,13 +335,12 @@ def test_of_two_that_look_at_once_one_is_let_out(monkeypatch):
             return iter(seen)
 
     budget._let_out = Preempted()
-    found = []
-    threads = [threading.Thread(target=lambda one=one: found.append(budget.look(one))) for one in waiting]
+    threads = [threading.Thread(target=budget.look, args=(one,)) for one in waiting]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
-    assert sorted(found) == [False, True]
+    assert sorted(one.state for one in waiting) == [WAITING, RUNNING]
     assert held.state == RUNNING
 
 

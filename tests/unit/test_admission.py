@@ -468,6 +468,38 @@ def test_whoever_becomes_an_owners_first_is_reminded_where_others_hold_slots_and
     assert admission.reminded == []  # threads alone hold slots: nobody of them is lost
 
 
+def test_of_two_owners_whose_first_go_on_at_once_the_next_of_each_is_reminded():
+    admission, loop = Admission(2), Loop()
+    held = [*running(admission, owner=loop), *running(admission)]
+    ours = [Permit() for _ in range(2)]
+    theirs = [Permit(owner=loop) for _ in range(2)]
+    for permit in (ours[0], theirs[0], ours[1], theirs[1]):
+        admission.ask(permit)
+    for permit in held:
+        admission.leave(permit)
+    assert admission.poll(1.0) == [ours[0], theirs[0]]
+    assert set(admission.reminded) == {ours[1], theirs[1]}
+
+
+def test_whoever_became_first_while_its_owner_held_every_slot_is_reminded_when_another_has_one():
+    admission, loop = Admission(1), Loop()
+    (held,) = running(admission)
+    ours = [Permit() for _ in range(2)]
+    theirs = Permit(owner=loop)
+    admission.ask(ours[0])
+    admission.ask(theirs)
+    admission.ask(ours[1])
+    admission.leave(held)
+    assert admission.poll(1.0) == [ours[0]]
+    assert admission.reminded == []  # all slots are its owner's
+    admission.leave(ours[0])
+    assert admission.poll(2.0) == [theirs]
+    assert admission.reminded == [ours[1]]  # the loop may be lost
+    admission.reminded.clear()
+    admission.poll(3.0)
+    assert admission.reminded == []
+
+
 def test_nobody_is_reminded_where_all_calls_are_of_one_owner():
     admission, loop = Admission(1), Loop()
     (held,) = running(admission, owner=loop)

@@ -99,6 +99,25 @@ def test_a_call_waits_behind_another_is_woken_and_made(clock):
     assert third.delay == 0.5
 
 
+def test_who_was_woken_before_it_attached_looks_again_before_it_waits():
+    budget = limits()
+    first, second = busy(budget), call(budget)
+    assert second.step() is WAIT
+    first.returned(None)  # the slot is the second's, and nobody is there to be woken yet
+    assert second.attach(lambda: None) is True
+    assert second.step() is CALL
+
+
+def test_who_was_not_woken_before_it_attached_may_wait():
+    budget = limits()
+    first, second = busy(budget), call(budget)
+    assert second.attach(lambda: None) is False  # it has no place in line
+    second.step()
+    assert second.attach(lambda: None) is False
+    first.returned(None)
+    assert second.attach(lambda: None) is True
+
+
 def test_who_attaches_before_its_first_step_is_woken_too():
     budget = limits()
     first, second, woken = busy(budget), call(budget), []

@@ -86,21 +86,17 @@ class Budget(Braking):
 
     # A call's way, from its place in line to its release
 
-    def join(self, permit: Permit, around: Scope | None) -> bool:
-        """Get in line, to borrow from the call around this one where there is one; True: it may run now."""
-        if self.do(self._join, permit, around, True) is BUSY:
-            if self.held_here():
-                return self.admit_over_limit(permit)
-            self.post(self._join, permit, around, False)
-        return permit.state == RUNNING
+    def join(self, permit: Permit, around: Scope | None) -> float | None:
+        """Get in line, to borrow from the call around this one where there is one.
 
-    def knock(self, permit: Permit, door: Door) -> bool:
-        """As `join`, where the line has an end: False may also mean that it is full, and the permit TURNED_AWAY."""
-        if self.do(self._knock, permit, door, True) is BUSY:
-            if self.held_here():
-                return self.admit_over_limit(permit)
-            self.post(self._knock, permit, door, False)
-        return permit.state == RUNNING
+        Returns:
+            The seconds it may sleep (None: until it is woken), unless it is RUNNING now.
+        """
+        return self._asked(permit, self._join, around)
+
+    def knock(self, permit: Permit, door: Door) -> float | None:
+        """As `join`, where the line has an end: then the permit may also be TURNED_AWAY."""
+        return self._asked(permit, self._knock, door)
 
     def busy(self, permit: Permit) -> Busy:
         """What the one is told that was turned away."""
@@ -113,21 +109,12 @@ class Budget(Braking):
                 seconds = max(seconds, cost * rate.per / rate.amount)
         return Busy(max(seconds, self.admission.opens_at() - now), self.max_waiting or 0)
 
-    def look(self, permit: Permit) -> bool:
-        """A waiting call was woken, or its patience is over: may it run now? Where the books are taken, it is woken."""
-        if self.do(self._look, permit) is BUSY:
-            self.post(self._remind, permit)
-        return permit.state == RUNNING or self._gives_way(permit)
-
-    def patience(self, permit: Permit) -> float | None:
-        """Seconds a waiting call may sleep; None: until it is woken."""
-        answer = self.do(self._patience, permit)
-        if answer is BUSY:
-            self.post(self._remind, permit)
-            return GIVE_WAY
-        if somebody_waits():
-            return GIVE_WAY if answer is None else min(answer, GIVE_WAY)
-        return answer  # type: ignore[no-any-return]
+    def look(self, permit: Permit) -> float | None:
+        """A waiting call was woken, or its patience is over: as `join`. Where the books are taken, it is woken anew."""
+        seconds = self._may_sleep(permit, self.do(self._look, permit))
+        if permit.state != RUNNING:
+            self._give_way(permit)
+        return seconds
 
     @override
     def look_again(self) -> None:
@@ -136,11 +123,10 @@ class Budget(Braking):
             with suppress(RuntimeError):  # its event loop is closed
                 permit.wake()
 
-    def admit_over_limit(self, permit: Permit) -> bool:
+    def admit_over_limit(self, permit: Permit) -> None:
         """It can't ask, or nobody could end its wait (see `on_top`): it runs, is counted and charged when it can be."""
         permit.state = RUNNING
         self.post(self._count_over_limit, permit)
-        return True
 
     def release(self, permit: Permit, actual: Sequence[float | None] | None = None) -> None:
         """Out of line and of the slot, settled. Never blocks; idempotent, also when it was interrupted half-way."""
@@ -167,7 +153,7 @@ class Budget(Braking):
         if permit is None:
             return None
         scope.permit = None
-        permit.wake, permit.owner = wake, owner
+        permit.waker, permit.owner, permit.woken = wake, owner, False
         if costs is not None:
             permit.state = NEW  # until it is charged
             if self.do(self._charge_anew, permit, costs, permit) is BUSY:
@@ -199,12 +185,30 @@ class Budget(Braking):
         self.observe = observe
         return observe(account, repeats=repeats)
 
-    def _join(self, permit: Permit, around: Scope | None, here: bool) -> None:
+    def _asked(self, permit: Permit, event: Callable[..., float | None], arg: Scope | Door | None) -> float | None:
+        seconds = self.do(event, permit, arg, True)
+        if seconds is BUSY:
+            if self.held_here():
+                self.admit_over_limit(permit)
+                return 0.0
+            self.post(event, permit, arg, False)
+            seconds = self.do(self._patience, permit)
+        return self._may_sleep(permit, seconds)
+
+    def _may_sleep(self, permit: Permit, seconds: Any) -> float | None:
+        if seconds is BUSY:
+            self.post(self._remind, permit)
+            return GIVE_WAY
+        if somebody_waits():
+            return GIVE_WAY if seconds is None else min(seconds, GIVE_WAY)
+        return seconds  # type: ignore[no-any-return]
+
+    def _join(self, permit: Permit, around: Scope | None, here: bool) -> float | None:
         admission, now = self.admission, clock.now()
         if permit.state != NEW:  # run again, or released meanwhile
-            return
+            return self._patience(permit)
         if here and around is None and admission.start(permit, now):
-            return
+            return 0.0
         admission.ask(permit)
         if around is not None and around.permit is not permit.parent:
             # That call has ended, on another thread, and perhaps without the books: it kept its slot for the
@@ -214,10 +218,12 @@ class Budget(Braking):
             permit.parent = None
             admission.ask(permit)
         self._poll(now, permit if here else None)
+        return admission.patience(permit, now)
 
-    def _knock(self, permit: Permit, door: Door, here: bool) -> None:
+    def _knock(self, permit: Permit, door: Door, here: bool) -> float | None:
         if permit.state == NEW:  # else released meanwhile
             self._answer(permit, door, here)
+        return self._patience(permit)
 
     def _answer(self, permit: Permit, door: Door, here: bool) -> None:
         full = not door.let_in and self.admission.waiting_for_slot() >= (self.max_waiting or 0)
@@ -231,7 +237,7 @@ class Budget(Braking):
         if not here:
             self._remind(permit)
 
-    def _look(self, permit: Permit) -> None:
+    def _look(self, permit: Permit) -> float | None:
         admission, now = self.admission, clock.now()
         waits = permit.state == WAITING or (
             permit.state == SLOTTED and (admission.totals or admission.head() is not permit)
@@ -241,12 +247,13 @@ class Budget(Braking):
             admission.sweep()
         if permit.state != APPOINTED or not admission.take_up(permit, now):
             self._poll(now, permit)
+        return admission.patience(permit, now)
 
     def _remind(self, permit: Permit) -> None:
         self.after.append(permit)
 
     def _patience(self, permit: Permit) -> float | None:
-        return self.admission.patience(permit, clock.now())
+        return GIVE_WAY if permit.state == NEW else self.admission.patience(permit, clock.now())  # NEW: not in line yet
 
     def _release(self, permit: Permit, actual: Sequence[float | None] | None) -> None:
         refund, waited = bool(permit.charges), permit.state == WAITING
@@ -257,7 +264,7 @@ class Budget(Braking):
         self.admission.leave(permit)
         if waited and (first := self.admission.first_waiting(permit.owner)) is not None:
             self.after.append(first)  # from now on it looks now and then
-        permit.wake = _nobody
+        permit.waker = _nobody
         self._poll(clock.now(), None, refund=refund)
 
     def _renew(self, permit: Permit, actual: Sequence[float | None] | None, costs: Sequence[float] | None) -> bool:
@@ -269,7 +276,7 @@ class Budget(Braking):
             self._poll(now, None, refund=True)
         if admission.renew(permit, costs, now):
             return True
-        permit.wake = _nobody
+        permit.waker = _nobody
         self._poll(now, None, refund=True)
         return False
 
@@ -307,20 +314,20 @@ class Budget(Braking):
             after.append(head)
         self._timed = head
 
-    def _gives_way(self, permit: Permit) -> bool:
-        """Does it run now because threads wait on top of ours? One more than there are slots, for each of them.
+    def _give_way(self, permit: Permit) -> None:
+        """Have it run now where threads wait on top of ours: one more than there are slots, for each of them.
 
         Also within a wait that the server has named: what waits on top may be in the way of an answer that is paid for.
         """
         allowed = stuck()
         if not allowed:
-            return False
+            return
         self._let_out[permit] = None  # before it looks who is ahead: of threads that come at once only the first goes
         ahead = takewhile(lambda one: one is not permit, list(self._let_out))
         if allowed <= sum(one.state != RELEASED for one in ahead):
             self._let_out.pop(permit, None)
-            return False
-        return self.admit_over_limit(permit)
+        else:
+            self.admit_over_limit(permit)
 
     def _count_over_limit(self, permit: Permit) -> None:
         self.admission.admit_over_limit(permit, clock.now())

@@ -223,11 +223,14 @@ class Caller(Listening):
             return "rate" if phase == IN_LINE else "repeat"
         return "slot" if phase == IN_LINE else None
 
-    def attach(self, wake: Callable[[], None]) -> None:
-        """Somebody is about to wait: from now on this wakes them; `step` once more before waiting."""
+    def attach(self, wake: Callable[[], None]) -> bool:
+        """Somebody is about to wait: from now on this wakes them. True: they were woken before, and `step` first."""
         self.wake = wake
-        if self._permit is not None:
-            self._permit.wake = wake
+        permit = self._permit
+        if permit is None:
+            return False
+        permit.waker = wake
+        return permit.woken
 
     def goes_first(self) -> None:
         """It is called on top of a section of ours: what it waits for in line may never come."""
@@ -312,7 +315,7 @@ class Caller(Listening):
         else:
             permit = self._permit = plan.permit(costs, None, self.owner, self.wake)
             if budget.max_waiting is None:
-                budget.join(permit, None)
+                self.delay = budget.join(permit, None)
             else:
                 self._knock(permit)
         if permit.state == RUNNING:
@@ -324,7 +327,7 @@ class Caller(Listening):
         if budget.has_totals and budget.over(permit) is not None:
             return AGAIN
         # The first in line would wait for the gate, however far away that is.
-        return self._wait_in_line(permit) if budget.hopeless() is None else AGAIN
+        return self._wait_in_line() if budget.hopeless() is None else AGAIN
 
     def _ask_inside(self, around: Scope, costs: Sequence[float] | None) -> Permit:
         """Go on with the permit of the call around this one, or get in line, to borrow its slot."""
@@ -332,20 +335,22 @@ class Caller(Listening):
         if around.transferable:
             claimed = self._permit = budget.claim(around, costs, self.wake, self.owner)
             if claimed is not None:
+                if claimed.state != RUNNING:
+                    self.delay = budget.look(claimed)
                 return claimed
         parent = around.permit
         kind = self.plan.permit if parent is None else type(parent)  # its caller's
         permit = self._permit = kind(costs, parent, self.owner, self.wake)
-        budget.join(permit, around)
+        self.delay = budget.join(permit, around)
         return permit
 
     def _knock(self, permit: Permit) -> None:
         """Get in line where that has an end."""
         door = None if permit.background else self._door()
         if door is None:
-            self.plan.budget.join(permit, None)
+            self.delay = self.plan.budget.join(permit, None)
         else:
-            self.plan.budget.knock(permit, door)
+            self.delay = self.plan.budget.knock(permit, door)
 
     def _door(self) -> Door | None:
         """Whose way in it is; None: it was let in before."""
@@ -364,7 +369,9 @@ class Caller(Listening):
         permit = self._permit
         assert permit is not None
         budget = self.plan.budget
-        through = permit.state == RUNNING or budget.look(permit)
+        if permit.state != RUNNING:
+            self.delay = budget.look(permit)
+        through = permit.state == RUNNING
         if self._attempts is not None and self._attempts.time_left(clock.now()) < 0:
             return self._give_up()
         if through:
@@ -374,10 +381,9 @@ class Caller(Listening):
         if budget.hopeless() is not None:
             return self._fail_max_wait_exceeded()
         over = budget.over(permit) if budget.has_totals else None
-        return self._wait_in_line(permit) if over is None else self._fail_over(over)
+        return self._wait_in_line() if over is None else self._fail_over(over)
 
-    def _wait_in_line(self, permit: Permit) -> Word:
-        self.delay = self.plan.budget.patience(permit)
+    def _wait_in_line(self) -> Word:
         if self._attempts is not None:
             left = self._attempts.time_left(clock.now())
             if left < math.inf:

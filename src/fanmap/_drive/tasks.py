@@ -180,11 +180,13 @@ async def wait_until_due(caller: Caller, todo: Word, new_waiter: Callable[[], Wa
     """Wait until there is a call to make, or nothing more to do."""
     waiter: Waiter | None = None
     while todo is WAIT or todo is AGAIN:
-        if todo is WAIT and waiter is None:
-            waiter = new_waiter()
-            caller.attach(waiter.wake)
-        elif todo is WAIT and waiter is not None:
-            await waiter.wait(caller.delay)
+        if todo is WAIT:
+            early = False
+            if waiter is None:
+                waiter = new_waiter()
+                early = caller.attach(waiter.wake)
+            if not early:
+                await waiter.wait(caller.delay)
         todo = caller.step()
     return todo
 

@@ -278,12 +278,14 @@ def wait_until_due(caller: Caller, todo: Word) -> Word:
     waiter: Waiter | None = None
     blocked: loops.BlockedTask | None = None
     while todo is WAIT or todo is AGAIN:
+        early = False
         if todo is WAIT and (waiter is None or blocked is None):
             waiter, blocked = waiter_here(caller), loops.BlockedTask()
+            early = caller.attach(waiter.wake)
             if type(waiter) is WaiterOnTop:
                 caller.goes_first()
-            caller.attach(waiter.wake)
-        elif todo is WAIT and waiter is not None and blocked is not None:
+                early = True
+        if todo is WAIT and not early and waiter is not None and blocked is not None:
             waiter.wait(blocked.bound(check_bridge(caller.plan.name, caller.plan.budget, caller.outer, caller.delay)))
         todo = caller.step()
     return todo

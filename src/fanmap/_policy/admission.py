@@ -45,7 +45,7 @@ class Admission(Starts):
 
     __slots__ = (
         "_appointed", "_away", "_inside", "_lent", "_mixed", "_numbers", "_owner", "_rate_line", "_slot_line",
-        "reminded", "steady", "turns",
+        "_unwatched", "reminded", "steady", "turns",
     )  # fmt: skip
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
@@ -55,6 +55,7 @@ class Admission(Starts):
         self._owner: Owner | None = None  # the first that came
         self._mixed = False  # there was another one
         self.reminded: list[Permit] = []
+        self._unwatched: set[Owner] = set()  # whose first in line does not look now and then, as no others held slots
         self._away: set[Owner] = set()
         self._slot_line = Line(self._away)
         self._rate_line = Line(self._away)
@@ -111,7 +112,7 @@ class Admission(Starts):
                 borrower.slotted = now
             self._lent.clear()
         slot_line, rate_line, holding = self._slot_line, self._rate_line, self._holding
-        moved: Permit | None = None
+        moved: set[Owner] = set()
         while slot_line and (len(holding) < self.limit or (self.turns is not None and self._make_room(self.turns))):
             permit = slot_line.head()
             if permit is None:
@@ -122,9 +123,10 @@ class Admission(Starts):
             permit.slotted = now
             permit.state = SLOTTED
             rate_line.add(permit)
-            moved = permit
-        if moved is not None and self._mixed and slot_line:
-            self._remind(moved.owner)
+            if self._mixed:
+                moved.add(permit.owner)
+        if slot_line and (moved or self._unwatched):
+            self._remind(moved)
         appointed: list[Permit] = []
         while rate_line:
             permit = rate_line.head()
@@ -295,7 +297,7 @@ class Admission(Starts):
 
         Only the head holds a timer; each owner's first looks now and then, in case the head's owner is away or gone.
         """
-        if permit.state == APPOINTED:
+        if permit.state in (APPOINTED, RUNNING):
             return 0.0
         if permit.state == SLOTTED:
             if self._rate_line.head() is permit:
@@ -382,11 +384,16 @@ class Admission(Starts):
         else:
             self._mixed = True
 
-    def _remind(self, owner: Owner) -> None:
-        """Its first in line has gone on: the next one looks now and then, where others hold slots and may be lost."""
-        first = self._slot_line.first_of(owner)
-        if first is not None and any(permit.owner is not owner for permit in self._holding):
-            self.reminded.append(first)
+    def _remind(self, moved: set[Owner]) -> None:
+        """Their first in line has gone on: the next one looks now and then, once others hold slots and may be lost."""
+        self._unwatched |= moved
+        for owner in tuple(self._unwatched):
+            first = self._slot_line.first_of(owner)
+            if first is None:
+                self._unwatched.discard(owner)
+            elif any(permit.owner is not owner for permit in self._holding):
+                self._unwatched.discard(owner)
+                self.reminded.append(first)
 
     def _wait_for_slot(self, permit: Permit) -> None:
         """On the slot of the call around it, which does nothing meanwhile, or in the first line."""

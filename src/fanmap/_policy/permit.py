@@ -68,7 +68,8 @@ class Permit:
         costs: units to take, one a rate; None: 1 of each.
         parent: the permit of the call under which this one runs, or None.
         owner: whoever runs the call.
-        wake: wakes whoever waits for it, from any thread.
+        waker: wakes whoever waits for it, from any thread.
+        woken: it was woken. Whoever begins to wait sets `waker` and looks at this one afterwards.
         background: it starts only when nobody in the foreground waits.
         state: one of the seven above.
         place: its number in line, for life: who asked first has the smaller one.
@@ -84,7 +85,7 @@ class Permit:
 
     __slots__ = (
         "ceiling", "charges", "children", "costs", "crowd", "epoch", "lender", "lent_to", "owner", "parent", "place",
-        "slotted", "started", "state", "until", "wake",
+        "slotted", "started", "state", "until", "waker", "woken",
     )  # fmt: skip
 
     background: ClassVar[bool] = False
@@ -94,12 +95,13 @@ class Permit:
         costs: Sequence[float] | None = None,
         parent: Permit | None = None,
         owner: Owner = THREADS,
-        wake: Callable[[], None] = _nobody,
+        waker: Callable[[], None] = _nobody,
     ) -> None:
         self.costs = costs
         self.parent = parent
         self.owner = owner
-        self.wake = wake
+        self.waker = waker
+        self.woken = False
         self.state: int = NEW
         self.place = 0
         self.started = False
@@ -112,6 +114,11 @@ class Permit:
         self.lender: Permit | None = None
         self.lent_to: Permit | None = None
         self.children: OrderedDict[Permit, None] | None = None
+
+    def wake(self) -> None:
+        """From any thread; RuntimeError when the event loop of whoever waits is closed."""
+        self.woken = True  # first: of this and of who begins to wait, one sees the other
+        self.waker()
 
 
 class BackgroundPermit(Permit):

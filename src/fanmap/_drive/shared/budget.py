@@ -128,7 +128,7 @@ class SharedBudget(Budget):
         self._runs.add(run)
 
     @override
-    def join(self, permit: Permit, around: Scope | None) -> bool:
+    def join(self, permit: Permit, around: Scope | None) -> float | None:
         if self._agent is None:
             try:
                 self._open()
@@ -263,9 +263,10 @@ class SharedBudget(Budget):
         self._consider(now)
 
     @override
-    def _join(self, permit: Permit, around: Scope | None, here: bool) -> None:
-        super()._join(permit, around, here)
+    def _join(self, permit: Permit, around: Scope | None, here: bool) -> float | None:
+        seconds = super()._join(permit, around, here)
         self._consider(clock.now())
+        return seconds
 
     # With its agent; the books are open where they are named so
 
