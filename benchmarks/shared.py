@@ -1,209 +1,189 @@
-"""One Limits over several processes: slots and rates used, the worst moment, fairness, CPU; file and Redis, and peers.
+"""One Limits over several processes, by a file and by Redis, and peers: a table of what is promised and what is found.
 
-    python -m benchmarks.shared [SECONDS]        a redis-server must be on the path for its columns
+    python -m benchmarks.shared [SECONDS] [--kills N] [--only WORDS] [--store file|Redis]
 
-Real processes, calls of 0.05 to 0.5 s. Each writes when its calls began and ended to a file of its own, by the one
-clock of the machine; what is said comes from these files. The first and last parts of a run are left out.
+A redis-server must be on the path for its column; a minute's rate is measured where a row has 10 seconds or more.
+Processes are real, calls take 0.05 to 0.5 s, and what is said comes from the logs of when they began and ended. What
+a process does is in `shared_processes`, the counting in `shared_counts`. A goal that is missed is bold.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
+import argparse
 import os
-import random
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from bisect import bisect_left
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fanmap import Limits, Rate, parallel_map
-
-WARM = 2.0  # seconds that are left out at either end
-Event = tuple[float, int]
-
-
-# A process
-
-
-def fanmap_call(place: str | None, slots: int, rate: list[float]) -> Callable[[Callable[[], Awaitable[None]]], Any]:
-    """Calls under one shared Limits; without a place, under one of this process."""
-    limits = Limits(slots, rate=[Rate(*rate)] if rate else (), shared=place)
-
-    @parallel_map(limits=limits)
-    async def call(work: Callable[[], Awaitable[None]]) -> None:
-        await work()
-
-    return call
+from benchmarks import shared_kills, shared_peers
+from benchmarks.shared_counts import (
+    WARM,
+    cpu_of,
+    inside_of,
+    longest_wait_of,
+    most_of,
+    refused_of,
+    used_of,
+    window_of,
+)
+from benchmarks.shared_processes import Group, run
+from benchmarks.shared_server import Served
+from fanmap import Rate
+from fanmap._policy.adaptive import Adaptive
+from fanmap._policy.shared.wanted import wanted
 
 
-def peer(name: str, url: str, rate: list[float]) -> Callable[[Callable[[], Awaitable[None]]], Any]:
-    """A peer's limiter, as its documentation has it over Redis; a caller that may not start asks again in 20 ms."""
-    amount, per = int(rate[0]), rate[1]
-    import redis
+class Store(NamedTuple):
+    """Where the limits are, and how soon the slots of a killed process are to be back."""
 
-    if name == "limits":
-        import limits
-
-        limiter: Any = limits.strategies.MovingWindowRateLimiter(limits.storage.storage_from_string(url))
-        item = limits.RateLimitItemPerSecond(amount, int(per))
-        try_one = lambda: limiter.hit(item, "bench")  # noqa: E731
-    elif name == "pyrate-limiter":
-        import pyrate_limiter
-
-        rates = [pyrate_limiter.Rate(amount, int(per * 1000))]
-        bucket = pyrate_limiter.RedisBucket.init(rates, redis.Redis.from_url(url), "bench")
-        limiter = pyrate_limiter.Limiter(bucket)
-        try_one = lambda: bool(limiter.try_acquire("bench", blocking=False))  # noqa: E731
-    else:
-        import throttled
-
-        store = throttled.RedisStore(server=url)
-        quota = throttled.rate_limiter.per_duration(__import__("datetime").timedelta(seconds=per), amount, burst=amount)
-        limiter = throttled.Throttled(key="bench", using="gcra", quota=quota, store=store)
-        try_one = lambda: not limiter.limit().limited  # noqa: E731
-
-    async def call(work: Callable[[], Awaitable[None]]) -> None:
-        while not await asyncio.to_thread(try_one):
-            await asyncio.sleep(0.02)
-        await work()
-
-    return call
+    name: str
+    place: Callable[[], str]  # another one each time
+    back: float
+    lease: float | None  # a short one, where deaths are known by it alone
+    pause: float  # seconds between kills
 
 
-async def work_on(call: Any, options: dict[str, Any], log: list[Event]) -> tuple[int, float]:
-    """Callers that ask again as soon as they are answered, until the time is over."""
-    done, waits = 0, 0.0
-    low, high = options["lasts"]
+class Found(NamedTuple):
+    """A cell, and whether it is as good as promised."""
 
-    async def caller() -> None:
-        nonlocal done, waits
-        while True:
-            asked = time.monotonic()
-
-            async def work(asked: float = asked) -> None:
-                nonlocal done, waits
-                waits = max(waits, time.monotonic() - asked)
-                log.append((time.monotonic(), 1))
-                try:
-                    await asyncio.sleep(random.uniform(low, high))
-                finally:
-                    log.append((time.monotonic(), -1))
-                    done += 1
-
-            await call(work)
-
-    await asyncio.sleep(max(0.0, options["begin"] - time.monotonic()))
-    tasks = [asyncio.create_task(caller()) for _ in range(options["callers"])]
-    await asyncio.sleep(max(0.0, options["end"] - time.monotonic()))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return done, waits
+    text: str
+    good: bool = True
 
 
-def process_main(options: dict[str, Any]) -> None:
-    """One of the processes."""
-    log: list[Event] = []
-    if options["who"] == "fanmap":
-        call = fanmap_call(options["place"], options["slots"], options["rate"])
-    else:
-        call = peer(options["who"], options["place"], options["rate"])
-
-    async def nothing() -> None:
-        pass
-
-    asyncio.run(call(nothing))  # what the first call imports and opens is not measured
-    print("ready", flush=True)
-    options |= json.loads(sys.stdin.readline())
-    began = time.process_time()
-    done, waits = asyncio.run(work_on(call, options, log))
-    cpu = time.process_time() - began
-    print(json.dumps({"log": log, "done": done, "cpu": cpu, "longest": waits}), flush=True)
+def slots(processes: int, callers: int, goal: float, store: Store, seconds: float) -> Found:
+    """32 slots over so many processes."""
+    used, most, jain = used_of(run(processes, seconds, place=store.place(), callers=callers), 32)
+    return Found(f"{used:.3f}, {most}, {jain:.3f}", used >= goal and most == 32)
 
 
-# All of them
+def one_slot(store: Store, seconds: float) -> Found:
+    """One slot over eight processes, each of which always has two callers."""
+    parts = run(8, 2 * seconds, place=store.place(), slots=1, callers=2)
+    (used, most, _), longest = used_of(parts, 1), longest_wait_of(parts)
+    return Found(f"{used:.3f}, {most}, {longest:.1f} s", used >= 0.93 and most == 1 and longest <= 3.0)
 
 
-class Group:
-    """So many processes with the same options, which begin at one moment."""
-
-    def __init__(self, count: int, seconds: float, **options: Any) -> None:
-        given = {"who": "fanmap", "rate": [], "slots": 32, "callers": 32, "lasts": [0.05, 0.5]} | options
-        command = [sys.executable, "-m", "benchmarks.shared", "--process", json.dumps(given)]
-        self.processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
-        ]
-        for process in self.processes:
-            assert process.stdout is not None
-            process.stdout.readline()  # it is ready
-        begin = time.monotonic() + 0.5
-        self.times = {"begin": begin, "end": begin + seconds}
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(self.times) + "\n")
-            process.stdin.flush()
-
-    def told(self) -> list[dict[str, Any]]:
-        """What each of them did."""
-        return [json.loads(process.communicate()[0]) | self.times for process in self.processes]
+def rate(amount: float, per: float, processes: int, goal: float, store: Store, seconds: float) -> Found:
+    """A rate of all processes, and the best that its formula allows."""
+    callers = 2 if amount == 1 else 400 // processes
+    parts = run(processes, seconds, place=store.place(), slots=400, callers=callers, rate=[amount, per])
+    worst, used = window_of(parts, amount, per)
+    best = wanted(Adaptive(), [Rate(amount, per)]).rates[0].refill * per / amount
+    return Found(f"{worst}, {used:.3f} (best {best:.3f})", worst <= amount and used >= goal)
 
 
-def run(count: int, seconds: float, **options: Any) -> list[dict[str, Any]]:
-    """What each of so many processes did."""
-    return Group(count, seconds, **options).told()
+def slow_rate(store: Store, _: float) -> Found:
+    """One call in three seconds, of eight processes."""
+    parts = run(8, 30.0, place=store.place(), callers=2, rate=[1, 3.0])
+    worst, used = window_of(parts, 1, 3.0)
+    each = [sum(sign > 0 for _, sign in part["log"]) for part in parts]
+    return Found(f"{worst}, {used:.3f}, each {min(each)} to {max(each)}", worst <= 1 and min(each) >= 1)
 
 
-def used_of(parts: list[dict[str, Any]], slots: int) -> tuple[float, int, float]:
-    """Share of the slots in use, the most at once, and Jain's index over the processes."""
-    first, last = parts[0]["begin"] + WARM, parts[0]["end"] - 0.5
-    each = []
-    for part in parts:
-        busy = sum(max(first, min(last, at)) * -sign for at, sign in part["log"])
-        each.append(busy)
-    events = sorted((at, sign) for part in parts for at, sign in part["log"])
-    held = most = 0
-    for _, sign in events:
-        held += sign
-        most = max(most, held)
-    jain = sum(each) ** 2 / (len(each) * sum(one * one for one in each))
-    return sum(each) / (slots * (last - first)), most, jain
+def refusal(store: Store, seconds: float) -> Found:
+    """A call of one process is told to wait 2 s, every 5 s."""
+    moments = [3.0 + 5.0 * number for number in range(max(1, int(2 * seconds - 3) // 5))]
+    parts = run(4, 2 * seconds, first={"refused": moments}, place=store.place(), callers=8)
+    times, inside, late, last = inside_of(parts, 2.0, 0.1)
+    return Found(f"{inside}, {late}, {1000 * last:.0f} ms (worst of {times})", late == 0 and times == len(moments))
 
 
-def window_of(parts: list[dict[str, Any]], amount: float, per: float) -> tuple[int, float]:
-    """The most starts in any window, and the share of the rate that was used."""
-    first, last = parts[0]["begin"] + WARM, parts[0]["end"]
-    starts = sorted(at for part in parts for at, sign in part["log"] if sign > 0)
-    worst = max(bisect_left(starts, at + per) - place for place, at in enumerate(starts)) if starts else 0
-    return worst, sum(first <= at < last for at in starts) / (amount / per * (last - first))
+@cache
+def ceiling(place: str | None, processes: int, server_slots: int, seconds: float) -> tuple[float, float, float]:
+    """Processes find out how many a server takes: refused after the begin, and of all; share of its slots used."""
+    server = Served(server_slots)
+    parts = run(processes, 2.5 * seconds, place=place, slots="auto", callers=128 // processes, port=server.port)
+    log = server.log()
+    begin, end = parts[0]["begin"], parts[0]["end"]
+    assert most_of(log) <= server_slots
+    used, _, _ = used_of([{"begin": begin, "end": end, "log": log}], server_slots)
+    return refused_of(log, begin + WARM, end), refused_of(log, begin, end), used
 
 
-def cpu_of(parts: list[dict[str, Any]]) -> float:
-    """Milliseconds of CPU a call, imports and all."""
-    return 1000 * sum(part["cpu"] for part in parts) / sum(part["done"] for part in parts)
+def shared_ceiling(server_slots: int, goal: float, store: Store, seconds: float) -> Found:
+    """One ceiling of all."""
+    refused, of_all, used = ceiling(store.place(), 8, server_slots, seconds)
+    return Found(f"{refused:.1%} ({of_all:.1%}), {used:.3f}", refused <= goal)
 
 
-def killed(place: str, seconds: float) -> float:
+def own_ceiling(processes: int, server_slots: int, _: Store, seconds: float) -> Found:
+    """Each its own; no store has to do with it, so that it is measured once."""
+    refused, of_all, used = ceiling(None, processes, server_slots, seconds)
+    return Found(f"{refused:.1%} ({of_all:.1%}), {used:.3f}")
+
+
+def killed(store: Store, _: float) -> Found:
     """Seconds from the death of one of two processes until the other one has all slots."""
-    group = Group(2, 4.0 + seconds, slots=8, callers=8, lasts=[0.05, 0.1], place=place)
+    group = Group(2, 16.0, slots=8, callers=8, lasts=[0.05, 0.1], place=store.place())
     victim = group.processes.pop()
     time.sleep(max(0.0, group.times["begin"] + 3.0 - time.monotonic()))
     died = time.monotonic()
     victim.kill()
     victim.communicate()
-    held = 0
+    held, after = 0, float("inf")
     for at, sign in group.told()[0]["log"]:
         held += sign
         if at > died and held == 8:
-            return at - died
-    return float("inf")
+            after = min(after, at - died)
+    return Found(f"{after:.2f} s", after <= store.back)
+
+
+def kills(number: int, store: Store, _: float) -> Found:
+    """Processes of a group are killed at random, and replaced."""
+    seen = shared_kills.run(store.place(), number, lease=store.lease, pause=store.pause)
+    for at, held in seen.over[:10]:
+        print(f"{store.name}: {held} of {shared_kills.SLOTS} at once at {at:.3f}", file=sys.stderr)
+    said = f"{seen.calls} calls, never all slots in use for {seen.gap:.2f} s at most, {seen.files} files left"
+    print(f"{store.name}: {seen.kills} kills, {said}", file=sys.stderr)
+    lost = seen.used < 0.9 or seen.full_after == float("inf")
+    return Found(
+        f"{seen.most} of {shared_kills.SLOTS}; all in use {seen.full_after:.2f} s after the last, {seen.used:.3f} used",
+        seen.most <= shared_kills.SLOTS and not lost,
+    )
+
+
+def cpu(store: Store, seconds: float) -> Found:
+    """Milliseconds of CPU a call: shared, and above those of Limits of each process's own."""
+    short: dict[str, Any] = {"lasts": [0.05, 0.1], "callers": 16}
+    alone = cpu_of(run(8, seconds, place=None, slots=4, **short))
+    shared = cpu_of(run(8, seconds, place=store.place(), slots=32, **short))
+    return Found(f"{shared:.2f}, {shared - alone:.2f} ms", shared - alone <= 0.25)
+
+
+def rows(seconds: float, number: int) -> dict[str, tuple[str, Callable[[Store, float], Found]]]:
+    """What is promised and how it is measured, by the name of the row."""
+    found: dict[str, tuple[str, Callable[[Store, float], Found]]] = {}
+    for processes, callers, goal in ((2, 32, 0.97), (8, 32, 0.97), (32, 4, 0.95)):
+        name = f"32 slots, {processes} processes: used, most at once, Jain's index"
+        found[name] = f"{goal}, 32", partial(slots, processes, callers, goal)
+    found["1 slot, 8 processes: used, most at once, a process's longest wait"] = "0.93, 1, 3 s", one_slot
+    found["1 per 3 s, 8 processes, 30 s: fullest window, used, starts of each process"] = "1", slow_rate
+    for amount, per, processes, goal in ((120, 2, 8, 0.9), (50, 1, 8, 0.9), (500, 1, 2, 0.86), (500, 1, 8, 0.86)):
+        name = f"{amount} per {per} s, {processes} processes: fullest window, used"
+        found[name] = f"{amount}, {goal}", partial(rate, amount, float(per), processes, goal)
+    if seconds >= 10:
+        name = "500 per 60 s, 8 processes, 75 s: the same"
+        found[name] = "500, 0.96", lambda store, _: rate(500, 60.0, 8, 0.96, store, 75.0)
+    name = "one is told to wait 2 s, 4 processes: starts inside, those after 100 ms, the last after"
+    found[name] = "0 after 100 ms", refusal
+    for server_slots, share in ((4, 0.06), (16, 0.02), (64, 0.01)):
+        name = f'"auto", a server of {server_slots} slots: refused (with the first 2 s), used'
+        found[name] = f"{share:.0%}", partial(shared_ceiling, server_slots, share)
+        found[f"{name}: each of the 8 processes its own ceiling"] = "", partial(own_ceiling, 8, server_slots)
+        found[f"{name}: the same callers in one process"] = "", partial(own_ceiling, 1, server_slots)
+    found["one of two processes killed: the other has all slots after"] = "0.5 s; the lease and 0.3 s", killed
+    found[f"{number} kills at random, 4 processes: most at once, slots back"] = "12, all", partial(kills, number)
+    found["CPU a call, 8 processes: in all, above an unshared Limits"] = "0.25 ms above", cpu
+    return found
 
 
 def server(stack: ExitStack) -> str | None:
@@ -224,66 +204,43 @@ def server(stack: ExitStack) -> str | None:
     return f"redis://127.0.0.1:{port}/0"
 
 
-def figures(place: Callable[[], str], seconds: float) -> dict[str, str]:
-    """The rows of one store."""
-    rows: dict[str, str] = {}
-    for count in (2, 8):
-        used, most, jain = used_of(run(count, seconds, place=place()), 32)
-        rows[f"32 slots, {count} processes: used, most at once, Jain"] = f"{used:.3f}, {most}, {jain:.3f}"
-    parts = run(8, 2 * seconds, place=place(), slots=1, callers=2)
-    used, most, _ = used_of(parts, 1)
-    longest = max(part["longest"] for part in parts) / 2  # two callers stand one behind the other
-    rows["1 slot, 8 processes: used, most, a process's longest wait"] = f"{used:.3f}, {most}, {longest:.1f} s"
-    for amount, per, count in ((120, 2.0, 8), (500, 1.0, 2)):
-        parts = run(count, seconds, place=place(), slots=400, callers=400 // count, rate=[amount, per])
-        worst, share = window_of(parts, amount, per)
-        rows[f"{amount} per {per:g} s, {count} processes: worst window, used"] = f"{worst}, {share:.3f}"
-    rows["kill -9 of one of two: the other has all slots after"] = f"{killed(place(), 12.0):.2f} s"
-    short: dict[str, Any] = {"lasts": [0.05, 0.1], "callers": 16}
-    alone = cpu_of(run(8, seconds, place=None, slots=4, **short))
-    shared = cpu_of(run(8, seconds, place=place(), slots=32, **short))
-    rows["CPU a call, 8 processes: shared, and above an unshared one"] = f"{shared:.2f}, {shared - alone:.2f} ms"
-    return rows
-
-
-def peers(url: str, seconds: float) -> dict[str, str]:
+def peers(url: str, seconds: float) -> None:
     """The same rate over the same Redis."""
-    rows = {}
-    for name in ("pyrate-limiter", "limits", "throttled-py"):
+    print("\n| 120 per 2 s, 8 processes, one Redis | fullest window, used |\n|---|---|")
+    for name in shared_peers.NAMES:
         subprocess.run(["redis-cli", "-u", url, "flushall"], stdout=subprocess.DEVNULL, check=False)
         try:
-            parts = run(8, seconds, who=name, place=url, callers=25, rate=[120, 2.0])
-            worst, share = window_of(parts, 120, 2.0)
-            rows[name] = f"{worst}, {share:.3f}"
+            worst, used = window_of(run(8, seconds, who=name, place=url, callers=25, rate=[120, 2.0]), 120, 2.0)
+            print(f"| {name} | {worst}, {used:.3f} |")
         except (ValueError, ZeroDivisionError) as error:
-            rows[name] = f"not measured ({type(error).__name__})"
-    return rows
+            print(f"| {name} | not measured ({type(error).__name__}) |")
 
 
 def main() -> None:
     """All of it, as a table in Markdown."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 12.0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", nargs="?", type=float, default=12.0, help="of a row; some take longer")
+    parser.add_argument("--kills", type=int, default=100, help="so many at random")
+    parser.add_argument("--only", default="", help="rows whose names contain these words")
+    parser.add_argument("--store", choices=["file", "Redis"])
+    options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = server(stack)
-        names = iter(range(1000))
-        columns = {"file": figures(lambda: str(folder / f"limits{next(names)}"), seconds)}
+        url, names = server(stack), count()
+        stores = [Store("file", lambda: str(folder / f"limits{next(names)}"), 0.5, None, 0.3)]
         if url is not None:
-            columns["Redis"] = figures(lambda: f"{url}#limits{next(names)}", seconds)
-        print(
-            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n\n| | {' | '.join(columns)} |\n|---|"
-            + "---|" * len(columns)
-        )
-        for row in columns["file"]:
-            print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
-        if url is not None:
-            print("\n| 120 per 2 s, 8 processes, one Redis | worst window, used |\n|---|---|")
-            for name, said in peers(url, seconds).items():
-                print(f"| {name} | {said} |")
+            stores.append(Store("Redis", lambda: f"{url}#limits{next(names)}", 10.3, 2.0, 0.5))
+        stores = [store for store in stores if options.store in (None, store.name)]
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {options.seconds:g} s a row\n")
+        print(f"| | promised | {' | '.join(store.name for store in stores)} |\n|---|---|{'---|' * len(stores)}")
+        for name, (promised, measure) in rows(options.seconds, options.kills).items():
+            if options.only in name:
+                cells = (measure(store, options.seconds) for store in stores)
+                shown = (found.text if found.good else f"**{found.text}**" for found in cells)
+                print(f"| {name} | {promised} | {' | '.join(shown)} |", flush=True)
+        if url is not None and not options.only:
+            peers(url, options.seconds)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--process"]:
-        process_main(json.loads(sys.argv[2]))
-    else:
-        main()
+    main()
