@@ -24,17 +24,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import shared_counts as counts
 from benchmarks import shared_kills, shared_peers
-from benchmarks.shared_counts import (
-    WARM,
-    cpu_of,
-    inside_of,
-    longest_wait_of,
-    most_of,
-    refused_of,
-    used_of,
-    window_of,
-)
 from benchmarks.shared_processes import Group, run
 from benchmarks.shared_server import Served
 from fanmap import Rate
@@ -61,14 +52,14 @@ class Found(NamedTuple):
 
 def slots(processes: int, callers: int, goal: float, store: Store, seconds: float) -> Found:
     """32 slots over so many processes."""
-    used, most, jain = used_of(run(processes, seconds, place=store.place(), callers=callers), 32)
+    used, most, jain = counts.used_of(run(processes, seconds, place=store.place(), callers=callers), 32)
     return Found(f"{used:.3f}, {most}, {jain:.3f}", used >= goal and most == 32)
 
 
 def one_slot(store: Store, seconds: float) -> Found:
     """One slot over eight processes, each of which always has two callers."""
     parts = run(8, 2 * seconds, place=store.place(), slots=1, callers=2)
-    (used, most, _), longest = used_of(parts, 1), longest_wait_of(parts)
+    (used, most, _), longest = counts.used_of(parts, 1), counts.longest_wait_of(parts)
     return Found(f"{used:.3f}, {most}, {longest:.1f} s", used >= 0.93 and most == 1 and longest <= 3.0)
 
 
@@ -76,7 +67,7 @@ def rate(amount: float, per: float, processes: int, goal: float, store: Store, s
     """A rate of all processes, and the best that its formula allows."""
     callers = 2 if amount == 1 else 400 // processes
     parts = run(processes, seconds, place=store.place(), slots=400, callers=callers, rate=[amount, per])
-    worst, used = window_of(parts, amount, per)
+    worst, used = counts.window_of(parts, amount, per)
     best = wanted(Adaptive(), [Rate(amount, per)]).rates[0].refill * per / amount
     return Found(f"{worst}, {used:.3f} (best {best:.3f})", worst <= amount and used >= goal)
 
@@ -84,7 +75,7 @@ def rate(amount: float, per: float, processes: int, goal: float, store: Store, s
 def slow_rate(store: Store, _: float) -> Found:
     """One call in three seconds, of eight processes."""
     parts = run(8, 30.0, place=store.place(), callers=2, rate=[1, 3.0])
-    worst, used = window_of(parts, 1, 3.0)
+    worst, used = counts.window_of(parts, 1, 3.0)
     each = [sum(sign > 0 for _, sign in part["log"]) for part in parts]
     return Found(f"{worst}, {used:.3f}, each {min(each)} to {max(each)}", worst <= 1 and min(each) >= 1)
 
@@ -93,7 +84,7 @@ def refusal(store: Store, seconds: float) -> Found:
     """A call of one process is told to wait 2 s, every 5 s."""
     moments = [3.0 + 5.0 * number for number in range(max(1, int(2 * seconds - 3) // 5))]
     parts = run(4, 2 * seconds, first={"refused": moments}, place=store.place(), callers=8)
-    times, inside, late, last = inside_of(parts, 2.0, 0.1)
+    times, inside, late, last = counts.inside_of(parts, 2.0, 0.1)
     return Found(f"{inside}, {late}, {1000 * last:.0f} ms (worst of {times})", late == 0 and times == len(moments))
 
 
@@ -104,21 +95,21 @@ def ceiling(place: str | None, processes: int, server_slots: int, seconds: float
     parts = run(processes, 2.5 * seconds, place=place, slots="auto", callers=128 // processes, port=server.port)
     log = server.log()
     begin, end = parts[0]["begin"], parts[0]["end"]
-    assert most_of(log) <= server_slots
-    used, _, _ = used_of([{"begin": begin, "end": end, "log": log}], server_slots)
-    return refused_of(log, begin + WARM, end), refused_of(log, begin, end), used
+    assert counts.most_of(log) <= server_slots
+    used, _, _ = counts.used_of([{"begin": begin, "end": end, "log": log}], server_slots)
+    return counts.refused_of(log, begin + counts.WARM, end), counts.refused_of(log, begin, end), used
 
 
 def shared_ceiling(server_slots: int, goal: float, store: Store, seconds: float) -> Found:
     """One ceiling of all."""
     refused, of_all, used = ceiling(store.place(), 8, server_slots, seconds)
-    return Found(f"{refused:.1%} ({of_all:.1%}), {used:.3f}", refused <= goal)
+    return Found(f"{100 * refused:.1f} % ({100 * of_all:.1f} %), {used:.3f}", refused <= goal)
 
 
 def own_ceiling(processes: int, server_slots: int, _: Store, seconds: float) -> Found:
     """Each its own; no store has to do with it, so that it is measured once."""
     refused, of_all, used = ceiling(None, processes, server_slots, seconds)
-    return Found(f"{refused:.1%} ({of_all:.1%}), {used:.3f}")
+    return Found(f"{100 * refused:.1f} % ({100 * of_all:.1f} %), {used:.3f}")
 
 
 def killed(store: Store, _: float) -> Found:
@@ -142,8 +133,8 @@ def kills(number: int, store: Store, _: float) -> Found:
     seen = shared_kills.run(store.place(), number, lease=store.lease, pause=store.pause)
     for at, held in seen.over[:10]:
         print(f"{store.name}: {held} of {shared_kills.SLOTS} at once at {at:.3f}", file=sys.stderr)
-    said = f"{seen.calls} calls, never all slots in use for {seen.gap:.2f} s at most, {seen.files} files left"
-    print(f"{store.name}: {seen.kills} kills, {said}", file=sys.stderr)
+    said = f"{seen.kills} kills, {seen.calls} calls, longest without all slots in use {seen.gap:.2f} s"
+    print(f"{store.name}: {said}, {seen.files} files left", file=sys.stderr)
     lost = seen.used < 0.9 or seen.full_after == float("inf")
     return Found(
         f"{seen.most} of {shared_kills.SLOTS}; all in use {seen.full_after:.2f} s after the last, {seen.used:.3f} used",
@@ -154,9 +145,17 @@ def kills(number: int, store: Store, _: float) -> Found:
 def cpu(store: Store, seconds: float) -> Found:
     """Milliseconds of CPU a call: shared, and above those of Limits of each process's own."""
     short: dict[str, Any] = {"lasts": [0.05, 0.1], "callers": 16}
-    alone = cpu_of(run(8, seconds, place=None, slots=4, **short))
-    shared = cpu_of(run(8, seconds, place=store.place(), slots=32, **short))
+    alone = counts.cpu_of(run(8, seconds, place=None, slots=4, **short))
+    shared = counts.cpu_of(run(8, seconds, place=store.place(), slots=32, **short))
     return Found(f"{shared:.2f}, {shared - alone:.2f} ms", shared - alone <= 0.25)
+
+
+def found_by(measure: Callable[[Store, float], Found], store: Store, seconds: float) -> Found:
+    """A row that cannot be measured is said to be so, and the others are."""
+    try:
+        return measure(store, seconds)
+    except (OSError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        return Found(f"not measured ({type(error).__name__})", False)
 
 
 def rows(seconds: float, number: int) -> dict[str, tuple[str, Callable[[Store, float], Found]]]:
@@ -177,7 +176,7 @@ def rows(seconds: float, number: int) -> dict[str, tuple[str, Callable[[Store, f
     found[name] = "0 after 100 ms", refusal
     for server_slots, share in ((4, 0.06), (16, 0.02), (64, 0.01)):
         name = f'"auto", a server of {server_slots} slots: refused (with the first 2 s), used'
-        found[name] = f"{share:.0%}", partial(shared_ceiling, server_slots, share)
+        found[name] = f"{100 * share:g} %", partial(shared_ceiling, server_slots, share)
         found[f"{name}: each of the 8 processes its own ceiling"] = "", partial(own_ceiling, 8, server_slots)
         found[f"{name}: the same callers in one process"] = "", partial(own_ceiling, 1, server_slots)
     found["one of two processes killed: the other has all slots after"] = "0.5 s; the lease and 0.3 s", killed
@@ -210,9 +209,9 @@ def peers(url: str, seconds: float) -> None:
     for name in shared_peers.NAMES:
         subprocess.run(["redis-cli", "-u", url, "flushall"], stdout=subprocess.DEVNULL, check=False)
         try:
-            worst, used = window_of(run(8, seconds, who=name, place=url, callers=25, rate=[120, 2.0]), 120, 2.0)
+            worst, used = counts.window_of(run(8, seconds, who=name, place=url, callers=25, rate=[120, 2.0]), 120, 2.0)
             print(f"| {name} | {worst}, {used:.3f} |")
-        except (ValueError, ZeroDivisionError) as error:
+        except (RuntimeError, ValueError, ZeroDivisionError) as error:
             print(f"| {name} | not measured ({type(error).__name__}) |")
 
 
@@ -235,7 +234,7 @@ def main() -> None:
         print(f"| | promised | {' | '.join(store.name for store in stores)} |\n|---|---|{'---|' * len(stores)}")
         for name, (promised, measure) in rows(options.seconds, options.kills).items():
             if options.only in name:
-                cells = (measure(store, options.seconds) for store in stores)
+                cells = [found_by(measure, store, options.seconds) for store in stores]
                 shown = (found.text if found.good else f"**{found.text}**" for found in cells)
                 print(f"| {name} | {promised} | {' | '.join(shown)} |", flush=True)
         if url is not None and not options.only:

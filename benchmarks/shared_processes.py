@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.shared_peers import peer
 from benchmarks.shared_server import ask
 from fanmap import Limits, Rate, Verdict, parallel_map
+from fanmap._policy.shared import troubles
 
 Event = tuple[float, int]
 Part = dict[str, Any]  # what a process did: log, done, cpu, and begin and end of the whole
@@ -100,6 +101,7 @@ async def work_on(call: Any, options: Part, log: list[Event]) -> int:
 
 def process_main(options: Part) -> None:
     """One of the processes."""
+    troubles.FIRST_PATIENCE = 120.0  # a busy machine may be late with a server's first answer
     log: list[Event] = []
     call = fanmap_call(options) if options["who"] == "fanmap" else peer(
         options["who"], options["place"], options["rate"]
@@ -130,7 +132,10 @@ class Group:
         ]  # fmt: skip
         for process in self.processes:
             assert process.stdout is not None
-            process.stdout.readline()  # it is ready
+            if process.stdout.readline() != "ready\n":
+                for one in self.processes:
+                    one.kill()
+                raise RuntimeError("a process did not begin")
         begin = time.monotonic() + 0.5
         self.times = {"begin": begin, "end": begin + seconds}
         for process in self.processes:
@@ -140,7 +145,8 @@ class Group:
 
     def told(self) -> list[Part]:
         """What each of them did."""
-        return [json.loads(process.communicate()[0]) | self.times for process in self.processes]
+        said = [process.communicate()[0] for process in self.processes]
+        return [json.loads(one) | self.times for one in said]
 
 
 def run(count: int, seconds: float, **options: Any) -> list[Part]:
