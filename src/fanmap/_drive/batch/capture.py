@@ -59,7 +59,7 @@ class Capture:
         self._book = book
         self._plan = plan
         self._index = index
-        self.outlet = Outlet(plan, lambda error: self._stop(NoMoney(error)))
+        self.outlet = Outlet(plan)
         self._lock = threading.Lock()
         self._thread = threading.get_ident()
         self.root: object = None
@@ -102,6 +102,9 @@ class Capture:
         self._book.stop(why)
         return Unwind()
 
+    def _no_money(self, error: Exception) -> Unwind:
+        return self._stop(NoMoney(error))
+
     def _wait_for_siblings(self) -> None:
         siblings = Siblings(self._book.patience)
         while not siblings.have_asked(len(self.asked_for), clock.now(), self._missing):
@@ -128,7 +131,7 @@ class Capture:
     def _to_wire(self, request: Request) -> Any:
         self._book.sends_at_once()
         # A call of ours inside the item has been admitted.
-        return self.outlet.admit(request) if current_scope.get() is self.scope else None
+        return self.outlet.admit(request, self._no_money) if current_scope.get() is self.scope else None
 
 
 def _bounds(inner: object, outer: Budget) -> bool:

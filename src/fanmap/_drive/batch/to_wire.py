@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 from typing_extensions import override
 
@@ -17,38 +17,43 @@ from fanmap._errors import BudgetExceeded
 from fanmap._policy.kept import NOTHING_SPENT, Spent, of_rates
 from fanmap._policy.permit import THREADS, Owner
 
+NoMoneyLeft: TypeAlias = Callable[[Exception], BaseException]
+
 
 class Outlet:
     """Those of one run of one item. From any thread, several at once.
 
     Args:
         plan: how a block under the function's Limits is admitted.
-        no_money: what to raise in place of an error that says that no money is left, or that it cannot be counted:
-            a client would take that for a failure of the connection, and try again.
     """
 
-    def __init__(self, plan: Plan, no_money: Callable[[Exception], BaseException]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._no_money = no_money
         self._blocks: dict[int, _Block] = {}
         self._spent: list[Spent] = []
 
-    def admit(self, request: Request) -> Any:
-        """A request is about to go: awaited where its client is async."""
+    def admit(self, request: Request, no_money: NoMoneyLeft) -> Any:
+        """A request is about to go: awaited where its client is async.
+
+        Args:
+            request: of the item.
+            no_money: what to raise in place of an error that says that no money is left, or that it cannot be counted:
+                a client would take that for a failure of the connection, and try again.
+        """
         if request.wire in (ASYNC_HTTPX, AIOHTTP):
-            return self._admit_async(request)
+            return self._admit_async(request, no_money)
         if loops.running() is None:  # a blocking client in a loop must not wait there for others of that loop
             block = _Block(self._plan, THREADS, None)
             try:
                 threads.admit(block)
             except BaseException as error:
                 block.quit()
-                self._say_instead(error)
+                self._say_instead(error, no_money)
                 raise
             self._go(request, block)
         return None
 
-    async def _admit_async(self, request: Request) -> None:
+    async def _admit_async(self, request: Request, no_money: NoMoneyLeft) -> None:
         block = _Block(self._plan, owners.running_here() or THREADS, None)
         try:
             if loops.running() == "trio":
@@ -59,14 +64,14 @@ class Outlet:
                 await aio.admit(block)
         except BaseException as error:
             block.quit()
-            self._say_instead(error)
+            self._say_instead(error, no_money)
             raise
         self._go(request, block)
 
-    def _say_instead(self, error: BaseException) -> None:
-        no_money = isinstance(error, BudgetExceeded) or (isinstance(error, ValueError) and self._plan.budget.has_totals)
-        if no_money and isinstance(error, Exception):
-            raise self._no_money(error) from None
+    def _say_instead(self, error: BaseException, no_money: NoMoneyLeft) -> None:
+        told = isinstance(error, BudgetExceeded) or (isinstance(error, ValueError) and self._plan.budget.has_totals)
+        if told and isinstance(error, Exception):
+            raise no_money(error) from None
 
     def _go(self, request: Request, block: _Block) -> None:
         self._blocks[id(request)] = block
