@@ -111,10 +111,20 @@ class Capture:
             clock.world.sleep(_LOOK)
 
     async def _unwind_when_quiet(self) -> Any:
-        alone = loops.running() == "trio" or self.root is asyncio.current_task()
+        in_trio = loops.running() == "trio"
+        alone = in_trio or self.root is asyncio.current_task()
         siblings = Siblings(self._book.patience, turns=QUIET, alone=alone)
-        while not siblings.have_asked(len(self.asked_for), clock.now(), self._missing):
-            await _checkpoint(0 if alone else _LOOK)
+
+        def over() -> bool:
+            return siblings.have_asked(len(self.asked_for), clock.now(), self._missing)
+
+        if in_trio:
+            while not over():
+                await sys.modules["trio"].lowlevel.checkpoint()
+        else:
+            told = asyncio.get_running_loop().create_future()
+            _look(told, over, 0 if alone else _LOOK)
+            await told
         raise Unwind
 
     def _missing(self) -> list[str]:
@@ -143,11 +153,16 @@ def _bounds(inner: object, outer: Budget) -> bool:
     )
 
 
-async def _checkpoint(seconds: float) -> None:
-    if loops.running() == "trio":
-        await sys.modules["trio"].lowlevel.checkpoint()
+def _look(told: asyncio.Future[None], over: Callable[[], bool], seconds: float) -> None:
+    """Look, and again after so many seconds, until it is over. The loop does: a task is resumed frame by frame."""
+    if told.done():  # its task was cancelled
+        return
+    if over():
+        told.set_result(None)
+    elif seconds:
+        told.get_loop().call_later(seconds, _look, told, over, seconds)
     else:
-        await asyncio.sleep(seconds)
+        told.get_loop().call_soon(_look, told, over, seconds)
 
 
 async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> None:
