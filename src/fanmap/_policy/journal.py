@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fanmap._policy.canonical import canonical
+from fanmap._policy.json_text import sorted_compact
 from fanmap._policy.kept import NOTHING_SPENT, Spent, amount_of, spent_of_line
 from fanmap._raw import full_type_name, text_of
 
@@ -230,5 +231,4 @@ class Keys:
 
 def _json(value: object) -> bytes:
     # Not escaped: the halves of a surrogate pair would have the text of the whole.
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")
+    return sorted_compact(value).encode("utf-8", "surrogatepass")

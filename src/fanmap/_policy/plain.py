@@ -7,11 +7,11 @@ for callers to catch.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from typing import Any, Final, cast
 
+from fanmap._policy.json_text import compact
 from fanmap._raw import type_name
 
 _EXACT: Final = frozenset({str, int, float, bool, type(None), list, dict})
@@ -57,7 +57,7 @@ def plain_text(value: object) -> str:
             a text with both halves of a surrogate pair, which JSON reads as one.
     """
     check_plain(value)
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = compact(value)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,6 @@ httpx, httpx2 and requests, by their public faces; none of them is imported here
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from fanmap._drive import loops
 from fanmap._drive.hook import Request
 from fanmap._drive.wires import ASYNC_HTTPX, HTTPX, REQUESTS
 from fanmap._policy.batch.wire import Answer, Call
+from fanmap._policy.json_text import compact
 
 # What belongs to one request, and not to those that a hand-in makes.
 _OWN: Final = frozenset({
@@ -63,7 +63,10 @@ def take(request: Request) -> Taken | None:
     if request.wire not in (HTTPX, ASYNC_HTTPX, REQUESTS):
         return None
     sent: Any = request.args[0] if request.args else request.kwargs.get("request")
-    headers = {_text(name).lower(): _text(value) for name, value in sent.headers.items()}
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in request.wire.headers(sent):
+        name, value = _text(raw_name).lower(), _text(raw_value)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     if request.wire is REQUESTS:
         body = sent.body.encode() if isinstance(sent.body, str) else sent.body
         return Taken(sent.method, sent.url, headers, body if isinstance(body, bytes) else None)
@@ -81,7 +84,7 @@ def _text(value: str | bytes) -> str:
 def respond(request: Request, status: int, body: Any, marks: Mapping[str, str]) -> Any:
     """The response that the client is handed, as if it had come over the wire."""
     sent: Any = request.args[0] if request.args else request.kwargs.get("request")
-    content = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    content = compact(body).encode("utf-8", "surrogatepass")
     headers = {"content-type": "application/json", "content-length": str(len(content)), **marks}
     package = sys.modules[type(sent).__module__.partition(".")[0]]
     response: Any

@@ -15,6 +15,7 @@ from fanmap._policy.batch.question import ProviderName, item_of
 from fanmap._policy.batch.spending import Mean
 from fanmap._policy.batch.wire import Place
 from fanmap._policy.journal import kind_line
+from fanmap._policy.json_text import compact
 from fanmap._policy.kept import amount_of
 
 PROVIDERS: Final = ("openai", "anthropic")
@@ -157,7 +158,7 @@ def handed_in_line(name: str, began: float, batch: str) -> bytes:
 
 def answer_line(key: str, began: float, status: int, body: Any, cost: float | None = None) -> bytes:
     """A question's answer, and what it cost, where that is counted."""
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    text = compact(body)
     shown = "" if cost is None else f'"cost":{cost!r},'
     return kind_line(key, "answer", began, f'"status":{status},{shown}"body":{text}')
 

@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
+from fanmap._policy.json_text import sorted_compact
+
 ProviderName = Literal["openai", "anthropic"]
 
 _TAILS: Final[dict[str, ProviderName]] = {
@@ -94,7 +96,7 @@ def read_question(
     endpoint = path[version:] if version >= 0 else tail
     model: object = asked.get("model")
     meaning = [headers.get(name) for name in MEANINGFUL[:2]]
-    text = json.dumps([provider, endpoint, asked, meaning], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = sorted_compact([provider, endpoint, asked, meaning])
     return Question(
         provider,
         f"{parts.scheme}://{parts.netloc}{root}",
