@@ -201,6 +201,19 @@ def test_abatch_is_batch_awaited(make: Any, server: Server, options: dict[str, A
     assert lines(server) == [3]
 
 
+@pytest.mark.parametrize("make", [of_async_openai, of_openai])
+def test_an_item_leaves_no_reference_cycle(make: Any, server: Server, options: dict[str, Any], cycles: Any) -> None:
+    ask = parallel_map(make(server))
+    numbers = itertools.count()
+
+    async def body() -> None:
+        number = next(numbers)
+        await ask.abatch([f"{number}"], **{**options, "resume": f"{options['resume']}-{number}"})
+
+    found = run(cycles(body))
+    assert [name for name in found if name.endswith((".Capture", ".Outlet", ".QuestionKeys"))] == []
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_client_of_a_loop_that_is_over_is_no_hindrance(server: Server, options: dict[str, Any]) -> None:
     ask = parallel_map(of_async_openai(server))
