@@ -157,7 +157,12 @@ def _look(told: asyncio.Future[None], over: Callable[[], bool], seconds: float) 
     """Look, and again after so many seconds, until it is over. The loop does: a task is resumed frame by frame."""
     if told.done():  # its task was cancelled
         return
-    if over():
+    try:
+        done = over()
+    except Exception as error:  # else its task would wait for ever
+        told.set_exception(error)
+        return
+    if done:
         told.set_result(None)
     elif seconds:
         told.get_loop().call_later(seconds, _look, told, over, seconds)
