@@ -18,7 +18,7 @@ import tenacity
 from fanmap import Adaptive, DeadlineExceeded, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits import budget_of
-from fanmap._policy.permit import Permit
+from fanmap._policy.permit import RUNNING, Permit
 from fanmap.testing import Reply, SimulatedAPIError, VirtualTime, serve, sleep
 from fanmap.testing._behaviour import Bucket
 
@@ -243,7 +243,9 @@ def test_from_the_second_round_the_gate_closes_unless_fewer_at_once_is_the_answe
     budget = budget_of(Limits(8))
     with VirtualTime() as virtual:
         seats = [Permit() for _ in range(8)]
-        assert all(budget.join(seat, None) for seat in seats)
+        for seat in seats:
+            budget.join(seat, None)
+        assert all(seat.state == RUNNING for seat in seats)
         for seat in seats[:2]:
             assert budget.refused(Verdict(kind), seat, virtual.now()).gate is None
             budget.release(seat)
