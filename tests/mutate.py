@@ -32,7 +32,14 @@ SECONDS = 20.0  # of a mutant's tests at least before it is killed
 
 TESTS = {
     "adaptive": ["unit/test_adaptive.py", "property/test_repeating.py"],
-    "admission": ["unit/test_admission.py", "property/test_admission.py"],
+    "admission": [
+        "unit/test_admission.py",
+        "unit/test_kinds.py",
+        "unit/test_total.py",
+        "property/test_admission.py",
+        "property/test_kinds.py",
+        "property/test_total.py",
+    ],
     "attempt": ["unit/test_attempt.py", "property/test_repeating.py"],
     "bodies": ["unit/test_read_body.py", "unit/test_bodies.py", "unit/test_signals.py", "unit/test_rpc.py"],
     "brake": ["unit/test_brake.py", "property/test_repeating.py"],

@@ -500,6 +500,29 @@ def test_whoever_became_first_while_its_owner_held_every_slot_is_reminded_when_a
     assert admission.reminded == []
 
 
+def test_whoever_waits_is_reminded_when_another_owner_has_borrowed_a_slot():
+    admission, loop = Admission(1), Loop()
+    (held,) = running(admission)
+    first, second = Permit(), Permit()
+    admission.ask(first)
+    admission.ask(second)
+    admission.leave(held)
+    assert admission.poll(1.0) == [first]
+    assert admission.take_up(first, 1.0)
+    assert admission.reminded == []  # there is one owner
+    nested = Permit(parent=first, owner=loop)
+    admission.ask(nested)
+    assert admission.poll(2.0) == [nested]
+    assert admission.reminded == [second]  # the call around it may end before the loop is found to be lost
+
+
+def test_whose_line_is_empty_is_not_remembered():
+    admission, loop = Admission(1), Loop()
+    admission.ask(Permit(owner=loop))
+    admission.poll(1.0)
+    assert admission._unwatched == set()
+
+
 def test_nobody_is_reminded_where_all_calls_are_of_one_owner():
     admission, loop = Admission(1), Loop()
     (held,) = running(admission, owner=loop)

@@ -55,7 +55,7 @@ class Admission(Starts):
         self._owner: Owner | None = None  # the first that came
         self._mixed = False  # there was another one
         self.reminded: list[Permit] = []
-        self._unwatched: set[Owner] = set()  # whose first in line does not look now and then, as no others held slots
+        self._unwatched: set[Owner] = set()  # whose first in line went on; the next one does not look now and then yet
         self._away: set[Owner] = set()
         self._slot_line = Line(self._away)
         self._rate_line = Line(self._away)
@@ -112,7 +112,6 @@ class Admission(Starts):
                 borrower.slotted = now
             self._lent.clear()
         slot_line, rate_line, holding = self._slot_line, self._rate_line, self._holding
-        moved: set[Owner] = set()
         while slot_line and (len(holding) < self.limit or (self.turns is not None and self._make_room(self.turns))):
             permit = slot_line.head()
             if permit is None:
@@ -123,10 +122,9 @@ class Admission(Starts):
             permit.slotted = now
             permit.state = SLOTTED
             rate_line.add(permit)
-            if self._mixed:
-                moved.add(permit.owner)
-        if slot_line and (moved or self._unwatched):
-            self._remind(moved)
+            self._unwatched.add(permit.owner)
+        if self._unwatched:
+            self._remind()
         appointed: list[Permit] = []
         while rate_line:
             permit = rate_line.head()
@@ -384,10 +382,11 @@ class Admission(Starts):
         else:
             self._mixed = True
 
-    def _remind(self, moved: set[Owner]) -> None:
-        """Their first in line has gone on: the next one looks now and then, once others hold slots and may be lost."""
-        self._unwatched |= moved
-        for owner in tuple(self._unwatched):
+    def _remind(self) -> None:
+        """An owner's first in line has gone on: the next looks now and then, once others hold slots, and may be lost."""
+        if not self._slot_line:
+            self._unwatched.clear()
+        for owner in tuple(self._unwatched) if self._mixed else ():
             first = self._slot_line.first_of(owner)
             if first is None:
                 self._unwatched.discard(owner)
