@@ -383,7 +383,7 @@ class Admission(Starts):
             self._mixed = True
 
     def _remind(self) -> None:
-        """An owner's first in line has gone on: the next looks now and then, once others hold slots, and may be lost."""
+        """An owner's first in line has gone on: the next looks now and then, once others hold slots and may be lost."""
         if not self._slot_line:
             self._unwatched.clear()
         for owner in tuple(self._unwatched) if self._mixed else ():
