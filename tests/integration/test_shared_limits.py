@@ -133,6 +133,19 @@ def test_direct_calls_blocks_and_coroutines_are_admitted(virtual):
     assert 8.0 <= virtual.now() <= 11.0
 
 
+def test_a_direct_call_in_a_line_with_an_end_joins_the_others_too(virtual):
+    (account,) = processes(1, None, 2, max_waiting=3)
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    found = []
+    virtual.join(virtual.start(lambda: found.append(ask(1))))
+    assert found == [1]
+    assert account.everybody.members == 1
+
+
 def test_a_nested_call_runs_on_its_lender_s_slot_with_a_cap_of_nothing(virtual):
     store = SimulatedStore()
     one, other = processes(2, store, 1)

@@ -92,11 +92,11 @@ class Budget(Braking):
         Returns:
             The seconds it may sleep (None: until it is woken), unless it is RUNNING now.
         """
-        return self._asked(permit, self._join, around)
+        return self._line_up(permit, self._join, around)
 
     def knock(self, permit: Permit, door: Door) -> float | None:
         """As `join`, where the line has an end: then the permit may also be TURNED_AWAY."""
-        return self._asked(permit, self._knock, door)
+        return self._line_up(permit, self._knock, door)
 
     def busy(self, permit: Permit) -> Busy:
         """What the one is told that was turned away."""
@@ -177,7 +177,7 @@ class Budget(Braking):
         gate = max(0.0, self.admission.opens_at() - clock.now())
         return Everybody(1, stats.in_flight, stats.waiting, stats.ceiling, gate, None)
 
-    # Inside; with the books open, but for the first
+    # Inside; with the books open, but for the first three
 
     def _observe(self, account: Account, *, repeats: bool) -> Reader:
         from fanmap._drive.responses import observe  # by the first call that needs it
@@ -185,14 +185,14 @@ class Budget(Braking):
         self.observe = observe
         return observe(account, repeats=repeats)
 
-    def _asked(self, permit: Permit, event: Callable[..., float | None], arg: Scope | Door | None) -> float | None:
+    def _line_up(self, permit: Permit, event: Callable[..., float | None], arg: Scope | Door | None) -> float | None:
         seconds = self.do(event, permit, arg, True)
         if seconds is BUSY:
             if self.held_here():
                 self.admit_over_limit(permit)
                 return 0.0
             self.post(event, permit, arg, False)
-            seconds = self.do(self._patience, permit)
+            seconds = self.do(self._patience, permit, clock.now())
         return self._may_sleep(permit, seconds)
 
     def _may_sleep(self, permit: Permit, seconds: Any) -> float | None:
@@ -206,7 +206,7 @@ class Budget(Braking):
     def _join(self, permit: Permit, around: Scope | None, here: bool) -> float | None:
         admission, now = self.admission, clock.now()
         if permit.state != NEW:  # run again, or released meanwhile
-            return self._patience(permit)
+            return self._patience(permit, now)
         if here and around is None and admission.start(permit, now):
             return 0.0
         admission.ask(permit)
@@ -218,12 +218,12 @@ class Budget(Braking):
             permit.parent = None
             admission.ask(permit)
         self._poll(now, permit if here else None)
-        return admission.patience(permit, now)
+        return self._patience(permit, now)
 
     def _knock(self, permit: Permit, door: Door, here: bool) -> float | None:
         if permit.state == NEW:  # else released meanwhile
             self._answer(permit, door, here)
-        return self._patience(permit)
+        return self._patience(permit, clock.now())
 
     def _answer(self, permit: Permit, door: Door, here: bool) -> None:
         full = not door.let_in and self.admission.waiting_for_slot() >= (self.max_waiting or 0)
@@ -247,13 +247,13 @@ class Budget(Braking):
             admission.sweep()
         if permit.state != APPOINTED or not admission.take_up(permit, now):
             self._poll(now, permit)
-        return admission.patience(permit, now)
+        return self._patience(permit, now)
 
     def _remind(self, permit: Permit) -> None:
         self.after.append(permit)
 
-    def _patience(self, permit: Permit) -> float | None:
-        return GIVE_WAY if permit.state == NEW else self.admission.patience(permit, clock.now())  # NEW: not in line yet
+    def _patience(self, permit: Permit, now: float) -> float | None:
+        return GIVE_WAY if permit.state == NEW else self.admission.patience(permit, now)  # NEW: it is still queued
 
     def _release(self, permit: Permit, actual: Sequence[float | None] | None) -> None:
         refund, waited = bool(permit.charges), permit.state == WAITING

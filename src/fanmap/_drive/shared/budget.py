@@ -24,6 +24,7 @@ from fanmap._drive.shared.store import StoreOpener
 from fanmap._errors import NotRun
 from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.brake import Braked, alone
+from fanmap._policy.door import Door
 from fanmap._policy.followed import Followed
 from fanmap._policy.learned import Correction
 from fanmap._policy.money import Money, is_dollars
@@ -128,13 +129,13 @@ class SharedBudget(Budget):
         self._runs.add(run)
 
     @override
-    def join(self, permit: Permit, around: Scope | None) -> float | None:
+    def _line_up(self, permit: Permit, event: Callable[..., float | None], arg: Scope | Door | None) -> float | None:
         if self._agent is None:
             try:
                 self._open()
             except Exception as error:
                 self._troubles.fatal = error
-        return super().join(permit, around)
+        return super()._line_up(permit, event, arg)
 
     @override
     def hopeless(self) -> float | None:
