@@ -13,7 +13,7 @@ import warnings
 
 import pytest
 
-from fanmap import Adaptive, Limits, NotRun, Rate, Retry, SharedUnavailable, Verdict, parallel_map
+from fanmap import Adaptive, Busy, Limits, NotRun, Rate, Retry, SharedUnavailable, Verdict, parallel_map
 from fanmap._drive.limits import budget_of
 from fanmap._policy import admission
 from fanmap.testing import SimulatedAPIError, SimulatedStore, VirtualTime, sleep
@@ -144,6 +144,21 @@ def test_a_direct_call_in_a_line_with_an_end_joins_the_others_too(virtual):
     virtual.join(virtual.start(lambda: found.append(ask(1))))
     assert found == [1]
     assert account.everybody.members == 1
+
+
+def test_where_no_call_may_wait_the_first_of_an_idle_process_is_not_turned_away(virtual):
+    ours, theirs = processes(2, None, 2, max_waiting=0)
+    ask, hold = (parallel_map(limits=account)(sleep) for account in (ours, theirs))
+    ask(0.1)
+    holders = [virtual.start(hold, 60.0) for _ in range(2)]
+    sleep(30.0)  # idle for long enough to have given its slots back
+    with pytest.raises(Busy):
+        for _ in range(2):  # the first may find out that the others have them
+            ask(0.1)
+    for thread in holders:
+        virtual.join(thread)
+    sleep(30.0)
+    ask(0.1)
 
 
 def test_a_nested_call_runs_on_its_lender_s_slot_with_a_cap_of_nothing(virtual):

@@ -235,6 +235,11 @@ class SharedAdmission(Admission):
         return admission.guard if seconds == math.inf else seconds
 
     @override
+    def waiting_for_slot(self) -> int:
+        """As of one process, less those for whom slots are free that have yet to be asked for; may be below 0."""
+        return super().waiting_for_slot() - max(0, self.member.ceiling - self.member.elsewhere - len(self._holding))
+
+    @override
     def held_only_by(self, owner: Owner, lender: Permit | None = None) -> bool:
         holding, ceiling = self._holding, self.member.ceiling
         return (
