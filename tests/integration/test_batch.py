@@ -201,6 +201,16 @@ def test_abatch_is_batch_awaited(make: Any, server: Server, options: dict[str, A
     assert lines(server) == [3]
 
 
+def test_a_look_for_siblings_that_fails_ends_the_wait() -> None:
+    async def main() -> None:
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        capture._look(told, lambda: 1 // 0 > 0, 0)
+        await told
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("make", [of_async_openai, of_openai])
 def test_an_item_leaves_no_reference_cycle(make: Any, server: Server, options: dict[str, Any], cycles: Any) -> None:
     ask = parallel_map(make(server))
