@@ -227,6 +227,23 @@ def test_too_many_at_once_lowers_everybody_s_ceiling(virtual):
     assert virtual.now() <= 80.0  # 50 at best
 
 
+def test_a_refusal_is_not_repeated_on_the_same_slot_before_the_others_have_heard_of_it(virtual):
+    one, other = processes(2, SimulatedStore(latency=0.2), 8)
+    refused, watch = [], Watch()
+
+    def ask(number):
+        if watch.now >= 2:
+            refused.append(virtual.now())
+            raise api_error(429, code="concurrency_limit_exceeded")
+        watch.call(virtual)
+        return number
+
+    functions = [parallel_map(limits=limits)(ask) for limits in (one, other)]
+    assert run_all(virtual, functions, range(60)) == [list(range(60))] * 2
+    first = min(refused)
+    assert sum(at < first + 0.3 for at in refused) <= 8  # each slot of the two once
+
+
 def test_an_outage_is_everybody_s_and_one_probes(virtual):
     down_until = 60.0
     calls = []

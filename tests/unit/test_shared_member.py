@@ -48,6 +48,11 @@ def heard(member, now=100.0, demand=NOTHING, *, took=0.0, memory=9, clock=1000.0
     return request
 
 
+def refuse(member, besides, now=100.0):
+    member.happenings.refused("concurrency", None, 0, besides + 1, None, now, now, 60.0, 0.5)
+    member.refused(besides)
+
+
 # What may start
 
 
@@ -62,6 +67,29 @@ def test_what_was_allowed_may_be_used_until_the_lease_ends():
     heard(member, allow=3, target=3, took=2.0)
     assert member.lease == 100.0 + 0.95 * TTL  # from before it was asked
     assert [member.cap(at) for at in (102.0, 109.49, 109.5)] == [3, 3, 0]
+
+
+def test_after_a_refusal_no_more_start_than_the_server_bore_until_the_others_have_heard_of_it():
+    member = member_of()
+    heard(member, allow=4, target=4)
+    refuse(member, besides=3)
+    refuse(member, besides=2)
+    refuse(member, besides=3)
+    assert member.cap(100.0) == 2
+    member.compose(100.0, Demand(4, (4, 0)), 3)
+    assert member.cap(100.0) == 2
+    member.lost()
+    heard(member, allow=4, target=4, told=2)  # the third has not been taken
+    assert member.cap(100.0) == 2
+    heard(member, allow=4, target=4, told=3)
+    assert member.cap(100.0) == 4
+
+
+def test_what_the_server_bears_is_no_right_to_it():
+    member = member_of()
+    heard(member, allow=1, target=1)
+    refuse(member, besides=3)
+    assert member.cap(100.0) == 1
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,8 @@ class SharedBudget(Budget):
             spread = 0.0 if kind == "concurrency" else 10.0 if kind == "ramp" else braked.spread
             admission.close_gate(braked.gate, spread=spread, apart=math.inf if kind == "ramp" or wait is None else wait)
             self._tell(self._news.gate(now, braked.gate, kind))
+        else:
+            member.refused(admission.in_flight() - 1)
         admission.steady = False
         waited = 0.0 if member.since is None else now - member.since
         self._consider(now)

@@ -8,6 +8,7 @@ said that it will keep: that alone makes the sum safe where replies are lost.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from fanmap._policy.shared.demand import Appointment, Demand, runs
 from fanmap._policy.shared.document import HORIZON, NEVER, TURN, Settings
 from fanmap._policy.shared.happenings import BATCH_SECONDS, Happenings
-from fanmap._policy.shared.messages import DIFFERENT, STALE, Known, Reply, Request
+from fanmap._policy.shared.messages import DIFFERENT, REFUSED, STALE, Known, Reply, Request
 from fanmap._policy.shared.offset import Offset
 from fanmap._policy.shared.purse import Purse
 from fanmap._policy.shared.told import is_followed
@@ -85,6 +86,7 @@ class Member:
         self._pending: Request | None = None
         self._sent = 0.0
         self._offset = Offset()
+        self._borne = sys.maxsize  # calls here that the server was seen to bear, until a refusal is heard of
         self._known: list[tuple[float, float]] = []  # of each rate: tat by this clock, and the largest cost
         self._said = (0, 0)  # slots that the others know it could use
         self._starts = [0, 0]  # since it is there, in the foreground and in the background
@@ -109,7 +111,7 @@ class Member:
         if not self.may_start(now):
             return 0
         cap = min(self.allow, self.target) if self.pressed else self.allow
-        return cap if self._pending is None else min(cap, self._pending.keep)
+        return min(cap, self._borne) if self._pending is None else min(cap, self._borne, self._pending.keep)
 
     def may_start(self, now: float) -> bool:
         """May a call start that has its slot? Not without a lease, nor while more are under way than there may be."""
@@ -198,6 +200,10 @@ class Member:
         """A refusal of a call here: nothing starts before, here at once and elsewhere when it is heard of."""
         self.gate = max(self.gate, until)
         self.spread, self.apart = spread, apart
+
+    def refused(self, besides: int) -> None:
+        """The server refused a call here with so many besides: until the others know, it is asked for no more."""
+        self._borne = min(self._borne, besides)
 
     def want_less(self, settings: Settings) -> None:
         """This process wants other numbers, of the same rates."""
@@ -329,6 +335,8 @@ class Member:
         self._again = now + reply.again
         self._asked = reply.asked
         self.happenings.taken(reply.told)
+        if not self.happenings.is_telling(REFUSED):
+            self._borne = sys.maxsize
         self.memory = reply.memory
         self.allow, self.target = reply.allow, reply.target
         self.pressed, self.over, self.scarce = reply.pressed, reply.over, reply.scarce

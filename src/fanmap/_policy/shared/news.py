@@ -2,7 +2,7 @@
 
 The ceiling and the brake are those of `_policy.adaptive` and `_policy.brake`, told of everybody's calls: eight
 processes on a server with four slots, each with a ceiling of its own, were refused 89 calls of 100; with one for all
-of them, told in batches of 0.3 s, 4.4.
+of them, 3.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from fanmap._policy.shared.totals import is_total, learn
 
 KINDS: Final = ("", "rate", "concurrency", "ramp")  # of refusals, by their number
 # What an answer counts for: it is heard of in a batch, and its crowd was of another moment in every process. Where each
-# counts for one, a server with four slots refuses 12 calls of 100 and one with sixteen 3; so, 5 and 1, and no less is
-# used.
+# counts for one, a server with four slots refuses 7 calls of 100 and one with sixteen 1.6; so, 3 and 0.6, and no less
+# is used.
 _ANSWER = 0.25
 _FAR = 1e15  # seconds apart, where starts after a gate need not be any closer than they are spread
 
