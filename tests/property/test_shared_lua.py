@@ -55,6 +55,12 @@ def twin_of(client):
 
     script = client.register_script(_ledger())
 
+    def packed(one):
+        return msgpack.packb(one, default=as_map)
+
+    def plain(one):
+        return msgpack.unpackb(packed(one))
+
     class Twin(Watched):
         compared = 0
 
@@ -65,7 +71,7 @@ def twin_of(client):
         def exchange(self, request, dead):
             ours = super().exchange(request, ())
             sent = {**as_map(request), "now": self.now + self.jump}
-            theirs = Reply(**msgpack.unpackb(script(keys=[KEY], args=[msgpack.packb(sent)])))
+            theirs = Reply(**msgpack.unpackb(script(keys=[KEY], args=[packed(sent)])))
             kept = msgpack.unpackb(client.get(KEY))
             del kept["base"]
             for one, other in ((self.document, document_of(kept)), (ours, theirs)):
@@ -73,7 +79,7 @@ def twin_of(client):
                     f"{field.name}: {mine!r} and {its!r}"
                     for field in fields(one)
                     for mine, its in [(getattr(one, field.name), getattr(other, field.name))]
-                    if as_map(mine) != as_map(its)
+                    if plain(mine) != plain(its)
                 ]
                 assert not different, different[:3]
             Twin.compared += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanmap._policy.adaptive import Adaptive
@@ -59,15 +59,17 @@ def test_a_start_is_never_earlier_than_the_exact_replay_has_it(rate, steps):
 
 
 @given(rates, st.lists(st.floats(0.1, 1.0), min_size=1, max_size=40))
+@example(Rate(7, 3), [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.875, 0.375, 1.0, *[0.5] * 7])
 def test_what_is_given_back_of_the_last_start_comes_back_but_for_the_width_of_a_cell(rate, costs):
     state, _ = pair(rate)
     now = 0.0
-    for cost in costs:
+    for number, cost in enumerate(costs):
         now = max(now, earliest(state, now, cost)) + rate.per / 50
         before = state.tat
         charge(state, now, cost)
         settle(state, now, -cost)
-        assert state.tat <= max(before, now) + state.burst / state.refill / 8 + ROUNDING
+        width = 1 / 8 if number < 16 else 1 / 2  # of 16 cells the older ones are put together, and wider
+        assert state.tat <= max(before, now) + width * state.burst / state.refill + ROUNDING
         charge(state, now, cost)
 
 

@@ -11,9 +11,9 @@ import importlib.resources
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fanmap._drive import clock
 from fanmap._drive.shared.chance import chance
@@ -59,7 +59,7 @@ class RedisStore:
         if self._listener is None:
             self._listener = clock.world.start_thread(self._listen, "fanmap-shared-wakes")
         try:
-            answer = self._script(keys=[self._key], args=[msgpack.packb(as_map(request))])
+            answer = self._script(keys=[self._key], args=[msgpack.packb(request, default=as_map)])
         except _ERRORS as error:
             raise StoreAway(f"{type(error).__name__}: {error}") from error
         return Reply(**msgpack.unpackb(answer))
@@ -131,13 +131,16 @@ def _ledger() -> str:
     return importlib.resources.files("fanmap._drive.shared").joinpath("ledger.lua").read_text()
 
 
-def as_map(one: Any) -> Any:
-    """A dataclass as what MessagePack knows."""
-    if is_dataclass(one):
-        return {field.name: as_map(getattr(one, field.name)) for field in fields(one)}
-    if isinstance(one, (list, tuple)):
-        return [as_map(each) for each in cast("list[Any]", one)]
-    return one
+def as_map(one: Any) -> dict[str, Any]:
+    """A dataclass as what MessagePack knows; what is in it is asked for by itself."""
+    kind: Any = type(one)
+    names = _names.get(kind)
+    if names is None:
+        names = _names[kind] = [field.name for field in fields(kind)]
+    return {name: getattr(one, name) for name in names}
+
+
+_names: dict[Any, list[str]] = {}  # of fields
 
 
 def document_of(kept: Mapping[str, Any]) -> Document:
