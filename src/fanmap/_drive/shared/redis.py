@@ -133,7 +133,7 @@ def _ledger() -> str:
 
 def as_map(one: Any) -> dict[str, Any]:
     """A dataclass as what MessagePack knows; what is in it is asked for by itself."""
-    kind: Any = type(one)
+    kind: Any = one.__class__
     names = _names.get(kind)
     if names is None:
         names = _names[kind] = [field.name for field in fields(kind)]
