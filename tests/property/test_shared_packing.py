@@ -59,6 +59,15 @@ def test_too_few_and_too_many_numbers_are_no_document(rates, spoil):
             unpack(spoil(pack(document)))
 
 
+@pytest.mark.parametrize("rates", [[], [Rate(60, 2, cost=len), Rate(50, 5)]])
+def test_a_document_that_ends_anywhere_is_none(rates):
+    *_, last = documents(rates)
+    numbers = pack(last)
+    for end in range(len(numbers)):
+        with pytest.raises(ValueError, match="too|not enough|another version"):
+            unpack(numbers[:end])
+
+
 def test_the_numbers_of_another_version_are_no_document():
     with pytest.raises(ValueError, match="another version"):
         unpack([VERSION + 1, *pack(Document(7))[1:]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -74,11 +75,11 @@ def _document(rest: Iterator[float]) -> Document:
     document = Document(int(memory), int(exchanges), time, skew)
     document.minimum, document.start, document.maximum, document.gate = int(minimum), int(start), int(maximum), gate
     document.spread, document.apart, document.spent, document.booked, document.quiet = islice(rest, 5)
-    document.unclaimed, document.era, document.passed, document.turn = (int(number) for number in islice(rest, 4))
-    told, rates, members = (int(number) for number in islice(rest, 3))
+    document.unclaimed, document.era, document.passed, document.turn = map(int, islice(rest, 4))
+    told, rates, members = map(int, islice(rest, 3))
     document.told = bool(told)
-    document.ceiling, document.brake, *lines = (_take(rest, int(next(rest))) for _ in range(4))
-    document.lines = [[int(number) for number in line] for line in lines]
+    document.ceiling, document.brake, *lines = [_take(rest, int(next(rest))) for _ in range(4)]
+    document.lines = [[*map(int, line)] for line in lines]
     document.rates = [_rate(rest) for _ in range(rates)]
     document.members = [_member(rest, rates) for _ in range(members)]
     return document
@@ -105,15 +106,19 @@ def _rate(rest: Iterator[float]) -> RateState:
     )  # fmt: skip
 
 
+@lru_cache(256)  # most members want the same
+def _settings(minimum: int, start: int, maximum: int, *rates: tuple[float, ...]) -> Settings:
+    return Settings(minimum, start, maximum, tuple(RateSetting(int(what), *others) for what, *others in rates))
+
+
 def _member(rest: Iterator[float], rates: int) -> MemberState:
     number, wake, serial, told, seen, ttl, ends, woken = islice(rest, 8)
-    use, front, back, allow, target, pressed, over = (int(one) for one in islice(rest, 7))
+    use, front, back, allow, target, pressed, over = map(int, islice(rest, 7))
     odd, turn, turned, boxed, settling = islice(rest, 5)
-    behind, started, started_behind, totals = (int(one) for one in islice(rest, 4))
+    behind, started, started_behind, totals = map(int, islice(rest, 4))
     open_units, paid = _take(rest, totals), _take(rest, totals)
-    minimum, start, maximum = (int(one) for one in islice(rest, 3))
-    wants = (_take(rest, 6) for _ in range(rates))
-    settings = Settings(minimum, start, maximum, tuple(RateSetting(int(what), *others) for what, *others in wants))
+    minimum, start, maximum = map(int, islice(rest, 3))
+    settings = _settings(minimum, start, maximum, *[tuple(_take(rest, 6)) for _ in range(rates)])
     return MemberState(
         int(number), settings, turn, int(wake), int(serial), int(told), seen, ttl, ends, woken,
         use, [front, back], allow, target, bool(pressed), bool(over), odd,
