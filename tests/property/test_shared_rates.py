@@ -68,7 +68,8 @@ def test_what_is_given_back_of_the_last_start_comes_back_but_for_the_width_of_a_
         before = state.tat
         charge(state, now, cost)
         settle(state, now, -cost)
-        width = 1 / 8 if number < 16 else 1 / 2  # of 16 cells the older ones are put together, and wider
+        put_together = rate.cost is None and number >= 16  # starts have 16 cells, and older ones are wider
+        width = 1 / 2 if put_together else 1 / 8
         assert state.tat <= max(before, now) + width * state.burst / state.refill + ROUNDING
         charge(state, now, cost)
 

@@ -65,7 +65,7 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     here = os.getcwd()
     several = args.processes is not None
     if several and args.max_spend is not None:
-        raise CommandError("--max-spend and --processes cannot be combined: one process keeps the total", status=2)
+        raise CommandError("--max-spend and --processes cannot be combined: a total is kept in one process", status=2)
     with shared_in(tempfile.gettempdir()) if several else contextlib.nullcontext():  # names; nothing is opened here
         found = target.find(args.function)
         function: Any = _limited(args, found)

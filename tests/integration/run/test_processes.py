@@ -187,7 +187,7 @@ def test_a_total_is_of_one_process(run):
     lines("a")
     status, _, err = run("several:ask", "in.txt", "--processes", "2", "--max-spend", "5")
     assert status == 2
-    assert err == "fanmap: --max-spend and --processes cannot be combined: one process keeps the total\n"
+    assert err == "fanmap: --max-spend and --processes cannot be combined: a total is kept in one process\n"
     put(
         "spending.py",
         "from fanmap import Limits, parallel_map\n"

@@ -132,7 +132,7 @@ def _ledger() -> str:
 
 
 def as_map(one: Any) -> dict[str, Any]:
-    """A dataclass as what MessagePack knows; what is in it is asked for by itself."""
+    """A dataclass as a map of its fields; MessagePack asks again for each dataclass among them."""
     kind: Any = one.__class__
     names = _names.get(kind)
     if names is None:

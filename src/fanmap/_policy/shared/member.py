@@ -110,8 +110,10 @@ class Member:
         """Slots that may be in use; a call may start while fewer are."""
         if not self.may_start(now):
             return 0
-        cap = min(self.allow, self.target) if self.pressed else self.allow
-        return min(cap, self._borne) if self._pending is None else min(cap, self._borne, self._pending.keep)
+        cap = min(self.allow, self._borne)
+        if self.pressed:
+            cap = min(cap, self.target)
+        return cap if self._pending is None else min(cap, self._pending.keep)
 
     def may_start(self, now: float) -> bool:
         """May a call start that has its slot? Not without a lease, nor while more are under way than there may be."""
