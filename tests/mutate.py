@@ -48,6 +48,7 @@ TESTS = {
     "connections": ["unit/test_signals.py"],
     "converter": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
     "door": ["unit/test_door.py"],
+    "entering": ["unit/test_calls.py", "unit/test_worker.py"],
     "flow": ["unit/test_flow.py"],
     "followed": ["unit/test_followed.py"],
     "foreign": ["unit/test_signals.py", "property/test_signals.py"],
@@ -61,6 +62,7 @@ TESTS = {
     "line": ["unit/test_admission.py", "property/test_admission.py"],
     "money": ["unit/test_money.py"],
     "news": ["unit/test_news.py"],
+    "outcomes": ["unit/test_calls.py", "unit/test_worker.py"],
     "permit": ["unit/test_admission.py", "property/test_admission.py"],
     "plain": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
     "quotas": ["unit/test_quotas.py"],
@@ -103,7 +105,7 @@ TESTS = {
     "shared/turns": ["unit/test_shared_turns.py"],
     "shared/wanted": ["unit/test_shared_member.py"],
 }
-FOLDERS = {"calls": "_drive", "worker": "_drive"}  # of all others: _policy
+FOLDERS = dict.fromkeys(("calls", "entering", "outcomes", "worker"), "_drive")  # of all others: _policy
 
 COMPARISONS: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.GtE],

@@ -17,10 +17,9 @@ import tenacity
 from tests.unit.scenes import Fails, Half, at_hundred, fixed_clock, read_verdict
 
 from fanmap import CallTimeout, Limits, NotRun, Rate, Retry, Verdict
-from fanmap._drive.calls import BACK_OFF, CALLING, ENDED, FAILED, IN_LINE, NEW
 from fanmap._drive.direct import Block, Single, direct_arguments
 from fanmap._drive.limits import budget_of
-from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Plan
+from fanmap._drive.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
 from fanmap._drive.scope import Scope, TransferableScope, current_scope
 from fanmap._errors import left_behind
 from fanmap._policy.permit import RELEASED, RUNNING, THREADS

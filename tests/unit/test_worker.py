@@ -10,10 +10,9 @@ import tenacity
 from tests.unit.scenes import Fails, Half, fixed_clock, read_verdict
 
 from fanmap import Limits, NotRun, Rate, Retry, Verdict
-from fanmap._drive.calls import BACK_OFF, CALLING, ENDED, FAILED, IN_LINE, NEW
 from fanmap._drive.direct import Single, direct_arguments
 from fanmap._drive.limits import budget_of
-from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Plan
+from fanmap._drive.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
 from fanmap._drive.scope import TransferableScope, current_scope
 from fanmap._drive.worker import Worker
 from fanmap._policy.attempt import Attempts

@@ -1,4 +1,4 @@
-"""How items become calls, and the words in which a caller tells its driver what to do."""
+"""How items become calls, the phases of a call, and the words in which a caller tells its driver what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from fanmap._policy.attempt import Retry
 from fanmap._policy.flow import END, WAIT, Word
 from fanmap._policy.permit import Permit
 
-__all__ = ["AGAIN", "BLOCK", "CALL", "END", "READ", "WAIT", "Arguments", "Plan", "Word"]
+__all__ = [
+    "AGAIN", "BACK_OFF", "BLOCK", "CALL", "CALLING", "END", "ENDED", "FAILED", "IN_LINE", "NEW", "READ", "WAIT",
+    "Arguments", "Plan", "Word",
+]  # fmt: skip
+
+NEW, IN_LINE, CALLING, BACK_OFF, FAILED, ENDED = range(6)
+"""The phases of a call; `calls` has the table of what leads from one to the next."""
 
 CALL: Final = Word("CALL")  # call `plan.call(caller.item)` and tell `returned` or `raised`
 AGAIN: Final = Word("AGAIN")  # `step` at once

@@ -12,12 +12,12 @@ from typing import Any, Final
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import IN_LINE, NEW, Caller
+from fanmap._drive.calls import Caller
 from fanmap._drive.codec import Codec, KeyedInput, NotKept, Undecodable, Unfit
 from fanmap._drive.disk_waits import DiskWaits
 from fanmap._drive.journal import Journal
 from fanmap._drive.notices import log_resumed, tell_of_damage, warn_of_unfit_results
-from fanmap._drive.plan import AGAIN, WAIT, Word
+from fanmap._drive.plan import AGAIN, IN_LINE, NEW, WAIT, Word
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._errors import JournalError, NotRun

@@ -11,8 +11,7 @@ from typing import Any, Final, Protocol, cast
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE
-from fanmap._drive.plan import Word
+from fanmap._drive.plan import BACK_OFF, CALLING, IN_LINE, Word
 from fanmap._drive.recording import RecordingWorker
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker

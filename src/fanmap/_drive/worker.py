@@ -11,8 +11,9 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import BACK_OFF, CALLING, FAILED, IN_LINE, NEW, Caller
-from fanmap._drive.plan import END, READ, WAIT, Plan, Word
+from fanmap._drive.calls import Caller
+from fanmap._drive.outcomes import Outcomes
+from fanmap._drive.plan import BACK_OFF, CALLING, END, FAILED, IN_LINE, NEW, READ, WAIT, Plan, Word
 from fanmap._drive.ports import Ledger
 from fanmap._drive.scope import Scope
 from fanmap._errors import ENDS, as_in_generator, note_item
@@ -178,7 +179,7 @@ class Worker(Caller):
         return self._phase in (IN_LINE, BACK_OFF)
 
     @override
-    def is_in_the_way(self, other: Caller | None) -> bool:
+    def is_in_the_way(self, other: Outcomes | None) -> bool:
         return True  # its run ends after it, and the call around that run may have the slot
 
     # What becomes of an item
