@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from fanmap import NotRun, Retry, TooManyFailures, parallel_map
-from fanmap._policy.flow import END, Flow, State
+from fanmap._policy.effects import END, State
+from fanmap._policy.flow import Flow
 from fanmap._policy.inputs import InputBuffer
 from fanmap._policy.results import AsCompleted, InList
 

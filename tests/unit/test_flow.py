@@ -9,7 +9,8 @@ import pytest
 
 from fanmap._errors import Stopped, TooManyFailures
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.flow import END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Flow, Reader, State, Wake
+from fanmap._policy.effects import END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Reader, State, Wake
+from fanmap._policy.flow import Flow
 from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.results import AsCompleted, InList, InOrder
 

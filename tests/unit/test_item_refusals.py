@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.flow import END, WAIT, Flow
+from fanmap._policy.effects import END, WAIT
+from fanmap._policy.flow import Flow
 from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.refusals import Refusals
 from fanmap._policy.results import InList, InOrder

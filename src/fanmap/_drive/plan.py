@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from fanmap._drive.budget import Budget
 from fanmap._drive.scope import Scope
 from fanmap._policy.attempt import Retry
-from fanmap._policy.flow import END, WAIT, Word
+from fanmap._policy.effects import END, WAIT, Word
 from fanmap._policy.permit import Permit
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fanmap._policy.door import Door
-from fanmap._policy.flow import Begun, Taken, Word
+from fanmap._policy.effects import Begun, Taken, Word
 from fanmap._policy.inputs import Unfinished
 from fanmap._policy.results import Record
 from fanmap._types import Tally, Wait

@@ -20,7 +20,8 @@ from fanmap._drive.ports import Hire, Puller, Recording, Waker, WorkerPool
 from fanmap._drive.scope import Scope
 from fanmap._errors import DeadlineExceeded, Stopped
 from fanmap._policy.door import Door
-from fanmap._policy.flow import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Flow, State, Taken, Wake, Word
+from fanmap._policy.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, State, Taken, Wake, Word
+from fanmap._policy.flow import Flow
 from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.permit import Owner
 from fanmap._policy.results import Record, ResultBuffer

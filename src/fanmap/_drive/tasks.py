@@ -14,7 +14,7 @@ from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Word
 from fanmap._drive.run import Run
 from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
-from fanmap._policy.flow import FEED
+from fanmap._policy.effects import FEED
 from fanmap._policy.results import Record
 from fanmap._raw import is_a
 

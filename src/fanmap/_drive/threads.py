@@ -29,7 +29,7 @@ from fanmap._drive.thread_state import ThreadState
 from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError, left_behind
-from fanmap._policy.flow import FEED
+from fanmap._policy.effects import FEED
 from fanmap._raw import is_a
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work

@@ -16,7 +16,7 @@ from fanmap._drive.recording import RecordingWorker
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._errors import NotRun
-from fanmap._policy.flow import Taken
+from fanmap._policy.effects import Taken
 from fanmap._policy.inputs import Unfinished
 from fanmap._policy.permit import SLOTTED, Permit
 from fanmap._policy.results import Record

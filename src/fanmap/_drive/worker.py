@@ -18,7 +18,7 @@ from fanmap._drive.ports import Ledger
 from fanmap._drive.scope import Scope
 from fanmap._errors import ENDS, as_in_generator, note_item
 from fanmap._policy.door import Door
-from fanmap._policy.flow import Begun, Taken
+from fanmap._policy.effects import Begun, Taken
 from fanmap._policy.groups import carries_interrupt
 from fanmap._policy.inputs import Unfinished
 from fanmap._policy.permit import Owner, Permit

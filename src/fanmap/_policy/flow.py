@@ -2,8 +2,7 @@
 
 Events in, tagged values out. `take` and `poll` answer with an item, a record or one of four words; what others are to
 be told goes into `effects`, which whoever drives this carries out: WAKE_READER, HIRE, or a `Wake` of some workers.
-Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts
-once.
+Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts once.
 
     state      RUNNING → DRAINING (what has begun ends, nothing else starts) → STOPPING (nobody is waited for) → CLOSED
     reader     AWAY (does something else) → WAITING (for a result) → WOKEN (and looks until nothing may leave) → AWAY
@@ -11,108 +10,35 @@ once.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Final, Generic, Protocol, TypeVar
-
-from typing_extensions import override
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from fanmap._errors import TooManyFailures
+from fanmap._policy.crew import Ceiling, Crew, Effects, Worker
+from fanmap._policy.effects import (
+    AWAY,
+    CLOSED,
+    END,
+    FEED,
+    RUNNING,
+    WAIT,
+    WAITING,
+    WAKE_READER,
+    WOKEN,
+    Begun,
+    Reader,
+    State,
+    Taken,
+    Wake,
+    Word,
+)  # fmt: skip
 from fanmap._policy.inputs import Entry, InputBuffer, Unfinished
 from fanmap._policy.results import Record, ResultBuffer
-
-Begun = tuple[int, float, float]
-"""attempts, queued, started: of an item that has no outcome yet, as an Outcome has them."""
-
-
-class Worker(Protocol):
-    """Who takes items, as far as it is looked at here."""
-
-    index: int
-    retiring: bool
-
-    def begun(self) -> bool:
-        """Has its item been started, ever?"""
-        ...
-
-    def untried(self) -> bool:
-        """Does it wait in line with an item that was never called?"""
-        ...
-
-    def timings(self) -> Begun:
-        """How far its item has come."""
-        ...
-
 
 W = TypeVar("W", bound=Worker)
 
 
-class Word:
-    """What to do next, where that is no item and no record."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @override
-    def __repr__(self) -> str:
-        return self._name
-
-
-Taken = Entry | Unfinished | Word
-"""A worker's next item; one that came back; or what to do instead."""
-
-WAIT: Final = Word("WAIT")  # until woken
-END: Final = Word("END")  # nothing more to do
-FEED: Final = Word("FEED")  # step the input once, then `push` or `end_input`; a worker: `take_stepped`
-WAKE_READER: Final = Word("WAKE_READER")
-WAKE_ALL: Final = Word("WAKE_ALL")  # every worker there is
-HIRE: Final = Word("HIRE")  # a worker, counted already; `left` if that fails
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Wake these workers."""
-
-    workers: Sequence[Any]
-
-
-class State(IntEnum):
-    RUNNING = 0
-    DRAINING = 1
-    STOPPING = 2
-    CLOSED = 3
-
-
-class Reader(IntEnum):
-    AWAY = 0
-    WAITING = 1
-    WOKEN = 2
-
-
-RUNNING: Final = State.RUNNING
-AWAY: Final = Reader.AWAY
-WAITING: Final = Reader.WAITING
-WOKEN: Final = Reader.WOKEN
-CLOSED: Final = State.CLOSED
-
-
-class Effects(Protocol):
-    """Where the effects go."""
-
-    def append(self, effect: Any, /) -> None: ...
-
-
-class Ceiling(Protocol):
-    """How many calls may be under way at this moment."""
-
-    limit: int
-
-
-class Flow(Generic[W]):
+class Flow(Crew[W]):
     """The decisions of one run.
 
     Args:
@@ -129,15 +55,11 @@ class Flow(Generic[W]):
         reason: why the run was stopped.
         begun_items: how far those had come that were under way then.
         cut: why it no longer waited for those.
-        most: workers at once, at most.
-        workers: those that live, in the order of their hiring, so that a seed replays its run.
-        hired: how many, those included whose hiring has not been carried out.
     """
 
     __slots__ = (
-        "_ceiling", "_deadline", "_effects", "_fed", "_idle", "_late", "_max_failures", "_reader_steps",
-        "_workers_step", "begun_items", "cut", "hired", "inputs", "most", "reader", "reason", "results", "state",
-        "workers",
+        "_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "_workers_step", "begun_items", "cut", "reader",
+        "reason",
     )  # fmt: skip
 
     def __init__(
@@ -152,24 +74,16 @@ class Flow(Generic[W]):
         late: Callable[[], BaseException] = TimeoutError,
         max_failures: int | None = None,
     ) -> None:
-        self.inputs = inputs
-        self.results = results
-        self.state: State = RUNNING
+        super().__init__(inputs, results, effects, most=most, ceiling=ceiling)
         self.reader: Reader = AWAY
         self.reason: BaseException | None = None
         self.begun_items: Mapping[int, Begun] = {}
         self.cut: BaseException | None = None
-        self.workers: dict[W, None] = {}
-        self.hired = 0
-        self._effects = effects
-        self.most = most
-        self._ceiling = ceiling
         self._deadline = deadline
         self._late = late
         self._max_failures = max_failures
         self._workers_step = False
         self._reader_steps = False
-        self._idle: list[W] = []
         self._fed = False  # the input was stepped since the last result left
 
     def who_steps(self, *, workers: bool) -> None:
@@ -177,13 +91,6 @@ class Flow(Generic[W]):
         self._workers_step, self._reader_steps = workers, not workers
 
     # Workers
-
-    def start(self) -> None:
-        """Hire at once for an input that workers index; for any other they are hired as it is stepped."""
-        items = self.inputs.items
-        if items is not None:
-            while self.hired < min(self.most, len(items), self._ceiling.limit + 1):
-                self._hire()
 
     def take(self, worker: W, now: float) -> Taken:
         """The worker's next item; FEED: it steps the input; WAIT: it is woken; END."""
@@ -271,36 +178,6 @@ class Flow(Generic[W]):
         self.inputs.recall()
         self._wake_idle()
         self._consider_hiring()
-
-    def left(self, worker: W | None) -> None:
-        """A worker is no more, or (None) could not be hired."""
-        self.hired -= 1
-        if worker in self._idle:
-            self._idle.remove(worker)
-        if not self.hired or self._may_hire():
-            self._effects.append(WAKE_READER)
-
-    def has_more(self) -> bool:
-        """Are there items that nobody has tried, for which there is room?"""
-        inputs, results = self.inputs, self.results
-        return bool(inputs) or (inputs.more(results.taken) and results.may_take())
-
-    def has_others(self) -> bool:
-        """The same, or some that came back?"""
-        return bool(self.inputs.aside or self.inputs.returned) or self.has_more()
-
-    def waits_untried(self) -> bool:
-        """Does a worker wait in line with one that was never sent?"""
-        return any(worker.untried() for worker in list(self.workers))  # asked while others come and go
-
-    def has_less_tried(self, calls: int) -> bool:
-        """Can a worker take one now, without a step of the input, that was sent less often? At any time, by anybody."""
-        inputs, results = self.inputs, self.results
-        if self.state is not RUNNING or results.cut is not None:
-            return False
-        if inputs or (inputs.items is not None and inputs.more(results.taken) and results.may_take()):
-            return True
-        return any(one.calls < calls for one in list(inputs.aside))  # asked while others take and put back
 
     def may_start(self, index: int) -> bool:
         """May an item that waits for its turn still start?"""
@@ -419,51 +296,6 @@ class Flow(Generic[W]):
         """Nothing else can be taken: what was set aside goes on probing, what waits for its time is waited for."""
         inputs, may_start = self.inputs, self.results.may_start
         return inputs.take_aside(may_start) or inputs.take_early(may_start)
-
-    def _work_left(self) -> bool:
-        if self.state is not RUNNING:
-            return False
-        inputs, results = self.inputs, self.results
-        return (results.cut is None and inputs.more(results.taken)) or any(
-            results.may_start(one.index) for one in (*inputs.returned, *inputs.aside)
-        )
-
-    def _may_hire(self) -> bool:
-        return (
-            self.hired < self.most
-            and not self._idle
-            and self.hired <= self._ceiling.limit
-            and self.state is RUNNING
-            and self.hired < self._unended()
-            and self._work_left()
-        )
-
-    def _unended(self) -> float:
-        """Items without an outcome, where it is known how many there are: each has use for one worker."""
-        inputs, results = self.inputs, self.results
-        if inputs.items is not None:
-            return len(inputs.items) - results.ended
-        return results.taken - results.ended if inputs.over else math.inf
-
-    def _consider_hiring(self) -> None:
-        """One more worker, where there may be work for it."""
-        if self._may_hire():
-            self._hire()
-
-    def _hire(self) -> None:
-        self.hired += 1
-        self._effects.append(HIRE)
-
-    def _wake_idle(self) -> None:
-        if self._idle:
-            idle, self._idle = self._idle, []
-            self._effects.append(Wake(idle))
-
-    def _wake_everybody(self) -> None:
-        """Those who wait in line too: they are to see that they may not start."""
-        self._idle = []
-        self._effects.append(WAKE_ALL)
-        self._effects.append(WAKE_READER)
 
     def _end_unfinished(self, unfinished: Unfinished) -> None:
         """A run that is stopped: an item that has been tried ends with its last failure, where that is an outcome."""

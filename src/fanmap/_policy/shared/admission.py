@@ -1,7 +1,8 @@
 """Who may start now, where the slots and the rates are not this process's alone.
 
-The two lines and the lending are those of `_policy.admission`. How many slots there are, how long the gate is closed
-and which starts are booked, a `Member` knows. A cap of 0 is normal: others have the slots, or the lease has run out.
+The two lines and the lending are those of `_policy.admission` and `_policy.lines`. How many slots there are, how long
+the gate is closed and which starts are booked, a `Member` knows. A cap of 0 is normal: others have the slots, or the
+lease has run out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing_extensions import override
 from fanmap._policy import admission
 from fanmap._policy.admission import Admission
 from fanmap._policy.kinds import Turns
+from fanmap._policy.lines import stays
 from fanmap._policy.money import is_dollars, only_counts
 from fanmap._policy.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
 from fanmap._policy.rate import Grant, Rate
@@ -245,7 +247,7 @@ class SharedAdmission(Admission):
         return (
             len(holding) >= ceiling > 0
             and lender not in holding
-            and all(permit.owner is owner and admission.stays(permit) for permit in holding)
+            and all(permit.owner is owner and stays(permit) for permit in holding)
         )
 
     # Inside
