@@ -5,18 +5,17 @@ What is decided, is decided in `_policy.flow`. Nothing here waits.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.books import BUSY, Books
-from fanmap._drive.counting import counts
+from fanmap._drive.books import BUSY
 from fanmap._drive.ending import Ending
 from fanmap._drive.plan import Plan
 from fanmap._drive.ports import Hire, Puller, Recording, Waker, WorkerPool
+from fanmap._drive.reckoning import Reckoning
 from fanmap._drive.scope import Scope
 from fanmap._errors import DeadlineExceeded, Stopped
 from fanmap._policy.door import Door
@@ -26,11 +25,9 @@ from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.permit import Owner
 from fanmap._policy.results import Record, ResultBuffer
 from fanmap._raw import INTERRUPTS, is_a
-from fanmap._types import Retired, RunStats, Summary, Tally, Wait
-from fanmap._usage import NO_USAGE
 
 
-class Run(Books):
+class Run(Reckoning):
     """One run over one input.
 
     Args:
@@ -62,16 +59,12 @@ class Run(Books):
         recording: Recording | None = None,
         max_failures: int | None = None,
     ) -> None:
-        self.plan = plan
+        super().__init__(plan, results, total)
         self.recording = recording
-        self.results = results
         self.outer = outer
         self.owner = owner
-        self.total = total
-        self.began = clock.now()
         self.deadline = None if deadline is None else self.began + deadline
         self.delay: float | None = None  # for the reader, after WAIT
-        self.tokens = NO_USAGE  # that the results told of which were handed out
         # A run in the background, or inside a call that was let in, never asks.
         self.door = None if plan.budget.max_waiting is None else Door()
         self.tick: float | None = None  # seconds between looks of a reader that shows progress
@@ -82,9 +75,6 @@ class Run(Books):
             items = source
         elif source is not None:
             self._iterator = iter(source) if recording is None else map(recording.attach_key, source)
-        super().__init__()
-        self._ended: float | None = None
-        self._retired = Retired()  # workers' that are no more
         self._pool: WorkerPool
         self._reader: Waker
         self._feeder: Waker | None = None
@@ -317,47 +307,6 @@ class Run(Books):
         """Has every worker ended that will be waited for?"""
         return self._feeder is None and self.flow.settled(abandons=self._pool.abandons)
 
-    # What it has come to, from any thread, also from a signal handler
-
-    @property
-    def over(self) -> bool:
-        """Has it been closed?"""
-        return self._ended is not None
-
-    def stats(self) -> RunStats:
-        """Where it stands."""
-        flow, workers = self.flow, list(self.flow.workers)
-        total = self._total()
-        total.done, total.failed = self.results.ended, self.results.failed
-        return RunStats(
-            in_flight=sum(worker.calling() for worker in workers),
-            waiting=sum(worker.waiting() for worker in workers) + len(flow.inputs),
-            ceiling=min(flow.most, self.plan.budget.ceiling()),
-            total=self.total,
-            taken=self.results.taken,
-            seconds=clock.now() - self.began,
-            waiting_for=_most(worker.waiting_for() for worker in workers),
-            resumed=total.resumed,
-            **counts(total),
-        )
-
-    def summary(self) -> Summary:
-        """What it has come to."""
-        total, seconds = self._total(), (self._ended or clock.now()) - self.began
-        counted = counts(total)
-        return Summary(
-            done=self.results.ended,
-            failed=dict(self.results.kinds),
-            attempts=counted["attempts"],
-            refused=counted["refused"],
-            resumed=total.resumed,
-            seconds=seconds,
-            speedup=total.busy / seconds if seconds > 0 else 0.0,
-            slowest=tuple((index, longest) for longest, index in total.slowest),
-            tokens=total.tokens if total.tokens.total else self.tokens,
-            spent=total.spent,
-        )
-
     # With the books open
 
     def _left(self, worker: Puller) -> None:
@@ -433,17 +382,6 @@ class Run(Books):
             if self.ending.interrupt is None:
                 self.ending.interrupt = error
             self.flow.stop(error)
-
-    def _total(self) -> Tally:
-        return self._retired.and_of(lambda: [worker.tally for worker in list(self.flow.workers)])
-
-
-def _most(waits: Iterable[Wait | None]) -> Wait | None:
-    """What most of them wait for; the gate holds everybody, so that one there says it for all."""
-    count: Counter[Wait] = Counter(wait for wait in waits if wait is not None)
-    if "gate" in count:
-        return "gate"
-    return count.most_common(1)[0][0] if count else None
 
 
 __all__ = ["END", "FEED", "WAIT", "WAKE_ALL", "Run"]
