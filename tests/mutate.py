@@ -50,6 +50,7 @@ TESTS = {
     "crew": ["unit/test_flow.py"],
     "door": ["unit/test_door.py"],
     "entering": ["unit/test_calls.py", "unit/test_worker.py"],
+    "exchanging": ["unit/test_worker.py"],
     "flow": ["unit/test_flow.py"],
     "followed": ["unit/test_followed.py"],
     "foreign": ["unit/test_signals.py", "property/test_signals.py"],
@@ -114,7 +115,7 @@ TESTS = {
     "shared/turns": ["unit/test_shared_turns.py"],
     "shared/wanted": ["unit/test_shared_member.py"],
 }
-FOLDERS = dict.fromkeys(("calls", "entering", "outcomes", "worker"), "_drive")  # of all others: _policy
+FOLDERS = dict.fromkeys(("calls", "entering", "exchanging", "outcomes", "worker"), "_drive")  # of all others: _policy
 
 COMPARISONS: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.GtE],

@@ -1,54 +1,45 @@
-"""One puller of a run: a `Caller` that takes the next item when one has ended.
+"""One puller of a run: a `Caller` that takes the next item when one has ended, and keeps its slot for it.
 
 What it may take, and where outcomes go, is the run's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.calls import Caller
+from fanmap._drive.exchanging import Exchanging
 from fanmap._drive.outcomes import Outcomes
-from fanmap._drive.plan import BACK_OFF, CALLING, END, FAILED, IN_LINE, NEW, READ, WAIT, Plan, Word
+from fanmap._drive.plan import BACK_OFF, CALLING, END, IN_LINE, NEW, READ, Plan, Word
 from fanmap._drive.ports import Ledger
 from fanmap._drive.scope import Scope
 from fanmap._errors import ENDS, as_in_generator, note_item
 from fanmap._policy.door import Door
-from fanmap._policy.effects import Begun, Taken
+from fanmap._policy.effects import Begun
 from fanmap._policy.groups import carries_interrupt
-from fanmap._policy.inputs import Unfinished
 from fanmap._policy.permit import Owner, Permit
 from fanmap._policy.results import Record
 from fanmap._policy.streams import Whole, ordinary
 from fanmap._raw import is_a
 
 
-class Worker(Caller):
+class Worker(Exchanging):
     """One puller of a run.
 
     Attributes:
-        index: of its item.
         report: what the last item came to, for the next context to report; see the drivers.
-        retiring: it ends after this item.
         stream: what the item has returned and how that is read, to be read by the driver.
-        tally_key: what its counts are found under.
     """
 
-    __slots__ = ("_gave_way", "index", "report", "retiring", "run", "stream", "tally_key")
+    __slots__ = ("_gave_way", "report", "stream")
 
     def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, run: Ledger) -> None:
-        self.tally_key = object()  # not this worker, whom the books of a Limits must not keep: its loop may be lost
-        super().__init__(plan, outer, owner, self.tally_key)
-        self.run = run
-        self.index = -1
+        super().__init__(plan, outer, owner, run)
         self._gave_way = 0
-        self.queued = clock.now()
         self.report: tuple[Any, BaseException | None] | None = None
-        self.retiring = False
         self.stream: tuple[Any, Literal["sync", "async"]] | None = None
 
     # What the driver tells
@@ -128,27 +119,6 @@ class Worker(Caller):
             return self.returned(value) if error is None else self.raised(error)
         finally:
             del error
-
-    def withdraw(self, *, called: bool = True) -> None:
-        """The worker ends before its item has: one that only waits goes back, first in line, for another worker.
-
-        `called`: the driver has made the call that it was told to make.
-        """
-        self.retiring = True
-        if self.run.stopping():  # `quit` drops it
-            return
-        if self._phase == CALLING and not called:
-            self.tally.started -= 1
-            self._calls -= 1
-            if self._permit is not None:
-                self._permit.started = False
-        elif self._phase not in (IN_LINE, BACK_OFF, FAILED):
-            return
-        unfinished = self._unfinished()
-        self._leave_back_off()
-        self._release()
-        self._phase = NEW
-        self.run.put_back(unfinished)
 
     @override
     def quit(self) -> None:
@@ -283,35 +253,6 @@ class Worker(Caller):
         return self._give_up() if failed else self._next(self.run.take(self))
 
     @override
-    def _out_of_attempts(self, error: Exception) -> Word:
-        budget = self.plan.budget
-        # Nobody has been answered since its first failure: an outage that has just begun, or this item's own fault?
-        # The next item's attempt will tell, where there is one.
-        if not budget.outage() and not (budget.failures_in_a_row() >= max(2, self.attempts) and self.run.has_more()):
-            return super()._out_of_attempts(error)
-        return self._part_with(None, self.run.set_aside)
-
-    @override
-    def _let_others_try(self, until: float) -> Word:
-        if not self.run.has_others():
-            return super()._let_others_try(until)
-        return self._part_with(until, self.run.set_aside)
-
-    @override
-    def _stand_back(self, until: float) -> Word:
-        self.tally.to_repeat += until - clock.now()
-        return self._part_with(until, self.run.put_back)
-
-    def _part_with(self, until: float | None, hand_over: Callable[[Unfinished], None]) -> Word:
-        """The item is the run's again; go on with another."""
-        self._release()  # first: what this attempt took is the item's
-        unfinished = self._unfinished(until)
-        self._attempts = None
-        self._phase = NEW
-        hand_over(unfinished)
-        return self._next(self.run.take(self))
-
-    @override
     def _answered(self, permit: Permit) -> None:
         super()._answered(permit)
         self.run.answered()
@@ -329,71 +270,6 @@ class Worker(Caller):
     def _too_late(self, when: float) -> bool:
         return self.run.deadline is not None and when > self.run.deadline
 
-    # The next one
-
-    def _next(self, taken: Taken) -> Word:
-        if type(taken) is tuple:
-            self.index, item, self.queued = taken
-            self._calls = self._refusals = 0
-            self._attempts = None
-            self._unpack(item)
-            return self._start_item()
-        if type(taken) is Unfinished:
-            return self._go_on_with(taken)
-        self._phase = NEW
-        self.delay = None
-        return taken  # type: ignore[return-value]
-
     @override
     def _number(self) -> int | None:
         return self.index
-
-    def _start_item(self) -> Word:
-        """A new item is in hand."""
-        return self._ask()
-
-    def _unpack(self, item: Any) -> None:
-        """What was taken becomes what is called with."""
-        self.item = item
-
-    def _packed(self) -> Any:
-        """As it was taken."""
-        return self.item
-
-    def _unfinished(self, until: float | None = None) -> Unfinished:
-        if until is None:
-            until = self._until if self._phase == BACK_OFF else clock.now()
-        return Unfinished(
-            self.index, self._packed(), self.queued, self.started, self._calls, self._refusals, self._attempts, until
-        )
-
-    def _go_on_with(self, unfinished: Unfinished) -> Word:
-        self.index, self.queued, self.started = unfinished.index, unfinished.queued, unfinished.started
-        self._unpack(unfinished.item)
-        self._calls, self._refusals, self._attempts = unfinished.calls, unfinished.refusals, unfinished.attempts
-        if self._attempts is not None and self._attempts.over:
-            self._attempts.one_more(clock.now())
-        if not self._calls:
-            return self._start_item()
-        now = clock.now()
-        if self._attempts is not None and self._attempts.time_left(now) < 0:
-            return self._give_up()
-        if unfinished.until <= now:
-            return self._ask()
-        self._phase, self._until, self.delay = BACK_OFF, unfinished.until, unfinished.until - now
-        self._asked = now
-        self.tally.backing_off += 1
-        return WAIT
-
-    def _drop(self) -> None:
-        """The item in hand will not be called (any more)."""
-        discard = self.plan.discard
-        if discard is not None and self._calls == 0 and self._phase == IN_LINE:
-            discard(self.item)
-        self._leave_back_off()
-        self._release()
-        self._phase = NEW
-
-    def _leave_back_off(self) -> None:
-        if self._phase == BACK_OFF:
-            self.tally.backing_off -= 1
