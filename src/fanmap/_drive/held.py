@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from typing_extensions import override
 
-from fanmap._drive import aio, launch, loops, owners, tasks, threads
+from fanmap._drive import aio, launch, loops, owners, tasks, threads, warm_threads
 from fanmap._drive.calls import Caller
 from fanmap._drive.direct import Single
 from fanmap._drive.hook import Observer, observer
@@ -196,7 +196,7 @@ class HeldStream(_Held, Iterator[Any]):
     def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
         advance: Callable[[], Any] = inner.__next__
         if call.plan.timeout is not None:
-            advance = partial(threads.with_timeout(next_chunk, call.plan.timeout), inner)
+            advance = partial(warm_threads.with_timeout(next_chunk, call.plan.timeout), inner)
         observed = call.observer()
         return advance if observed is None else partial(_observed, observed, advance)
 
