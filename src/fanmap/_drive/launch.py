@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from fanmap._drive import aio, clock, loops, owners, portal, threads, warm_threads
+from fanmap._drive import aio, aio_reader, aio_waiter, clock, loops, owners, portal, threads, warm_threads
 from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.ports import Hire
 from fanmap._drive.run import Run
@@ -90,9 +90,9 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
         reader = trio.Reader(run, waiter)
     else:
         loop = asyncio.get_running_loop()
-        waiter = aio.Waiter(loop)
+        waiter = aio_waiter.Waiter(loop)
         pool = threads.Pool() if where == "threads" else aio.Pool(loop, in_callers_loop=True)
-        reader = aio.Reader(run, waiter)
+        reader = aio_reader.Reader(run, waiter)
     if source is not None:
         reader.feed_from(source)
     run.attach(pool, waiter, _hire(pool))
@@ -169,7 +169,7 @@ def with_pace(where: str, call: Callable[[Any], Any], pace: Pace) -> Callable[[A
 
 async def in_thread(job: Callable[[], Any]) -> Any:
     """Run a job in a warm thread, in a copy of this context, and await it; a cancellation leaves it behind."""
-    waiter = aio.Waiter(asyncio.get_running_loop()) if loops.running() == "asyncio" else _trio_waiter()
+    waiter = aio_waiter.Waiter(asyncio.get_running_loop()) if loops.running() == "asyncio" else _trio_waiter()
     result: list[Any] = []
     warm_threads.run_job(job, result, waiter.wake)
     while not result:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from fanmap._drive import aio, launch, loops, owners, tasks
+from fanmap._drive import aio_waiter, launch, loops, owners, tasks
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
 from fanmap._drive.hook import Observer, observer
@@ -154,7 +154,7 @@ def new_waiter_here() -> Callable[[], Any]:
         from fanmap._drive import trio  # only where trio runs
 
         return trio.Waiter
-    return aio.new_waiter
+    return aio_waiter.new_waiter
 
 
 def owner_here() -> Owner:
