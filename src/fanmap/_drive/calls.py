@@ -33,6 +33,7 @@ from fanmap._drive.notices import log_refusal
 from fanmap._drive.plan import AGAIN, CALL, END, WAIT, Plan, Word
 from fanmap._drive.reading import objects
 from fanmap._drive.scope import Scope, current_scope, enclosing
+from fanmap._drive.tally import Tally
 from fanmap._errors import claims_thread, note_item
 from fanmap._policy.attempt import Attempts
 from fanmap._policy.brake import given_up
@@ -41,7 +42,7 @@ from fanmap._policy.permit import RELEASED, RUNNING, SLOTTED, TURNED_AWAY, Owner
 from fanmap._policy.signals import OUTAGES, Verdict
 from fanmap._policy.streams import ordinary, stream_kind, telling
 from fanmap._raw import INTERRUPTS, is_a, type_name
-from fanmap._types import Tally, Wait
+from fanmap._types import Wait
 
 NEW, IN_LINE, CALLING, BACK_OFF, FAILED, ENDED = range(6)
 _ONLY_ONCE: Final = (

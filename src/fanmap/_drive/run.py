@@ -18,6 +18,7 @@ from fanmap._drive.ending import Ending
 from fanmap._drive.plan import Plan
 from fanmap._drive.ports import Hire, Puller, Recording, Waker, WorkerPool
 from fanmap._drive.scope import Scope
+from fanmap._drive.tally import Retired, Tally
 from fanmap._errors import DeadlineExceeded, Stopped
 from fanmap._policy.door import Door
 from fanmap._policy.flow import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Flow, State, Taken, Wake, Word
@@ -25,7 +26,7 @@ from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.permit import Owner
 from fanmap._policy.results import Record, ResultBuffer
 from fanmap._raw import INTERRUPTS, is_a
-from fanmap._types import Retired, RunStats, Summary, Tally, Wait
+from fanmap._types import RunStats, Summary, Wait
 from fanmap._usage import NO_USAGE
 
 
