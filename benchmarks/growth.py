@@ -74,13 +74,13 @@ def workers(calls: int = 100_000) -> Table:
 
 def waiting(callers: int) -> Table:
     """Direct calls that all wait on one Limits: cost of each, and wake-ups for each that got its turn."""
-    from fanmap._drive import aio  # looks inside: wake-ups cannot be seen from outside
+    from fanmap._drive import aio_waiter  # looks inside: wake-ups cannot be seen from outside
 
     table = Table("growth-waiting", "callers that wait on one Limits", ["CPU us/caller", "wake-ups/grant"])
     counted = [0]
-    wait = aio.Waiter.wait
+    wait = aio_waiter.Waiter.wait
 
-    async def counting(self: aio.Waiter, seconds: float | None) -> None:
+    async def counting(self: aio_waiter.Waiter, seconds: float | None) -> None:
         await wait(self, seconds)
         counted[0] += 1
 
@@ -94,13 +94,13 @@ def waiting(callers: int) -> Table:
         cost = await cost_of_async(everybody)
         return [cost.cpu / many * 1e6, counted[0] / many]
 
-    aio.Waiter.wait = counting  # type: ignore[method-assign]
+    aio_waiter.Waiter.wait = counting  # type: ignore[method-assign]
     try:
         for many in (callers // 10, callers):
             table.rows[f"{many} callers, 8 slots"] = asyncio.run(run(Limits(8), many))
             table.rows[f"{many} callers, 8 slots, a rate"] = asyncio.run(run(Limits(8, rate=Rate(10_000, 1.0)), many))
     finally:
-        aio.Waiter.wait = wait  # type: ignore[method-assign]
+        aio_waiter.Waiter.wait = wait  # type: ignore[method-assign]
     return table
 
 

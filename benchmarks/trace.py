@@ -18,13 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from fanmap._drive.run import Run
+from fanmap._drive.tally import Tally
 from fanmap._drive.tracing import TracedRun, TracedWorker
 from fanmap._drive.worker import Worker
 from fanmap._policy.trace.events import trace_json
 from fanmap._policy.trace.log import Fate, TraceLog
 from fanmap._policy.trace.story import Span, Story, Totals, spans_of
 from fanmap._trace.page import page
-from fanmap._types import Tally
 
 _ROUNDS, _TIMES = 30, 50_000
 

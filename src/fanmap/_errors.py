@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self
 
 from fanmap import _raw
-from fanmap._types import BatchInfo
+from fanmap._batch_types import BatchInfo
 from fanmap._usage import in_dollars
 
 _PARTIAL: Final = "__fanmap_partial__"

@@ -7,7 +7,9 @@ from typing import ParamSpec, TypeVar, cast
 from typing_extensions import override
 
 from fanmap._drive import loops
-from fanmap._drive.held import HeldAsyncStream, HeldStream, StreamCall, owner_here
+from fanmap._drive.held.async_stream import HeldAsyncStream, owner_here
+from fanmap._drive.held.call import StreamCall
+from fanmap._drive.held.sync_stream import HeldStream
 from fanmap._functions import ParallelFunction
 from fanmap._policy.permit import THREADS
 

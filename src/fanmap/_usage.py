@@ -1,4 +1,4 @@
-"""What calls took: `Usage`, in tokens, and how money is written."""
+"""What calls took: `Usage`, in tokens, and how tokens and money are written."""
 
 from __future__ import annotations
 
@@ -50,3 +50,9 @@ def in_tokens(count: int) -> str:
     if count < 1_000:
         return f"{count} tokens"
     return f"{count / 1e3:.1f}k tokens" if count < 999_950 else f"{count / 1e6:.1f}M tokens"
+
+
+def in_and_out(tokens: Usage) -> str:
+    """What calls took, for people."""
+    cached = f" ({tokens.cached} of them cached)" if tokens.cached else ""
+    return f"{tokens.total} tokens: {tokens.input} in{cached}, {tokens.output} out"

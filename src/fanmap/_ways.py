@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, Ty
 
 from typing_extensions import Unpack, override
 
+from fanmap._batch_types import BatchOptions, BatchProgress
 from fanmap._collect import collect_awaiting, collect_blocking, hand_out_chunk, hand_out_outcome, hand_out_value
 from fanmap._drawn import new_run, target_of
 from fanmap._drive import launch
@@ -40,7 +41,7 @@ from fanmap._policy.results import AsCompleted, Chunks, InList, InOrder, ResultB
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._results import Results
-from fanmap._types import BatchOptions, BatchProgress, JournalOptions, Progress, RunOptions, Stats
+from fanmap._types import JournalOptions, Progress, RunOptions, Stats
 
 if TYPE_CHECKING:
     from fanmap._resume import Resume

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from fanmap import parallel_map
-from fanmap._drive import portal, threads
+from fanmap._drive import portal, warm_threads
 from fanmap.testing import VirtualTime, sleep
 
 from ..conftest import ALL
@@ -339,7 +339,7 @@ def holding(monkeypatch):
 
 def _left():
     """What still works for fanmap in this process: threads beyond the warm ones, tasks of the background loop."""
-    busy = sum(thread.name == "fanmap-worker" for thread in threading.enumerate()) - len(threads._threads.idle)
+    busy = sum(thread.name == "fanmap-worker" for thread in threading.enumerate()) - len(warm_threads.current.idle)
     background = portal._background.get(0)
     loop = None if background is None else background.loop
     tasks = [] if loop is None or loop.is_closed() else [task for task in asyncio.all_tasks(loop) if not task.done()]

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from fanmap import gather_bounded, parallel_map, to_async, to_sync
-from fanmap._drive import threads
+from fanmap._drive import warm_threads
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 
@@ -138,7 +138,7 @@ RUNS_OF_A_DEF = {
 @pytest.fixture
 def few_threads():
     """Warm threads from before are put away, so that those which are started here serve again."""
-    idle = threads._threads.idle
+    idle = warm_threads.current.idle
     warm = list(idle)
     idle.clear()
     yield
@@ -158,7 +158,7 @@ def test_a_warm_thread_brings_nothing_of_one_users_run_to_another(first, second,
         return thread.ident in warm, getattr(thread, "script_run_ctx", None), thread.name
 
     first(leave)
-    while len(threads._threads.idle) < (2 if first is RUNS_OF_A_DEF["timeout="] else 1):
+    while len(warm_threads.current.idle) < (2 if first is RUNS_OF_A_DEF["timeout="] else 1):
         threading.Event().wait(0.001)
     warm = {thread.ident for thread in threading.enumerate()}
     seen = second(look)
@@ -184,6 +184,6 @@ def test_a_thread_that_failed_is_put_back_as_well(few_threads):
 
     with pytest.raises(ValueError, match="no"):
         parallel_map(fail, max_concurrency=1).map(range(4))
-    while not threads._threads.idle:
+    while not warm_threads.current.idle:
         threading.Event().wait(0.001)
     assert parallel_map(lambda _: getattr(threading.current_thread(), "script_run_ctx", None)).map([1]) == [None]

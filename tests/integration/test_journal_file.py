@@ -840,7 +840,7 @@ def test_without_a_thread_for_it_the_loop_waits_for_the_disk(path, monkeypatch):
 
     disk = Disk()
     monkeypatch.setattr(journal_file, "os", disk)
-    monkeypatch.setattr("fanmap._drive.threads.run_job", none)
+    monkeypatch.setattr("fanmap._drive.warm_threads.run_job", none)
 
     @parallel_map(max_concurrency=3)
     async def ask(item):

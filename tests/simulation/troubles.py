@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from fanmap import parallel_map, to_sync
-from fanmap._drive import aio, books, braking, budget, clock, counting
+from fanmap._drive import aio_waiter, books, braking, budget, clock, counting
 from fanmap._policy import admission, flow, starts
 from fanmap.testing import sleep
 
@@ -95,17 +95,17 @@ def _age(task: asyncio.Task[Any]) -> int:
 @contextmanager
 def cancelled_where_they_wait(stranger: Stranger) -> Iterator[None]:
     """The engine's own waits are await points as well."""
-    wait = aio.Waiter.wait
+    wait = aio_waiter.Waiter.wait
 
-    async def struck(self: aio.Waiter, seconds: float | None) -> None:
+    async def struck(self: aio_waiter.Waiter, seconds: float | None) -> None:
         stranger.at_a_wait(0.02)
         await wait(self, seconds)
 
-    aio.Waiter.wait = struck  # type: ignore[method-assign]
+    aio_waiter.Waiter.wait = struck  # type: ignore[method-assign]
     try:
         yield
     finally:
-        aio.Waiter.wait = wait  # type: ignore[method-assign]
+        aio_waiter.Waiter.wait = wait  # type: ignore[method-assign]
 
 
 # Loops that are closed, or forgotten, with calls under way

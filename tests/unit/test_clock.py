@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from fanmap import parallel_map
-from fanmap._drive import clock, threads
+from fanmap._drive import clock, warm_threads
 
 
 def interrupted(self):
@@ -38,7 +38,7 @@ def test_a_thread_that_cannot_be_started_is_a_runtime_error(monkeypatch):
 
 def test_a_run_ends_with_ctrl_c_that_came_while_it_started_its_second_thread(monkeypatch):
     """Taken for "no more threads" the run would go on with one."""
-    idle = threads._threads.idle
+    idle = warm_threads.current.idle
     warm = list(idle)  # put away, so that threads must be started
     idle.clear()
     start, starts = threading.Thread.start, []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._types import Retired, Tally
+from fanmap._drive.tally import Retired, Tally
 
 
 def tally(number):

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from fanmap import Limits, Rate, parallel_map, to_async, to_sync
-from fanmap._drive import clock, portal, threads
+from fanmap._drive import clock, portal
+from fanmap._drive.thread_waiter import Waiter
 from fanmap.testing import Deadlock, SimulatedLLM, VirtualTime, _baton, _virtual, sleep
 
 
@@ -141,7 +142,7 @@ async def waits_forever_on_trio():
 
 
 def waits_forever():
-    threads.Waiter().wait(None)
+    Waiter().wait(None)
 
 
 STUCK = {

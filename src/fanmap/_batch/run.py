@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fanmap._batch.items import Items
 from fanmap._batch.options import Options
+from fanmap._batch_types import BatchProgress, BatchSummary
 from fanmap._drive import clock, launch, prices
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Sender
@@ -28,7 +29,6 @@ from fanmap._policy.batch.job import Job
 from fanmap._policy.batch.ledger import DISCOUNT, Ledger
 from fanmap._policy.money import Money, is_dollars
 from fanmap._raw import is_a, type_name
-from fanmap._types import BatchProgress, BatchSummary
 
 if TYPE_CHECKING:
     from fanmap._ways import Parallel

@@ -1,4 +1,4 @@
-"""Tasks of one asyncio loop: a pool that runs `async def` functions, and a reader that awaits.
+"""Tasks of one asyncio loop: a pool that runs `async def` functions, and direct calls that are awaited.
 
 Cancellation is asyncio's own: a cancelled item's `finally: await ...` runs to its end, as under
 `asyncio.gather` (a cancel scope of anyio would cut it).
@@ -9,90 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import weakref
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import tasks
+from fanmap._drive.aio_waiter import Waiter, new_waiter
 from fanmap._drive.calls import Caller
-from fanmap._drive.ports import Ledger, Record
-from fanmap._drive.run import Run
-from fanmap._drive.turn import Turn
+from fanmap._drive.ports import Ledger
 from fanmap._drive.worker import Worker
 from fanmap._errors import CallTimeout
 from fanmap._raw import is_a
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
-
-
-class Waiter:
-    """A task that waits; may be woken from any thread, and before it waits; two wake-ups are one.
-
-    It does not keep its loop alive: whoever is in line under a Limits would, long after everybody has forgotten it.
-    What a task waits for is kept by the loop, else nobody would keep a task that only waits here.
-    """
-
-    __slots__ = ("_future", "_loop", "_thread", "_woken")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._thread = threading.get_ident()
-        self._future: weakref.ref[asyncio.Future[None]] | None = None
-        self._woken = False
-
-    async def wait(self, seconds: float | None) -> None:
-        """Until woken, or `seconds` are over (None: no bound); may return early."""
-        if not self._woken:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            self._future = weakref.ref(future)
-            kept = _kept_by(loop)
-            kept.add(future)
-            timer = None if seconds is None else loop.call_later(max(seconds, 1e-6), self.wake_here)
-            try:
-                await future
-            finally:
-                self._future = None
-                kept.discard(future)
-                if timer is not None:
-                    timer.cancel()
-        self._woken = False
-
-    def wake(self) -> None:
-        """From any thread; RuntimeError when the loop is closed."""
-        if threading.get_ident() == self._thread:
-            self.wake_here()
-            return
-        loop = self._loop()
-        if loop is None:
-            raise RuntimeError("its event loop no longer exists")
-        loop.call_soon_threadsafe(self.wake_here)
-
-    def wake_here(self) -> None:
-        """From the loop's own thread."""
-        self._woken = True
-        future = None if self._future is None else self._future()
-        if future is not None and not future.done():
-            future.set_result(None)
-
-
-_kept: set[asyncio.Future[None]] = set()  # of loops that cannot keep anything themselves
-
-
-def _kept_by(loop: asyncio.AbstractEventLoop) -> set[asyncio.Future[None]]:
-    """What tasks of this loop wait for, kept for as long as the loop is."""
-    kept: set[asyncio.Future[None]] | None = getattr(loop, "_fanmap_waits", None)
-    if kept is None:
-        kept = set()
-        try:
-            loop._fanmap_waits = kept  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-        except AttributeError:
-            kept = _kept
-    return kept
 
 
 class Pool:
@@ -238,11 +170,6 @@ async def _pull(worker: Worker, waiter: Waiter) -> bool:
     return await tasks.pull(worker, waiter, _Cancellation(worker.run), _checkpoint)
 
 
-def new_waiter() -> Waiter:
-    """For this task to wait."""
-    return Waiter(asyncio.get_running_loop())
-
-
 async def call_here(caller: Caller) -> None:
     """Drive one direct call to its end in this task."""
     await tasks.call_here(caller, new_waiter)
@@ -251,87 +178,6 @@ async def call_here(caller: Caller) -> None:
 async def admit(caller: Caller) -> None:
     """Wait until a block may run; it leaves by itself."""
     await tasks.admit(caller, new_waiter)
-
-
-class Reader:
-    """The task that asked for a run: feeds the input, awaits results."""
-
-    def __init__(self, run: Run, waiter: Waiter) -> None:
-        self._run = run
-        self._waiter = waiter
-        self._feeder: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def drop(self) -> None:
-        """As `cancel`, from wherever the last reference went away."""
-        if self._feeder is not None:
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._feeder.cancel)
-
-    def feed_from(self, source: AsyncIterable[Any]) -> None:
-        """Iterate an async input in a task of this loop."""
-        waiter = Waiter(asyncio.get_running_loop())
-        self._run.attach_feeder(waiter)
-        self._feeder = asyncio.create_task(tasks.feed(self._run, source, waiter))
-        self._feeder.add_done_callback(self._fed)
-
-    def _fed(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._run.fed(task.exception())
-        else:  # by `cancel`, or a cancellation of the input's own, which must not pass for its end
-            self._run.fed(None if self._run.stopping() else asyncio.CancelledError())
-
-    def cancel(self) -> None:
-        """Stop stepping an async input."""
-        if self._feeder is not None:
-            self._feeder.cancel()
-
-    async def advance(self, look: Callable[[], None] | None) -> Record | None:
-        """Wait for the next result, or the end (None), stepping the input meanwhile."""
-        return await tasks.advance(self._run, self._waiter, look)
-
-    def is_here(self) -> bool:
-        """Is the loop in which it waits the one that runs here?"""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-    def me(self) -> object:
-        """Who reads now: several tasks may."""
-        return asyncio.current_task() or threading.get_ident()
-
-    async def take_turn(self, turn: Turn, me: object) -> None:
-        """Wait until no other task reads the same run."""
-        await tasks.take_turn(turn, me, new_waiter)
-
-    async def finish(self, cancel: Callable[[], None], turn: Turn | None = None) -> None:
-        """Stop what still runs and wait for it to end; a cancellation meanwhile is passed on, not lost.
-
-        `turn`: of several readers; whoever of them is inside leaves first.
-        """
-        run, me = self._run, self.me()
-        inside = turn is None or turn.held_by(me)
-        run.stop(None)
-        cancel()
-        self.cancel()
-        cancelled: asyncio.CancelledError | None = None
-        try:
-            while (turn is not None and not turn.held_by(me)) or not run.settled():
-                try:
-                    if turn is not None:
-                        await self.take_turn(turn, me)
-                    if not run.settled():
-                        await self._waiter.wait(None)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-                    cancel()
-            run.close()
-        finally:
-            if turn is not None and not inside:
-                turn.give_back(me)
-        if cancelled is not None:
-            raise cancelled
 
 
 def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:

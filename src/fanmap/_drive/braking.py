@@ -15,6 +15,7 @@ from fanmap._drive import clock
 from fanmap._drive.books import BUSY
 from fanmap._drive.notices import Line
 from fanmap._drive.spending import Spending
+from fanmap._drive.tally import Tally
 from fanmap._errors import NotRun
 from fanmap._policy.adaptive import Adaptive, Ceiling, Change
 from fanmap._policy.admission import Admission
@@ -27,7 +28,6 @@ from fanmap._policy.permit import Permit
 from fanmap._policy.quotas import Quota
 from fanmap._policy.rate import Rate
 from fanmap._policy.signals import Verdict
-from fanmap._types import Tally
 
 
 class Hiring:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fanmap._drive.notices import warn_nothing_settled
 from fanmap._drive.plan import Plan
+from fanmap._drive.tally import Tally
 from fanmap._policy.money import is_dollars
 from fanmap._policy.rate import check_cost
 from fanmap._policy.token_rates import counted
 from fanmap._policy.tokens import model_of, read_result
 from fanmap._raw import INTERRUPTS
-from fanmap._types import Tally
 
 if TYPE_CHECKING:
     from fanmap._drive.responses import Taking

@@ -8,9 +8,10 @@ from typing import Any
 from typing_extensions import override
 
 from fanmap._drive.books import Books
+from fanmap._drive.tally import Retired, Tally
 from fanmap._policy.adaptive import Change
 from fanmap._policy.admission import Admission
-from fanmap._types import Retired, Stats, Tally
+from fanmap._types import Stats
 
 _UNSETTLED = 20  # calls after which it is said that none has told what it took
 

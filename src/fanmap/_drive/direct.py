@@ -44,9 +44,9 @@ class Single(Caller):
 
     @override
     def _hold(self, stream: Any, kind: Literal["sync", "async"]) -> Word | None:
-        from fanmap._drive import held  # by the first call that has one
+        from fanmap._drive.held import returned  # by the first call that has one
 
-        self.value = held.hold(self, stream, kind)
+        self.value = returned.hold(self, stream, kind)
         self.quit()
         return END
 

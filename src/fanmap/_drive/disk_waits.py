@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from fanmap._drive import threads
+from fanmap._drive import warm_threads
 from fanmap._drive.journal import Journal
 
 
@@ -28,7 +28,7 @@ class DiskWaits:
             return
         self._at_work = True
         try:
-            threads.run_job(self._work, [], _nobody)
+            warm_threads.run_job(self._work, [], _nobody)
         except RuntimeError:  # no more threads: the loop waits after all
             self._work()
 

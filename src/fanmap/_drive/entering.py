@@ -9,10 +9,11 @@ from fanmap._drive import clock, nesting, telemetry
 from fanmap._drive.outcomes import Outcomes, nobody
 from fanmap._drive.plan import AGAIN, BACK_OFF, CALL, CALLING, FAILED, IN_LINE, WAIT, Word
 from fanmap._drive.scope import Scope, current_scope, enclosing
+from fanmap._drive.tally import Tally
 from fanmap._policy.door import Door
 from fanmap._policy.permit import RELEASED, RUNNING, SLOTTED, TURNED_AWAY, Permit
 from fanmap._raw import INTERRUPTS, type_name
-from fanmap._types import Tally, Wait
+from fanmap._types import Wait
 
 
 class Entering(Outcomes):

@@ -13,11 +13,12 @@ from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from fanmap._drive import aio, clock, loops, owners, portal, threads
+from fanmap._drive import aio, aio_reader, aio_waiter, clock, loops, owners, portal, threads, warm_threads
 from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.ports import Hire
 from fanmap._drive.run import Run
 from fanmap._drive.scope import current_scope
+from fanmap._drive.thread_waiter import waiter_here
 from fanmap._drive.worker import Worker
 from fanmap._errors import BridgeError
 from fanmap._policy.door import Pace
@@ -69,7 +70,7 @@ def blocking(run: Run, where: Place) -> Launched[threads.Reader]:
     """Put together a run whose reader is this thread; `run.start()` sets it to work."""
     if loops.running() is not None:
         tell_of_blocking(run.plan.name)
-    waiter = threads.waiter_here()
+    waiter = waiter_here()
     pool = threads.Pool() if where == "threads" else aio.Pool(portal.loop(), in_callers_loop=False)
     reader = threads.Reader(run, waiter)
     run.attach(pool, waiter, _hire(pool))
@@ -89,9 +90,9 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
         reader = trio.Reader(run, waiter)
     else:
         loop = asyncio.get_running_loop()
-        waiter = aio.Waiter(loop)
+        waiter = aio_waiter.Waiter(loop)
         pool = threads.Pool() if where == "threads" else aio.Pool(loop, in_callers_loop=True)
-        reader = aio.Reader(run, waiter)
+        reader = aio_reader.Reader(run, waiter)
     if source is not None:
         reader.feed_from(source)
     run.attach(pool, waiter, _hire(pool))
@@ -132,7 +133,7 @@ def owner(where: Place) -> Owner:
 def with_timeout(where: str, call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
     """The same call with a bound on its time, as that place has it."""
     if where == "threads":
-        return threads.with_timeout(call, seconds)
+        return warm_threads.with_timeout(call, seconds)
     if where == "trio":
         from fanmap._drive import trio  # only where trio runs
 
@@ -168,12 +169,12 @@ def with_pace(where: str, call: Callable[[Any], Any], pace: Pace) -> Callable[[A
 
 async def in_thread(job: Callable[[], Any]) -> Any:
     """Run a job in a warm thread, in a copy of this context, and await it; a cancellation leaves it behind."""
-    waiter = aio.Waiter(asyncio.get_running_loop()) if loops.running() == "asyncio" else _trio_waiter()
+    waiter = aio_waiter.Waiter(asyncio.get_running_loop()) if loops.running() == "asyncio" else _trio_waiter()
     result: list[Any] = []
-    threads.run_job(job, result, waiter.wake)
+    warm_threads.run_job(job, result, waiter.wake)
     while not result:
         await waiter.wait(None)
-    return threads.unwrap(result)
+    return warm_threads.unwrap(result)
 
 
 def _trio_waiter() -> Any:

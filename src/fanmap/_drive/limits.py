@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from typing_extensions import override
 
-from fanmap._drive import aio, clock, loops, owners, threads
+from fanmap._drive.blocks import Blocks
 from fanmap._drive.budget import Budget
-from fanmap._drive.direct import Block
 from fanmap._drive.notices import tell_of_copied_limits
-from fanmap._drive.plan import BLOCK, Plan
-from fanmap._drive.settings import PerMinute, RateLike, Settings, asyncio_only, check_money, listed
+from fanmap._drive.plan import Plan
+from fanmap._drive.settings import PerMinute, RateLike, Settings, check_money, listed
 from fanmap._drive.shared.store import StoreOpener
 from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.money import Money, dollars_rate
-from fanmap._policy.permit import THREADS, BackgroundPermit, Permit
+from fanmap._policy.permit import BackgroundPermit, Permit
 from fanmap._policy.signals import Verdict
 from fanmap._public import public
 from fanmap._types import Everybody, Stats
@@ -52,7 +48,7 @@ name_of_unshared: Callable[[], str] | None = None
 """What a Limits that is made without a name is called; None: nothing. For processes that have one module in common."""
 
 
-class Limits:
+class Limits(Blocks):
     """One budget of calls, shared by everything it is given to.
 
     Thread-safe and bound to no event loop: threads and any number of loops share it. It binds every call
@@ -143,10 +139,6 @@ class Limits:
         self._background: Limits | None = None
         self._without_blocks()
 
-    def _without_blocks(self) -> None:
-        self._blocks: ContextVar[tuple[Block, ...]] = ContextVar("fanmap_blocks", default=())
-        self._open: dict[Block, None] = {}  # all of every context, in the order of their admission
-
     @property
     def background(self) -> Limits:
         """The same budget, for work that nobody waits for: its calls start only when no other call waits.
@@ -232,100 +224,6 @@ class Limits:
         if is_copy:
             tell_of_copied_limits(repr(self))
 
-    def __enter__(self) -> Self:
-        if self._budget.limiters:
-            raise TypeError(asyncio_only(self._budget.limiters))
-        block = Block(self._plan(), THREADS, _caller())
-        try:
-            threads.admit(block)
-            self._entered(block)
-        except BaseException:  # Ctrl-C: a block that was not entered is not left
-            self._open.pop(block, None)
-            block.quit()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._leave(_caller(), error)
-
-    # Not `async def`: these are called by the code whose block it is, and run wherever they are awaited.
-
-    def __aenter__(self) -> Coroutine[Any, Any, Self]:
-        return self._enter_async(_caller())
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Coroutine[Any, Any, None]:
-        return self._leave_async(_caller(), error)
-
-    async def _enter_async(self, frame: FrameType | None) -> Self:
-        block = Block(self._plan(), owners.running_here() or THREADS, frame)
-        if loops.running() == "trio":
-            from fanmap._drive import trio  # only where trio runs
-
-            if self._budget.limiters:
-                raise TypeError(asyncio_only(self._budget.limiters))
-            await trio.admit(block)
-        else:
-            await aio.admit(block)
-            try:
-                for limiter in self._budget.limiters:
-                    await limiter.acquire()
-            except BaseException:
-                block.leave(None)
-                raise
-        self._entered(block)
-        return self
-
-    async def _leave_async(self, frame: FrameType | None, error: BaseException | None) -> None:
-        self._leave(frame, error)
-
-    def _entered(self, block: Block) -> None:
-        self._open[block] = None
-        self._blocks.set((*(other for other in self._blocks.get() if other in self._open), block))
-
-    def _leave(self, frame: FrameType | None, error: BaseException | None) -> None:
-        block = self._block_of(frame)
-        if self._budget.max_waiting is not None:
-            self._budget.pace.took(clock.now() - block.started)
-        try:
-            block.leave(error)
-        finally:
-            block.quit()  # Ctrl-C between two bytecodes: leaving twice is leaving once
-            self._open.pop(block, None)
-            blocks = self._blocks.get()
-            if block in blocks:
-                self._blocks.set(tuple(other for other in blocks if other is not block))
-
-    def _block_of(self, frame: FrameType | None) -> Block:
-        """The block that this code leaves.
-
-        Its context says so, unless it was entered in another one: then it is the one that the same code entered.
-        Where other code did that (an `ExitStack`), any block of this context's, else the last that was entered:
-        one slot is given back for each block that is left, whatever happens.
-        """
-        here = [block for block in self._blocks.get() if block in self._open]
-        if here and here[-1].frame is frame:
-            return here[-1]
-        blocks = list(reversed(list(self._open)))
-        for block in blocks:
-            if frame is not None and block.frame is frame:
-                return block
-        if here:
-            return here[-1]
-        for block in blocks:
-            try:
-                del self._open[block]  # atomic: of two who leave at once, each has its own
-            except KeyError:
-                continue
-            return block
-        raise RuntimeError("a Limits cannot be exited more often than it was entered")
-
-    def _plan(self) -> Plan:
-        return Plan(BLOCK, _unused, _no_arguments, self._budget, retry=False, permit=self._permit)
-
 
 _NOT_PICKLED: Final = (
     "a Limits binds one process and cannot be pickled: make one in each process, "
@@ -337,13 +235,6 @@ def _again(settings: Mapping[str, Any], background: bool) -> Limits:
     """A shared Limits in another process: it is a name."""
     limits = Limits(**settings)
     return limits.background if background else limits
-
-
-def _caller() -> FrameType | None:
-    """The code that called whoever asks; None where the interpreter does not say."""
-    here = inspect.currentframe()
-    method = None if here is None else here.f_back
-    return None if method is None else method.f_back
 
 
 def budget_of(limits: Limits) -> Budget:
@@ -359,11 +250,3 @@ def kind_of(limits: Limits) -> type[Permit]:
 def block_plan(limits: Limits) -> Plan:
     """How a block under a Limits is admitted."""
     return limits._plan()  # pyright: ignore[reportPrivateUsage]
-
-
-def _unused(item: Any) -> Any:  # pragma: no cover (a block calls nothing)
-    return item
-
-
-def _no_arguments(item: Any) -> Any:  # noqa: ARG001
-    return (), {}

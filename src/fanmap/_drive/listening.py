@@ -8,10 +8,10 @@ from fanmap._drive.costs import Costs
 from fanmap._drive.notices import tell_of_client_retries, warn_no_quota
 from fanmap._drive.plan import Plan
 from fanmap._drive.reading import Reading, read
+from fanmap._drive.tally import Tally
 from fanmap._errors import note_item
 from fanmap._policy.permit import Permit
 from fanmap._policy.signals import Verdict
-from fanmap._types import Tally
 
 if TYPE_CHECKING:
     from fanmap._drive.responses import Reader

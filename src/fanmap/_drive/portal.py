@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fanmap._drive import clock, loops, threads
+from fanmap._drive import clock, loops
+from fanmap._drive.thread_waiter import Waiter, waiter_here
 
 
 @dataclass(eq=False, slots=True)
@@ -83,7 +84,7 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
     second Ctrl-C does not wait.
     """
     there = loop()
-    waiter, blocked = threads.waiter_here(), loops.BlockedTask()
+    waiter, blocked = waiter_here(), loops.BlockedTask()
     context = contextvars.copy_context()
     tasks: list[asyncio.Task[Any]] = []
 
@@ -123,8 +124,6 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
         del task
 
 
-def _wait(
-    tasks: list[asyncio.Task[Any]], waiter: threads.Waiter, patience: Callable[[], float | None] | None = None
-) -> None:
+def _wait(tasks: list[asyncio.Task[Any]], waiter: Waiter, patience: Callable[[], float | None] | None = None) -> None:
     while not (tasks and tasks[0].done()):
         waiter.wait(None if patience is None else patience())

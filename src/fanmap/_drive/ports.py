@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from fanmap._drive.tally import Tally
 from fanmap._policy.door import Door
 from fanmap._policy.effects import Begun, Taken, Word
 from fanmap._policy.inputs import Unfinished
 from fanmap._policy.results import Record
-from fanmap._types import Tally, Wait
+from fanmap._types import Wait
 
 
 class Waker(Protocol):

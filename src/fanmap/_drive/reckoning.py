@@ -10,9 +10,10 @@ from fanmap._drive.books import Books
 from fanmap._drive.counting import counts
 from fanmap._drive.plan import Plan
 from fanmap._drive.ports import Puller
+from fanmap._drive.tally import Retired, Tally
 from fanmap._policy.flow import Flow
 from fanmap._policy.results import ResultBuffer
-from fanmap._types import Retired, RunStats, Summary, Tally, Wait
+from fanmap._types import RunStats, Summary, Wait
 from fanmap._usage import NO_USAGE
 
 

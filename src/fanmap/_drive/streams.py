@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from fanmap._drive import launch, loops, threads
+from fanmap._drive import launch, loops, thread_waiter, warm_threads
 from fanmap._drive.tasks import Waiter
 from fanmap._drive.worker import Worker
 from fanmap._errors import Stopped
@@ -61,12 +61,12 @@ async def close_async(stream: Any) -> None:
         await end()
 
 
-def read(worker: Worker, waiter: threads.Waiter) -> Whole:
+def read(worker: Worker, waiter: thread_waiter.Waiter) -> Whole:
     """Read it to its end in this thread; what it sets in its context stays there."""
     plan, (stream, kind) = worker.plan, worker.stream or (None, "sync")
     if kind == "async":
         return Whole([], False, TypeError(f"{plan.name} returned an async stream: decorate an `async def` instead"))
-    step = next_chunk if plan.timeout is None else threads.with_timeout(next_chunk, plan.timeout)
+    step = next_chunk if plan.timeout is None else warm_threads.with_timeout(next_chunk, plan.timeout)
     keeps = plan.streams == "read"
     run_in_it = contextvars.copy_context().run
     chunks: list[Any] = []

@@ -1,6 +1,6 @@
 """What tasks of every event loop have in common: driving a worker, a direct call, a reader, a feeder.
 
-asyncio and trio differ in how a task waits and in what a cancellation is; `aio` and `trio` bring those.
+asyncio and trio differ in how a task waits and in what a cancellation is; `aio_waiter`, `aio` and `trio` bring those.
 """
 
 from __future__ import annotations

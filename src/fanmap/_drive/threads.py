@@ -1,162 +1,24 @@
-"""Worker threads: a pool that runs `def` functions, and a reader that blocks.
-
-The threads are our own daemons, kept warm: `concurrent.futures` joins its threads at the interpreter's
-exit, so that Ctrl-C one second into an eight-second call exits seven seconds later.
-"""
+"""Worker threads: a pool that runs `def` functions, direct calls that block, and a reader that blocks."""
 
 from __future__ import annotations
 
 import contextvars
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from typing_extensions import override
-
-from fanmap._drive import clock, loops, owners
+from fanmap._drive import loops, owners, warm_threads
 from fanmap._drive.budget import Budget
 from fanmap._drive.calls import Caller
-from fanmap._drive.on_top import begin_to_wait, end_to_wait, on_top, waits_here
 from fanmap._drive.plan import AGAIN, BLOCK, CALL, END, WAIT, Word
 from fanmap._drive.ports import Record
 from fanmap._drive.run import Run
 from fanmap._drive.scope import Scope
-from fanmap._drive.thread_state import ThreadState
+from fanmap._drive.thread_waiter import Waiter, WaiterOnTop, waiter_here
 from fanmap._drive.turn import Turn
 from fanmap._drive.worker import Worker
-from fanmap._errors import BridgeError, left_behind
+from fanmap._errors import BridgeError
 from fanmap._policy.effects import FEED
-from fanmap._raw import is_a
-
-_KEEP_WARM = 10.0  # seconds an idle thread waits for more work
-# Ctrl-C that comes while the main thread waits for the GIL does not interrupt the blocking call it then makes, and
-# on Windows none is ever interrupted: the main thread looks up ten times a second.
-_SLICE = 0.1
-_REAL_LOCK = type(threading.Lock())
-
-
-class Waiter:
-    """A thread that waits; a wake-up before the wait is not lost, two are one."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = clock.world.new_lock()
-        self._lock.acquire()
-
-    def wait(self, seconds: float | None) -> None:
-        """Until woken, or `seconds` are over (None: no bound); may return early."""
-        most = _SLICE if self._hears_signals() else threading.TIMEOUT_MAX
-        self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
-
-    def _hears_signals(self) -> bool:
-        """Is this the main thread, in real time? No signal interrupts a virtual wait."""
-        return threading.get_ident() == threading.main_thread().ident and type(self._lock) is _REAL_LOCK
-
-    def wake(self) -> None:
-        """From any thread."""
-        try:
-            self._lock.release()
-        except RuntimeError:  # it was awake
-            pass
-
-
-class WaiterOnTop(Waiter):
-    """One that waits on top of ours, and lets others go on meanwhile."""
-
-    __slots__ = ()
-
-    @override
-    def wait(self, seconds: float | None) -> None:
-        nested = waits_here()
-        try:
-            if not nested:
-                begin_to_wait()
-            super().wait(seconds)
-        finally:
-            if not nested:
-                end_to_wait()
-
-
-def waiter_here(caller: Caller | None = None) -> Waiter:
-    """For this thread to wait for others, or for this call to be let through."""
-    return WaiterOnTop() if on_top(caller) else Waiter()
-
-
-class _Thread:
-    """A warm thread: runs one job after the other, waits a while, ends."""
-
-    __slots__ = ("job", "others", "waiter")
-
-    def __init__(self, others: WarmThreads, job: Callable[[], None]) -> None:
-        self.others = others
-        self.job: Callable[[], None] | None = job
-        self.waiter = Waiter()
-
-    def main(self) -> None:
-        idle, state = self.others.idle, ThreadState()
-        while True:
-            job, self.job = self.job, None
-            if job is not None:
-                job()
-                del job
-                state.put_back()
-                idle.append(self)
-            self.waiter.wait(_KEEP_WARM)
-            if self.job is None:
-                try:
-                    idle.remove(self)
-                except ValueError:  # somebody has taken it out: a job is on its way
-                    continue
-                if self.job is None:
-                    return
-
-
-class WarmThreads:
-    """The warm threads of this process (or of one stretch of virtual time).
-
-    No lock, which the collector could run a user's code under: an idle thread is in a deque, and whoever takes it out
-    has it, be it somebody with a job or, when it has been idle for long enough, the thread itself.
-
-    Last in, first out, so that threads which are not needed get cold. A thread tells of its job's result before it is
-    idle again, so that whoever waits for that result and runs the next job at once may find it busy still and start
-    one thread more: 17 for 16 at once, in one of two runs. To be idle first and tell then would let somebody's next
-    job wait behind the telling of this one.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.idle: deque[_Thread] = deque()
-
-    def run(self, job: Callable[[], None]) -> None:
-        """Run a job that never raises, in a thread of its own, now."""
-        try:
-            thread = self.idle.pop()
-        except IndexError:
-            clock.world.start_thread(_Thread(self, job).main, "fanmap-worker")
-        else:
-            thread.job = job
-            thread.waiter.wake()
-
-
-_threads = WarmThreads()
-
-
-def use(threads: WarmThreads) -> WarmThreads:
-    """Run everything in these threads from now on; returns those that they replace."""
-    global _threads
-    previous, _threads = _threads, threads
-    return previous
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _threads.reset())
 
 
 class Pool:
@@ -173,7 +35,7 @@ class Pool:
         waiter = Waiter()
         worker.attach(waiter.wake)
         context = self._context
-        _threads.run(lambda: _work(worker, waiter, context))
+        warm_threads.current.run(lambda: _work(worker, waiter, context))
 
     def wake(self, workers: Sequence[Worker]) -> None:
         """Wake these."""
@@ -370,48 +232,3 @@ class Reader:
         finally:
             if turn is not None and not inside:
                 turn.give_back(me)
-
-
-def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None]) -> None:
-    """Run it in a warm thread, in a copy of this context; then `result` holds what it came to, for `unwrap`."""
-    context = contextvars.copy_context()
-
-    def main() -> None:
-        try:
-            result.append((context.run(job), None))
-        except BaseException as error:
-            result.append((None, error))
-        with suppress(RuntimeError):  # who waited may be gone, and its loop closed
-            wake()
-
-    _threads.run(main)
-
-
-def unwrap(result: list[Any]) -> Any:
-    """What a job returned; raises what it raised."""
-    value, error = result.pop()
-    if error is None:
-        return value
-    try:
-        if is_a(error, StopIteration):
-            raise RuntimeError("the function raised StopIteration") from error
-        raise error
-    finally:
-        del error
-
-
-def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
-    """The same call with a bound on its time: it runs in a thread of its own, which is left behind when late."""
-
-    def timed(item: Any) -> Any:
-        waiter = Waiter()
-        result: list[Any] = []
-        run_job(partial(call, item), result, waiter.wake)
-        end = clock.now() + seconds
-        while not result and (left := end - clock.now()) > 0:
-            waiter.wait(left)
-        if not result:
-            raise left_behind(seconds)
-        return unwrap(result)
-
-    return timed

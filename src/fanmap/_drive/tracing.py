@@ -14,6 +14,7 @@ from fanmap._drive import clock
 from fanmap._drive.plan import BACK_OFF, CALLING, IN_LINE, Word
 from fanmap._drive.recording import RecordingWorker
 from fanmap._drive.run import Run
+from fanmap._drive.tally import Tally
 from fanmap._drive.worker import Worker
 from fanmap._errors import NotRun
 from fanmap._policy.effects import Taken
@@ -24,7 +25,6 @@ from fanmap._policy.signals import Verdict
 from fanmap._policy.trace.log import Fate, TraceLog, pack_call, pack_wait
 from fanmap._policy.trace.story import Span, Story, Totals, ceiling_of, outages_of, refusals_of, spans_of
 from fanmap._raw import is_a
-from fanmap._types import Tally
 
 _SHORTEST: Final = 0.001  # seconds: a wait that is shorter was our own arithmetic
 

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from fanmap._drive import clock, portal, threads
+from fanmap._drive import clock, portal, warm_threads
+from fanmap._drive.thread_waiter import Waiter
 from fanmap._policy import admission
 from fanmap.testing._baton import Baton, Party, stack_top
 from fanmap.testing._loop import VirtualLoop
@@ -114,7 +115,7 @@ class VirtualTime:
 
     def join(self, thread: threading.Thread) -> None:
         """Wait until a thread from `start` has ended."""
-        waiter = threads.Waiter()
+        waiter = Waiter()
         if thread in self._joining:
             self._joining[thread].append(waiter.wake)
         while thread in self._joining:
@@ -127,7 +128,7 @@ class VirtualTime:
             raise RuntimeError("virtual time is already active: its blocks cannot be nested")
         self._baton = baton = Baton(self._start, self._start + self._horizon, self._chance, _who_waits)
         self._world = _World(baton)
-        pool, place, world = threads.use(threads.WarmThreads()), portal.use(None), clock.enter(self._world)
+        pool, place, world = warm_threads.use(warm_threads.WarmThreads()), portal.use(None), clock.enter(self._world)
         source = clock.install(lambda: baton.now)
         # Nobody's loop or thread is lost here, and a wake-up that is would be hidden by a guard.
         guard, admission.guard = admission.guard, None
@@ -136,7 +137,7 @@ class VirtualTime:
             lambda: clock.install(source),
             lambda: clock.enter(world),
             lambda: portal.use(place),
-            lambda: threads.use(pool),
+            lambda: warm_threads.use(pool),
         ]
         return self
 

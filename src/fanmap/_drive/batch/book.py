@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
+from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Sender, meant_for_all
 from fanmap._drive.batch.spending import Spending
@@ -24,7 +25,6 @@ from fanmap._policy.batch.question import Group, Question, group_of, item_of
 from fanmap._policy.batch.siblings import Patience
 from fanmap._policy.batch.wire import Line, Provider
 from fanmap._policy.journal import read_line
-from fanmap._types import BatchInfo
 
 PROVIDERS: Mapping[str, Provider] = {"openai": openai, "anthropic": anthropic}
 

@@ -1,0 +1,17 @@
+"""A stream that a direct call has returned: from now on it holds the slot."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fanmap._drive.direct import Single
+from fanmap._drive.held.async_stream import HeldAsyncStream
+from fanmap._drive.held.call import StreamCall
+from fanmap._drive.held.stream import Held
+from fanmap._drive.held.sync_stream import HeldStream
+
+
+def hold(single: Single, stream: Any, kind: Literal["sync", "async"]) -> Held:
+    """The stream that this call has returned, and that holds its slot from now on."""
+    call = StreamCall.of(single)
+    return (HeldStream if kind == "sync" else HeldAsyncStream)(None, call, stream)

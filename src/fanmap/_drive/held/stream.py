@@ -1,0 +1,82 @@
+"""What sync and async streams have in common: a call that is begun, goes on, and ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from typing_extensions import override
+
+from fanmap._drive.held.call import StreamCall
+from fanmap._drive.notices import logger
+from fanmap._drive.scope import Scope, current_scope
+
+scope_here = current_scope.get  # for each chunk
+go_into = current_scope.set
+
+
+class Held:
+    """What both kinds of stream have in common.
+
+    Args:
+        new_call: of a stream that was not begun.
+        call, inner: of one that was.
+    """
+
+    __slots__ = ("__weakref__", "_advance", "_busy", "_call", "_inner", "_keep", "_new_call", "_over", "_scope")
+
+    def __init__(
+        self, new_call: Callable[[], StreamCall] | None, call: StreamCall | None = None, inner: Any = None
+    ) -> None:
+        self._new_call = new_call
+        self._call: StreamCall | None = None
+        self._inner = inner
+        self._busy = False
+        self._over = False
+        self._advance: Callable[[], Any] | None = None  # to the next chunk, where nothing else is to be done for it
+        self._keep: Callable[[Any], None] | None = None
+        self._scope: Scope | None = None
+        if call is not None:
+            self._go_on_with(call, inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Held.__slots__ or self._inner is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._inner, name)  # of the client's stream: its `response`
+
+    @override
+    def __repr__(self) -> str:
+        state = "over" if self._over else "not begun" if self._call is None else "under way"
+        return f"<stream: {state}>"
+
+    def _go_on_with(self, call: StreamCall, inner: Any) -> None:
+        self._call, self._inner = call, inner
+        self._scope, self._keep = call.inside(), call.chunks.append
+        self._advance = self._advancing(call, inner)
+
+    def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
+        raise NotImplementedError
+
+    def _is_read_elsewhere(self) -> bool:
+        """Does its code run at this moment, as generators know it?"""
+        inner = self._inner
+        return bool(getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False))
+
+    def _end(self) -> None:
+        self._over, self._advance = True, None
+        call, self._call = self._call, None
+        if call is not None:
+            call.end()
+
+    def _fail(self, error: BaseException) -> None:
+        self._over, self._advance = True, None
+        call, self._call = self._call, None
+        if call is not None:
+            call.fail(error)
+
+    def __del__(self) -> None:
+        call: StreamCall | None = getattr(self, "_call", None)  # Ctrl-C may come before `__init__`
+        if call is not None:
+            self._call = None
+            call.end()
+            logger.debug("a stream of %s was dropped before its end: its slot is given back", call.plan.name)

@@ -1,0 +1,141 @@
+"""The stream of a direct call of a `def`, read in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from typing_extensions import override
+
+from fanmap._drive import threads, warm_threads
+from fanmap._drive.held.call import StreamCall
+from fanmap._drive.held.stream import Held, go_into, scope_here
+from fanmap._drive.hook import Observer, observer
+from fanmap._drive.plan import CALL
+from fanmap._drive.scope import current_scope
+from fanmap._drive.streams import OVER, next_chunk
+from fanmap._errors import Busy
+from fanmap._public import without_our_frames
+from fanmap._raw import is_a
+
+
+class HeldStream(Held, Iterator[Any]):
+    """The stream of a direct call of a `def`."""
+
+    __slots__ = ()
+
+    @override
+    def __iter__(self) -> Self:
+        return self
+
+    @override
+    def __next__(self) -> Any:
+        advance = self._advance
+        if advance is None:
+            return self._begin()
+        before = scope_here()
+        go_into(self._scope)
+        try:
+            chunk = advance()
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException as error:
+            # Generators say it with a ValueError. One that runs on after its chunk timed out is not read elsewhere.
+            if type(error) is ValueError and self._is_read_elsewhere():
+                raise ValueError("the stream is being read already") from None
+            self._fail(error)
+            __tracebackhide__ = True
+            raise without_our_frames(error)
+        finally:
+            go_into(before)
+        if chunk is OVER:
+            self._end()
+            raise StopIteration
+        self._keep(chunk)  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
+        return chunk
+
+    @override
+    def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
+        advance: Callable[[], Any] = inner.__next__
+        if call.plan.timeout is not None:
+            advance = partial(warm_threads.with_timeout(next_chunk, call.plan.timeout), inner)
+        observed = call.observer()
+        return advance if observed is None else partial(_observed, observed, advance)
+
+    def _begin(self) -> Any:
+        """The first chunk."""
+        if self._busy:
+            raise ValueError("the stream is being read already")
+        new_call, self._new_call = self._new_call, None
+        if self._over or new_call is None:
+            raise StopIteration
+        self._busy = True
+        before = current_scope.get()
+        call = new_call()
+        inner: Any = None
+        try:
+            todo = threads.wait_until_due(call, call.step())
+            while todo is CALL:
+                try:
+                    inner = call.plan.call(call.item)
+                    chunk = self._advancing(call, inner)()
+                except StopIteration:
+                    chunk = OVER
+                except BaseException as error:
+                    todo = threads.wait_until_due(call, call.raised(error))
+                    continue
+                self._go_on_with(call, inner)
+                break
+            else:
+                chunk = call.result()
+        except BaseException as error:
+            if inner is None and is_a(error, Busy):  # nothing was called: it says to try again
+                self._new_call = new_call
+            else:
+                self._over = True
+            call.quit()
+            __tracebackhide__ = True
+            raise without_our_frames(error)
+        finally:
+            current_scope.set(before)
+            call.stop_observing()
+            self._busy = False
+        if chunk is OVER:
+            self._end()
+            raise StopIteration
+        call.chunks.append(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """No more of it: the slot is given back; again: nothing."""
+        if self._over:
+            return
+        if self._busy or self._is_read_elsewhere():
+            raise ValueError("the stream is being read already")
+        inner = self._inner
+        try:
+            if inner is not None:
+                inner.close()
+        finally:
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _observed(observed: Observer, advance: Callable[[], Any]) -> Any:
+    """A step of a stream whose code asks servers by itself."""
+    before = observer.get()
+    observer.set(observed)
+    try:
+        return advance()
+    finally:
+        observer.set(before)
