@@ -602,7 +602,7 @@ def everything_reachable(*roots):
 
 @pytest.mark.whole
 def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(server, caplog, capfd):
-    from fanmap._drive import hook, responses, wires
+    from fanmap._drive import hook, responses, watching
 
     caplog.set_level(logging.DEBUG, logger="fanmap")
     replies = [
@@ -642,7 +642,7 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
     kept += [str(one.message) for one in warned]
     kept += [record.getMessage() for record in caplog.records if record.name == "fanmap"]
     kept += everything_reachable(
-        limits, hook._in_place, hook._ours, hook._unknown, wires._classes, responses._MARKS, hook.observer.get()
+        limits, hook._in_place, hook._ours, hook._unknown, watching._classes, responses._MARKS, hook.observer.get()
     )
     printed = capfd.readouterr()
     kept += [printed.out, printed.err]
