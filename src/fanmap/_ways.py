@@ -34,9 +34,12 @@ from fanmap._plan import (
     only_streams,
     sync_inputs,
 )
+from fanmap._policy.as_completed import AsCompleted, Chunks
 from fanmap._policy.attempt import Retry
+from fanmap._policy.in_list import InList
+from fanmap._policy.in_order import InOrder
 from fanmap._policy.rate import check_positive
-from fanmap._policy.results import AsCompleted, Chunks, InList, InOrder, ResultBuffer
+from fanmap._policy.results import ResultBuffer
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._results import Results
