@@ -13,7 +13,7 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.calls import BACK_OFF, CALLING, IN_LINE
 from fanmap._drive.plan import Word
-from fanmap._drive.recording import RecordingWorker
+from fanmap._drive.recording_worker import RecordingWorker
 from fanmap._drive.run import Run
 from fanmap._drive.worker import Worker
 from fanmap._errors import NotRun
