@@ -34,7 +34,8 @@ from fanmap._types import Everybody
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-    from fanmap._drive.responses import Account, Reader
+    from fanmap._drive.responses import Reader
+    from fanmap._drive.taking import Account
 
 _BETWEEN_SWEEPS = 0.25  # seconds in which it is not looked again for calls of lost loops
 

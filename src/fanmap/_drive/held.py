@@ -18,8 +18,8 @@ from typing_extensions import override
 from fanmap._drive import aio, launch, loops, owners, tasks, threads
 from fanmap._drive.calls import Caller
 from fanmap._drive.direct import Single
-from fanmap._drive.hook import Observer, observer
 from fanmap._drive.notices import logger
+from fanmap._drive.observing import Observer, observer
 from fanmap._drive.plan import CALL, Plan
 from fanmap._drive.scope import Scope, current_scope
 from fanmap._drive.streams import OVER, next_chunk
