@@ -80,6 +80,7 @@ TESTS = {
     "total": ["unit/test_total.py", "property/test_total.py"],
     "unread": ["unit/test_unread.py"],
     "usage": ["unit/test_usage.py"],
+    "verdict": ["unit/test_signals.py", "property/test_signals.py"],
     "waits": ["unit/test_signals.py", "property/test_signals.py"],
     "words": ["unit/test_words.py", "unit/test_bodies.py", "unit/test_signals.py"],
     "worker": ["unit/test_worker.py"],

@@ -28,7 +28,7 @@ from fanmap._policy.followed import Followed
 from fanmap._policy.money import Money
 from fanmap._policy.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, WAITING, Owner, Permit
 from fanmap._policy.rate import Rate
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 from fanmap._types import Everybody
 
 if TYPE_CHECKING:

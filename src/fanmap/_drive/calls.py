@@ -38,8 +38,8 @@ from fanmap._policy.attempt import Attempts
 from fanmap._policy.brake import given_up
 from fanmap._policy.door import Door
 from fanmap._policy.permit import RELEASED, RUNNING, SLOTTED, TURNED_AWAY, Owner, Permit
-from fanmap._policy.signals import OUTAGES, Verdict
 from fanmap._policy.streams import ordinary, stream_kind, telling
+from fanmap._policy.verdict import OUTAGES, Verdict
 from fanmap._raw import INTERRUPTS, is_a, type_name
 from fanmap._types import Tally, Wait
 

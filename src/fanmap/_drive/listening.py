@@ -10,7 +10,7 @@ from fanmap._drive.plan import Plan
 from fanmap._drive.reading import Reading, read
 from fanmap._errors import note_item
 from fanmap._policy.permit import Permit
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 from fanmap._types import Tally
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from fanmap._drive.taking import Account, Taking
 from fanmap._policy.body import Passing, Said, read_body, read_document
 from fanmap._policy.quotas import pick, read_bedrock_usage, read_cost, read_quotas
 from fanmap._policy.replies import header_table
-from fanmap._policy.signals import OUTAGES, Verdict, read_error
+from fanmap._policy.signals import read_error
 from fanmap._policy.usage import NOTHING_TAKEN, Taken, read_taken
+from fanmap._policy.verdict import OUTAGES, Verdict
 
 _MARKS = {"x-should-retry": "false", "x-fanmap-mark": "1"}
 

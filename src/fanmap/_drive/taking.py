@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from fanmap._policy.quotas import Quota
-from fanmap._policy.signals import Verdict
 from fanmap._policy.usage import Taken
+from fanmap._policy.verdict import Verdict
 from fanmap._usage import Usage
 
 

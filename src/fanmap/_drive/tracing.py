@@ -21,9 +21,9 @@ from fanmap._policy.flow import Taken
 from fanmap._policy.inputs import Unfinished
 from fanmap._policy.permit import SLOTTED, Permit
 from fanmap._policy.results import Record
-from fanmap._policy.signals import Verdict
 from fanmap._policy.trace.log import Fate, TraceLog, pack_call, pack_wait
 from fanmap._policy.trace.story import Span, Story, Totals, ceiling_of, outages_of, refusals_of, spans_of
+from fanmap._policy.verdict import Verdict
 from fanmap._raw import is_a
 from fanmap._types import Tally
 

@@ -38,7 +38,7 @@ from fanmap._policy.shared.messages import TOLD, Reply, Request
 from fanmap._policy.shared.told import UNITS
 from fanmap._policy.shared.total import Told
 from fanmap._policy.shared.troubles import Troubles, other_rates, smaller_settings, spent_elsewhere
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 
 if TYPE_CHECKING:
     from fanmap._types import Everybody
