@@ -19,12 +19,13 @@ from starlette.types import Receive, Scope, Send
 
 from fanmap.testing._batch_http import batch_routes
 from fanmap.testing._batches import Batches
+from fanmap.testing._dialect import Asked, Dialect, Levels, retry_after_text
 from fanmap.testing._events import STREAMED, Event, error_event, events
 from fanmap.testing._listener import Connection, HangUp
 from fanmap.testing._provider import Fate, Provider
 from fanmap.testing._script import Reply, Request, Respond
 from fanmap.testing._text import simulated_reply
-from fanmap.testing._wire import DIALECTS, Asked, Dialect, Levels, models, retry_after_text
+from fanmap.testing._wire import DIALECTS, models
 
 
 class EventStream(Response):
