@@ -101,6 +101,7 @@ TESTS = {
     "shared/rates": ["unit/test_shared_rates.py", "unit/test_shared_ledger.py", "property/test_shared_rates.py"],
     "shared/replying": ["unit/test_shared_ledger.py"],
     "shared/shares": ["unit/test_shared_shares.py"],
+    "shared/standing": ["unit/test_shared_member.py"],
     "shared/told": ["unit/test_shared_told.py"],
     "shared/total": ["unit/test_shared_totals.py"],
     "shared/totals": ["unit/test_shared_totals.py"],
