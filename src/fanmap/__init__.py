@@ -27,7 +27,7 @@ from fanmap._outcome import Outcome
 from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
 from fanmap._policy.rate import Rate
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 
 __all__ = [
     "Adaptive",

@@ -8,7 +8,8 @@ from typing import Any
 from fanmap._drive import clock, launch
 from fanmap._drive.run import Run
 from fanmap._outcome import Outcome
-from fanmap._policy.results import NOTHING_YET, InList
+from fanmap._policy.in_list import InList
+from fanmap._policy.results import NOTHING_YET
 from fanmap._policy.tokens import read_result
 from fanmap._progress import Watcher
 

@@ -20,7 +20,7 @@ from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
 from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.attempt import Retry
-from fanmap._policy.results import InList
+from fanmap._policy.in_list import InList
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._types import Progress

@@ -1,6 +1,6 @@
 """How a user's function, and one item of input, become a call.
 
-Looks at functions, inputs and settings; runs nothing.
+Looks at functions, items and settings; runs nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, cast
 
@@ -204,59 +204,7 @@ def check_calls(retry: object, timeout: float | None) -> None:
         check_positive("timeout", timeout)
 
 
-# What the inputs are
-
-
-def sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
-    """What a run takes as its source: a sequence that workers may index, or an iterator."""
-    check_inputs(inputs, what)
-    # Exactly these: a subclass may iterate otherwise than it indexes.
-    if type(inputs) in (list, tuple, range):
-        return cast("Sequence[Any]", inputs)
-    return cast("Iterator[Any]", iter(inputs))
-
-
-def length_of(inputs: object) -> int | None:
-    """How many inputs there are, where they say so; an iterator may have been begun."""
-    if not isinstance(inputs, Sized) or isinstance(inputs, Iterator):
-        return None
-    try:
-        return len(inputs)
-    except TypeError:  # as those that only pretend to have a length do
-        return None
-
-
-def check_inputs(inputs: object, what: str) -> None:
-    """Inputs are an iterable of items: not one text, which would be taken letter by letter, and no table of columns."""
-    if type(inputs) in (list, tuple, range):
-        return
-    if isinstance(inputs, (str, bytes, bytearray)):
-        raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
-    table: object = inputs
-    if isinstance(inputs, AsyncIterable) and not isinstance(inputs, Iterable):
-        raise _not_inputs(table, what, "an iterable")
-    if isinstance(inputs, Mapping) or is_table(table):
-        from fanmap._hints import values  # only where something is wrong
-
-        raise TypeError(
-            f"{what} must be given an iterable of inputs, got {values.kind(table)}: {values.inputs(table, what)}"
-        )
-    if not isinstance(inputs, Iterable):
-        raise _not_inputs(inputs, what, "an iterable of inputs")
-
-
-def _not_inputs(inputs: object, what: str, wanted: str) -> TypeError:
-    from fanmap._hints import values  # only where something is wrong
-
-    return TypeError(f"{what} must be given {wanted}, got {values.kind(inputs)}{values.not_inputs(inputs, what)}")
-
-
-def is_table(inputs: object) -> bool:
-    """Is it a table whose iteration gives columns (pandas, polars, pyarrow and their kin), or their names?"""
-    kind = type(inputs)
-    return hasattr(kind, "columns") and any(
-        hasattr(kind, rows) for rows in ("itertuples", "iter_rows", "itercolumns", "collect_schema")
-    )
+# How it is called
 
 
 def _hint(function: Callable[..., Any], name: str, unpack: bool, item: Any, error: BaseException) -> str | None:

@@ -20,24 +20,25 @@ from fanmap._drive.plan import Plan
 from fanmap._drive.run import Run
 from fanmap._drive.scope import current_scope
 from fanmap._drive.settings import check_count
+from fanmap._inputs import check_inputs, length_of, sync_inputs
 from fanmap._outcome import Outcome
 from fanmap._plan import (
     UNCHANGED,
     Settings,
     Unchanged,
     check_calls,
-    check_inputs,
     check_limits,
     check_workers,
-    length_of,
     make_plan,
     name_of,
     only_streams,
-    sync_inputs,
 )
+from fanmap._policy.as_completed import AsCompleted, Chunks
 from fanmap._policy.attempt import Retry
+from fanmap._policy.in_list import InList
+from fanmap._policy.in_order import InOrder
 from fanmap._policy.rate import check_positive
-from fanmap._policy.results import AsCompleted, Chunks, InList, InOrder, ResultBuffer
+from fanmap._policy.results import ResultBuffer
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._results import Results

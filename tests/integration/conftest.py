@@ -330,7 +330,7 @@ class Holding:
 @pytest.fixture
 def holding(monkeypatch):
     """Says when the loopback server answers."""
-    from fanmap.testing._http import Connection
+    from fanmap.testing._listener import Connection
 
     holding, go_on = Holding(), Connection.hold
     monkeypatch.setattr(Connection, "hold", lambda self, seconds: holding.hold(self, seconds, go_on))

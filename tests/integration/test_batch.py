@@ -34,7 +34,7 @@ from fanmap import (
     partial_results,
     to_sync,
 )
-from fanmap._drive import clock, hook
+from fanmap._drive import clock, observing
 from fanmap._drive.batch import book, capture
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress, BatchSummary
@@ -711,7 +711,7 @@ def test_a_request_from_no_item_is_warned_of_once(worker: Worker, server: Server
     assert f"a request to {server.openai_url}/responses was sent at once, at full price" in str(warning.message)
     assert (server.sent, lines(server)) == (3, [])
     worker.ask("after it")  # nothing captures now
-    assert hook.unobserved is None
+    assert observing.unobserved is None
 
 
 def test_one_in_the_context_of_its_item_is_captured(worker: Worker, server: Server, options: dict[str, Any]) -> None:

@@ -48,9 +48,9 @@ HELD = """
 import asyncio, sys
 from fanmap.__main__ import main
 from fanmap._demo import endpoint
-from fanmap.testing import _http
+from fanmap.testing import _listener
 
-serve, hold, servers = endpoint.serve, _http.Connection.hold, []
+serve, hold, servers = endpoint.serve, _listener.Connection.hold, []
 
 def serve_and_note(**settings):
     servers.append((serve(**settings), settings["max_concurrency"] or 0))
@@ -62,7 +62,7 @@ async def hold_for_one_more(connection, seconds):
         await asyncio.sleep(0.001)
     await hold(connection, seconds)
 
-endpoint.serve, _http.Connection.hold = serve_and_note, hold_for_one_more
+endpoint.serve, _listener.Connection.hold = serve_and_note, hold_for_one_more
 sys.exit(main(sys.argv[1:]))
 """
 

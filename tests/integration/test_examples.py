@@ -20,7 +20,7 @@ import pytest
 
 import fanmap
 from fanmap.testing import Reply, VirtualTime, serve
-from fanmap.testing._http import Connection
+from fanmap.testing._listener import Connection
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("[!_]*.py"))

@@ -137,7 +137,7 @@ def test_langchain_an_async_tool():
 @pytest.fixture
 def listen():
     """Serve an application over real connections; its address."""
-    from fanmap.testing._http import Listener
+    from fanmap.testing._listener import Listener
 
     listeners = []
 

@@ -18,13 +18,15 @@ import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from unittest import mock
 
 import httpx
 import pytest
 import requests
 
-from fanmap._drive import hook
+from fanmap._drive import hook, observing
+from fanmap._drive.wires import HTTPX
 from fanmap.testing import Reply, serve
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
@@ -54,11 +56,11 @@ class Log:
 def observed(observer=None):
     observer = observer or Log()
     hook.ensure()
-    outside = hook.observer.set(observer)
+    outside = observing.observer.set(observer)
     try:
         yield observer
     finally:
-        hook.observer.reset(outside)
+        observing.observer.reset(outside)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_what_an_observer_raises_instead_unwinds_the_client(server, url):
     for way in ("httpx", "async httpx", "requests"):
         with observed(Log(error=Unwinding())), pytest.raises(Unwinding):
             ways(url)[way]()
-        assert hook.observer.get() is None
+        assert observing.observer.get() is None
     assert server.sent == 0
 
 
@@ -432,11 +434,11 @@ def test_respx(way, first, server, url):
 
 
 def test_a_thread_started_inside_carries_the_observer_and_nothing_else(url):
-    marker = hook.ContextVar("marker", default="outside")
+    marker = ContextVar("marker", default="outside")
     seen = []
 
     def work():
-        seen.append((hook.observer.get(), marker.get(), httpx.post(url, json=BODY, timeout=120).status_code))
+        seen.append((observing.observer.get(), marker.get(), httpx.post(url, json=BODY, timeout=120).status_code))
 
     class Own(threading.Thread):
         def run(self):
@@ -502,7 +504,7 @@ def test_a_pools_thread_carries_an_observer_for_one_job_only(url):
     seen = []
 
     def work(number):
-        seen.append((number, hook.observer.get()))
+        seen.append((number, observing.observer.get()))
         return httpx.post(url, json=BODY, timeout=120).status_code
 
     with ThreadPoolExecutor(1) as pool:
@@ -546,7 +548,8 @@ def test_to_thread_and_tasks_are_followed(url):
 
 BEHIND = """
 import sys, types
-from fanmap._drive import hook
+from fanmap._drive import hook, observing
+from fanmap._drive.wires import HTTPX
 
 hook.look_for_new()
 looked = []
@@ -559,7 +562,7 @@ hook.look_for_new()
 assert not looked  # nothing has been imported since
 
 module = types.ModuleType("strange_client")
-target = hook._Target("strange_client", "Client", "send", ("request",), hook._sync_hook(hook.HTTPX))
+target = hook._Target("strange_client", "Client", "send", ("request",), observing.sync_hook(HTTPX))
 hook._TARGETS = (*hook._TARGETS, target)
 sys.modules["strange_client"] = module  # no import says so, and its class is not there yet
 hook.look_for_new()
@@ -593,7 +596,7 @@ def strange():
 
     module.Client = Client
     sys.modules["strange_client"] = module
-    target = hook._Target("strange_client", "Client", "send", ("request",), hook._sync_hook(hook.HTTPX))
+    target = hook._Target("strange_client", "Client", "send", ("request",), observing.sync_hook(HTTPX))
     with mock.patch.object(hook, "_TARGETS", (*hook._TARGETS, target)):
         yield Client
     del sys.modules["strange_client"]
@@ -617,7 +620,7 @@ def test_a_client_with_another_signature_is_left_alone_and_said_once(strange):
 
 LATE = """
 import sys, threading
-from fanmap._drive import hook
+from fanmap._drive import hook, observing
 hook.ensure()
 assert not {"httpx", "requests", "aiohttp", "botocore"} & set(sys.modules)
 
@@ -628,7 +631,7 @@ class Log:
     failed = answered
 
 log = Log()
-hook.observer.set(log)
+observing.observer.set(log)
 import httpx, requests
 for client in (httpx, requests):
     try:

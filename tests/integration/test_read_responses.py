@@ -111,7 +111,8 @@ def test_a_run_that_reads_nothing_imports_nothing_of_it():
 import sys
 import fanmap
 fanmap.parallel_map(rpm=6000)(len).map(["a", "b"])
-loaded = {"fanmap._drive.hook", "fanmap._drive.responses", "fanmap._drive.wires", "httpx", "requests"} & set(sys.modules)
+ours = {"hook", "observing", "carrying", "responses", "taking", "wires", "watching"}
+loaded = ({f"fanmap._drive.{name}" for name in ours} | {"httpx", "requests"}) & set(sys.modules)
 assert not loaded, loaded
 fanmap.parallel_map(tpm=6000)(len).map(["a", "b"])
 assert "fanmap._drive.hook" in sys.modules and not {"httpx", "requests", "aiohttp"} & set(sys.modules)
@@ -152,7 +153,7 @@ def test_what_real_clients_took_is_in_the_stats_whatever_the_function_returns(re
 
 
 def test_a_direct_call_and_a_block_are_read_and_leave_no_trace_in_their_context(server, client):
-    from fanmap._drive.hook import observer
+    from fanmap._drive.observing import observer
 
     limits = Limits(4, read_responses=True)
     ask = parallel_map(limits=limits)(chat)
@@ -602,7 +603,7 @@ def everything_reachable(*roots):
 
 @pytest.mark.whole
 def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(server, caplog, capfd):
-    from fanmap._drive import hook, responses, wires
+    from fanmap._drive import hook, observing, responses, watching
 
     caplog.set_level(logging.DEBUG, logger="fanmap")
     replies = [
@@ -642,7 +643,7 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
     kept += [str(one.message) for one in warned]
     kept += [record.getMessage() for record in caplog.records if record.name == "fanmap"]
     kept += everything_reachable(
-        limits, hook._in_place, hook._ours, hook._unknown, wires._classes, responses._MARKS, hook.observer.get()
+        limits, hook._in_place, hook._ours, hook._unknown, watching._classes, responses._MARKS, observing.observer.get()
     )
     printed = capfd.readouterr()
     kept += [printed.out, printed.err]
@@ -655,7 +656,7 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
 @pytest.mark.parametrize("price", [lambda model, usage: 0.25, lambda model, usage: float("nan"), None])
 def test_nothing_of_them_is_kept_or_printed_where_money_is_counted(price, server, caplog, capfd):
     """What prices a response sees its model and its address, and lets go of both."""
-    from fanmap._drive import hook
+    from fanmap._drive import hook, observing
 
     if price is None:
         pytest.importorskip("genai_prices")
@@ -687,7 +688,7 @@ def test_nothing_of_them_is_kept_or_printed_where_money_is_counted(price, server
         error = error.__cause__
     kept += [str(one.message) for one in warned]
     kept += [record.getMessage() for record in caplog.records if record.name == "fanmap"]
-    kept += everything_reachable(limits._budget, hook._in_place, hook.observer.get())
+    kept += everything_reachable(limits._budget, hook._in_place, observing.observer.get())
     printed = capfd.readouterr()
     kept += [printed.out, printed.err]
     assert server.sent == (4 if price is not None and price("", None) == 0.25 else 1)

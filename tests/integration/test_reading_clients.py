@@ -22,11 +22,13 @@ from typing import Any
 import pytest
 import trio
 
-from fanmap._drive import hook
-from fanmap._drive.responses import Reader, Taking
+from fanmap._drive import hook, observing
+from fanmap._drive.responses import Reader
+from fanmap._drive.taking import Taking
 from fanmap._policy.quotas import Quota
-from fanmap._policy.signals import Verdict, read_error
+from fanmap._policy.signals import read_error
 from fanmap._policy.usage import NOTHING_TAKEN
+from fanmap._policy.verdict import Verdict
 from fanmap._usage import Usage
 
 # What other people's packages warn of among themselves is not ours to fail on.
@@ -340,14 +342,14 @@ class Seen:
         self.error: Exception | None = None
         self.result: Any = None
         hook.ensure()
-        outside = hook.observer.set(self.reader)
+        outside = observing.observer.set(self.reader)
         try:
             result = call()
             self.result = asyncio.run(result) if isinstance(result, Coroutine) else result
         except Exception as error:
             self.error = error
         finally:
-            hook.observer.reset(outside)
+            observing.observer.reset(outside)
         self.taking: Taking = self.reader.close()
         self.held = list(self.reader.held)
         if self.error is None or not read_error(self.error, wall=0.0).refused_to_start:
@@ -797,11 +799,11 @@ def test_limits_are_told(provider: Provider) -> None:
 
 def test_when_the_attempt_is_over_nothing_is_observed_any_more(provider: Provider) -> None:
     seen = Seen(lambda: by_httpx(provider.url))
-    outside = hook.observer.set(seen.reader)
+    outside = observing.observer.set(seen.reader)
     provider.script = [(429, {}, {})]
     with pytest.raises(KeyError):
         by_httpx(provider.url)
-    hook.observer.reset(outside)
+    observing.observer.reset(outside)
     assert seen.account.refusals == []
     assert seen.reader.close() == seen.taking
 

@@ -530,7 +530,7 @@ def test_a_closed_server_is_not_reachable_and_two_servers_are_independent():
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
 def test_without_its_extra_serve_names_the_extra(monkeypatch, missing):
     for name in list(sys.modules):
-        if name.split(".")[0] == missing or name == "fanmap.testing._http":
+        if name.split(".")[0] == missing or name in ("fanmap.testing._http", "fanmap.testing._listener"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError) as caught:

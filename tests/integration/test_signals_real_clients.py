@@ -27,7 +27,8 @@ import tenacity
 from tests.bodies import BODIES
 
 from fanmap import Retry, parallel_map
-from fanmap._policy.signals import client_retries, read_error
+from fanmap._policy.hidden import client_retries
+from fanmap._policy.signals import read_error
 from fanmap._policy.tokens import read_usage
 from fanmap.testing import Reply
 from fanmap.testing import serve as serve_openai

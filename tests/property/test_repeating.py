@@ -12,7 +12,7 @@ from fanmap._policy.adaptive import Adaptive, Ceiling
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.brake import Brake
 from fanmap._policy.refusals import Refusals
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 
 chances = st.floats(0, 1, exclude_max=True)
 moments = st.floats(0, 1e6)

@@ -6,7 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fanmap._policy.results import AsCompleted, InList, InOrder
+from fanmap._policy.as_completed import AsCompleted
+from fanmap._policy.in_list import InList
+from fanmap._policy.in_order import InOrder
 
 KINDS = {
     "collected": lambda window, stops: InList(stop_on_failure=stops),

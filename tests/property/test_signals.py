@@ -9,9 +9,11 @@ from typing import Any, get_args
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from fanmap._policy.hidden import client_retries
 from fanmap._policy.quotations import own_words
-from fanmap._policy.signals import Kind, Verdict, client_retries, read_error
+from fanmap._policy.signals import read_error
 from fanmap._policy.tokens import estimate_tokens, read_usage
+from fanmap._policy.verdict import Kind, Verdict
 from fanmap._policy.words import never_fits, says_spent
 
 NAMES = [

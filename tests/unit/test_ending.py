@@ -6,9 +6,10 @@ import pytest
 
 from fanmap import partial_results
 from fanmap._drive.ending import Ending
+from fanmap._policy.as_completed import AsCompleted
 from fanmap._policy.flow import Flow
+from fanmap._policy.in_order import InOrder
 from fanmap._policy.inputs import InputBuffer
-from fanmap._policy.results import AsCompleted, InOrder
 
 
 def ending(results):

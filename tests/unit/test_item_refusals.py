@@ -10,9 +10,10 @@ import pytest
 from fanmap._policy.attempt import Attempts, Retry
 from fanmap._policy.effects import END, WAIT
 from fanmap._policy.flow import Flow
+from fanmap._policy.in_list import InList
+from fanmap._policy.in_order import InOrder
 from fanmap._policy.inputs import InputBuffer, Unfinished
 from fanmap._policy.refusals import Refusals
-from fanmap._policy.results import InList, InOrder
 
 
 def refused(*fates: tuple[int, int], since: float = 100.0) -> tuple[Refusals, list[bool]]:

@@ -17,8 +17,9 @@ import pytest
 from fanmap._drive import clock
 from fanmap.testing import SimulatedAPIError, SimulatedLLM, VirtualTime
 from fanmap.testing._behaviour import Behaviour, Bucket
+from fanmap.testing._dialect import retry_after_text
+from fanmap.testing._openai_wire import go_duration
 from fanmap.testing._text import count_tokens, simulated_reply
-from fanmap.testing._wire import go_duration, retry_after_text
 
 PROMPTS = [f"prompt {i}" for i in range(40)]
 

@@ -15,7 +15,8 @@ from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.capture import Capture, end_strays
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.codec import KeyedInput
-from fanmap._drive.hook import Unwind, ensure, observer
+from fanmap._drive.hook import ensure
+from fanmap._drive.observing import Unwind, observer
 from fanmap._drive.plan import Plan
 from fanmap._drive.reading import read
 from fanmap._errors import BatchError, JournalError

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from fanmap._drive.batch.book import PROVIDERS
+from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._failure import CommandError
 from fanmap._policy.batch.job import HandIn, Job
 from fanmap._policy.batch.question import is_own_host

@@ -27,7 +27,7 @@ from fanmap._policy.news import News
 from fanmap._policy.permit import Permit
 from fanmap._policy.quotas import Quota
 from fanmap._policy.rate import Rate
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 
 
 class Hiring:

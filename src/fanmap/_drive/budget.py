@@ -28,13 +28,14 @@ from fanmap._policy.followed import Followed
 from fanmap._policy.money import Money
 from fanmap._policy.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, WAITING, Owner, Permit
 from fanmap._policy.rate import Rate
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 from fanmap._types import Everybody
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-    from fanmap._drive.responses import Account, Reader
+    from fanmap._drive.responses import Reader
+    from fanmap._drive.taking import Account
 
 _BETWEEN_SWEEPS = 0.25  # seconds in which it is not looked again for calls of lost loops
 

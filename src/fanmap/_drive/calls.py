@@ -34,8 +34,8 @@ from fanmap._drive.reading import objects
 from fanmap._errors import claims_thread, note_item
 from fanmap._policy.attempt import Attempts
 from fanmap._policy.permit import Permit
-from fanmap._policy.signals import OUTAGES, Verdict
 from fanmap._policy.streams import ordinary, stream_kind, telling
+from fanmap._policy.verdict import OUTAGES, Verdict
 from fanmap._raw import is_a
 
 _ONLY_ONCE: Final = (

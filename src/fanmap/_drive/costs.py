@@ -19,7 +19,7 @@ from fanmap._policy.tokens import model_of, read_result
 from fanmap._raw import INTERRUPTS
 
 if TYPE_CHECKING:
-    from fanmap._drive.responses import Taking
+    from fanmap._drive.taking import Taking
     from fanmap._policy.learned import Correction
     from fanmap._policy.usage import Taken
     from fanmap._usage import Usage

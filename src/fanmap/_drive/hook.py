@@ -2,8 +2,8 @@
 
 A hook sits where tracing instrumentation sits: at `send` of httpx, httpx2 and requests, at aiohttp's
 `ClientSession._request`, at botocore's `BaseClient._make_api_call`. It does nothing unless an observer is set in this
-context, which is so inside a call under a Limits that asked for it. Then it tells the observer of each request and of
-what came of it. An observer may look, or answer in place of the wire.
+context, which is so inside a call under a Limits that asked for it. Then it tells the observer (`observing`) of each
+request and of what came of it. An observer may look, or answer in place of the wire.
 
 It is put in by the first such call, for the clients that are imported by then, and for others when they are.
 
@@ -14,7 +14,7 @@ It is put in by the first such call, for the clients that are imported by then, 
   each call looks whether ours is on top, and puts one there if it is not (one further down would not do: a recorder
   that plays back does not ask it).
 - **Threads are followed** one step: `Thread.start` and `ThreadPoolExecutor.submit`, called where an observer is set,
-  carry that one variable along. (Tasks inherit it anyway.)
+  carry that one variable along (`carrying`). Tasks inherit it anyway.
 - **Nothing of ours gets out.** An observer's failure is logged by its type.
 """
 
@@ -22,53 +22,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from contextvars import ContextVar, Token
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from fanmap._drive.carrying import carrying_start, carrying_submit
 from fanmap._drive.imports import call_after_import
-from fanmap._drive.notices import logger, warn_unknown_client
-from fanmap._drive.wires import AIOHTTP, ASYNC_HTTPX, BOTOCORE, HTTPX, REQUESTS, Wire
-
-
-class Request(NamedTuple):
-    """A request on its way: its client, how that is read, and the arguments that the hooked method was called with."""
-
-    client: Any
-    wire: Wire
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-class Observer(Protocol):
-    """Who is told of the requests of one call. From any thread, several at once."""
-
-    def asked(self, request: Request) -> Any:
-        """A request is about to go: None lets it; anything else is handed to the client as its response.
-
-        An async client's may be answered with an awaitable of that. What this raises, the client sees raised.
-        """
-
-    def answered(self, request: Request, response: Any) -> None:
-        """The wire's response, as the client is about to have it."""
-
-    def failed(self, request: Request, error: BaseException) -> None:
-        """No response: what the client is about to see raised."""
-
-
-class Unwind(BaseException):
-    """Raised by an observer that has taken a request down: through the client and out of the call that made it.
-
-    A BaseException, so that `except Exception` and a client's own repeats let it by.
-    """
-
-
-observer: ContextVar[Observer | None] = ContextVar("fanmap_observer", default=None)
-# Told of each request without an observer, from any thread; None: nobody wants to know.
-unobserved: Callable[[Request], object] | None = None
-
-_Maker = Callable[[Any], Any]
+from fanmap._drive.notices import warn_unknown_client
+from fanmap._drive.observing import Maker, async_hook, sync_hook
+from fanmap._drive.wires import AIOHTTP, ASYNC_HTTPX, BOTOCORE, HTTPX, REQUESTS
 
 
 class _Target(NamedTuple):
@@ -78,7 +40,7 @@ class _Target(NamedTuple):
     owner: str
     method: str
     takes: tuple[str, ...]
-    make: _Maker
+    make: Maker
 
 
 def ensure() -> None:
@@ -180,166 +142,14 @@ def _disguised(function: Any, below: Any) -> Any:
     return function
 
 
-def _sync_hook(wire: Wire) -> _Maker:
-    def make(bound: Callable[[Any], Callable[..., Any]]) -> Any:
-        def send(self: Any, *args: Any, **kwargs: Any) -> Any:
-            watching = observer.get()
-            if watching is None:
-                if unobserved is not None:
-                    _tell_unobserved(Request(self, wire, args, kwargs))
-                return bound(self)(*args, **kwargs)
-            request = Request(self, wire, args, kwargs)
-            outside = observer.set(None)
-            try:
-                response = watching.asked(request)
-                if response is not None:
-                    return response
-                try:
-                    response = bound(self)(*args, **kwargs)
-                except BaseException as error:
-                    _tell(watching.failed, request, error)
-                    raise
-                _tell(watching.answered, request, response)
-                return response
-            finally:
-                _reset(outside)
-
-        return send
-
-    return make
-
-
-def _async_hook(wire: Wire) -> _Maker:
-    def make(bound: Callable[[Any], Callable[..., Any]]) -> Any:
-        async def send(self: Any, *args: Any, **kwargs: Any) -> Any:
-            watching = observer.get()
-            if watching is None:
-                if unobserved is not None:
-                    _tell_unobserved(Request(self, wire, args, kwargs))
-                return await bound(self)(*args, **kwargs)
-            request = Request(self, wire, args, kwargs)
-            outside = observer.set(None)
-            try:
-                response = watching.asked(request)
-                if isinstance(response, Coroutine):
-                    response = await cast("Coroutine[Any, Any, Any]", response)
-                if response is not None:
-                    return response
-                try:
-                    response = await bound(self)(*args, **kwargs)
-                except BaseException as error:
-                    _tell(watching.failed, request, error)
-                    raise
-                _tell(watching.answered, request, response)
-                return response
-            finally:
-                _reset(outside)
-
-        return send
-
-    return make
-
-
-def _tell(told: Callable[[Request, Any], None], request: Request, what: Any) -> None:
-    try:
-        told(request, what)
-    except Exception as failure:
-        logger.debug("a response could not be read: %s", type(failure).__name__)
-
-
-def _tell_unobserved(request: Request) -> None:
-    told = unobserved
-    try:
-        if told is not None:
-            told(request)
-    except Exception as failure:
-        logger.debug("a request could not be read: %s", type(failure).__name__)
-
-
-def _reset(outside: Token[Observer | None]) -> None:
-    try:
-        observer.reset(outside)
-    except ValueError:  # a coroutine that the collector closes, in whatever context that is
-        pass
-
-
-def _carrying_start(bound: Callable[[Any], Callable[..., Any]]) -> Any:
-    def start(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watching = observer.get()
-        put_back = _nothing if watching is None else _carry(self, watching)
-        try:
-            return bound(self)(*args, **kwargs)
-        except BaseException:  # it was started before, or there are too many
-            put_back()
-            raise
-
-    return start
-
-
-def _nothing() -> None:
-    pass
-
-
-def _carry(thread: Any, watching: Observer) -> Callable[[], None]:
-    """Have the thread begin with this observer; what this returns undoes it."""
-    attributes: dict[str, Any] = thread.__dict__  # not by its own `__setattr__`, which may be anything
-    own = attributes.get("run")
-    try:
-        run = thread.run
-    except Exception as failure:
-        logger.debug("a thread could not be followed: %s", type(failure).__name__)
-        return _nothing
-
-    def put_back() -> None:  # or the thread and this function would keep each other
-        if own is None:
-            attributes.pop("run", None)
-        else:
-            attributes["run"] = own
-
-    def carried() -> None:
-        put_back()
-        observer.set(watching)
-        try:
-            run()
-        except Unwind:  # which is not the thread's failure, and is told already
-            pass
-
-    attributes["run"] = carried
-    return put_back
-
-
-def _carrying_submit(bound: Callable[[Any], Callable[..., Any]]) -> Any:
-    def submit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watching = observer.get()
-        if watching is None or not args:
-            return bound(self)(*args, **kwargs)
-        function, *rest = args
-
-        def carried(*given: Any, **named: Any) -> Any:
-            outside = observer.set(watching)
-            try:
-                return function(*given, **named)
-            finally:
-                _reset(outside)
-
-        # The pool's thread, which this may start, lives longer than this call: it carries nothing itself.
-        outside = observer.set(None)
-        try:
-            return bound(self)(carried, *rest, **kwargs)
-        finally:
-            _reset(outside)
-
-    return submit
-
-
 _TARGETS = (
-    _Target("httpx", "Client", "send", ("request",), _sync_hook(HTTPX)),
-    _Target("httpx", "AsyncClient", "send", ("request",), _async_hook(ASYNC_HTTPX)),
-    _Target("httpx2", "Client", "send", ("request",), _sync_hook(HTTPX)),
-    _Target("httpx2", "AsyncClient", "send", ("request",), _async_hook(ASYNC_HTTPX)),
-    _Target("requests", "Session", "send", ("request",), _sync_hook(REQUESTS)),
-    _Target("aiohttp", "ClientSession", "_request", ("method", "str_or_url"), _async_hook(AIOHTTP)),
-    _Target("botocore.client", "BaseClient", "_make_api_call", ("operation_name", "api_params"), _sync_hook(BOTOCORE)),
-    _Target("threading", "Thread", "start", (), _carrying_start),
-    _Target("concurrent.futures.thread", "ThreadPoolExecutor", "submit", ("fn",), _carrying_submit),
+    _Target("httpx", "Client", "send", ("request",), sync_hook(HTTPX)),
+    _Target("httpx", "AsyncClient", "send", ("request",), async_hook(ASYNC_HTTPX)),
+    _Target("httpx2", "Client", "send", ("request",), sync_hook(HTTPX)),
+    _Target("httpx2", "AsyncClient", "send", ("request",), async_hook(ASYNC_HTTPX)),
+    _Target("requests", "Session", "send", ("request",), sync_hook(REQUESTS)),
+    _Target("aiohttp", "ClientSession", "_request", ("method", "str_or_url"), async_hook(AIOHTTP)),
+    _Target("botocore.client", "BaseClient", "_make_api_call", ("operation_name", "api_params"), sync_hook(BOTOCORE)),
+    _Target("threading", "Thread", "start", (), carrying_start),
+    _Target("concurrent.futures.thread", "ThreadPoolExecutor", "submit", ("fn",), carrying_submit),
 )

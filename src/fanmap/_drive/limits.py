@@ -16,7 +16,7 @@ from fanmap._drive.shared.store import StoreOpener
 from fanmap._policy.adaptive import Adaptive, Change
 from fanmap._policy.money import Money, dollars_rate
 from fanmap._policy.permit import BackgroundPermit, Permit
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 from fanmap._public import public
 from fanmap._types import Everybody, Stats
 from fanmap._usage import Usage

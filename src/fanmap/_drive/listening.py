@@ -11,7 +11,7 @@ from fanmap._drive.reading import Reading, read
 from fanmap._drive.tally import Tally
 from fanmap._errors import note_item
 from fanmap._policy.permit import Permit
-from fanmap._policy.signals import Verdict
+from fanmap._policy.verdict import Verdict
 
 if TYPE_CHECKING:
     from fanmap._drive.responses import Reader

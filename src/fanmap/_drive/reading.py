@@ -15,7 +15,9 @@ from typing import Final, TypeVar
 from fanmap._drive import clock
 from fanmap._drive.notices import classified
 from fanmap._policy.connections import is_of_another_loop
-from fanmap._policy.signals import Verdict, client_retries, read_error
+from fanmap._policy.hidden import client_retries
+from fanmap._policy.signals import read_error
+from fanmap._policy.verdict import Verdict
 from fanmap._raw import INTERRUPTS, came_from, codes_of, is_a, traceback_of
 
 T = TypeVar("T")

@@ -7,73 +7,20 @@ refused. A body that passes piece by piece is kept, its ends only, until it has 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from fanmap._drive import clock
-from fanmap._drive.hook import Observer, Request, ensure, look_for_new, observer
+from fanmap._drive.hook import ensure, look_for_new
+from fanmap._drive.observing import Observer, Request, observer
+from fanmap._drive.taking import Account, Taking
 from fanmap._policy.body import Passing, Said, read_body, read_document
-from fanmap._policy.quotas import Quota, pick, read_bedrock_usage, read_cost, read_quotas
+from fanmap._policy.quotas import pick, read_bedrock_usage, read_cost, read_quotas
 from fanmap._policy.replies import header_table
-from fanmap._policy.signals import OUTAGES, Verdict, read_error
+from fanmap._policy.signals import read_error
 from fanmap._policy.usage import NOTHING_TAKEN, Taken, read_taken
-from fanmap._usage import Usage
+from fanmap._policy.verdict import OUTAGES, Verdict
 
 _MARKS = {"x-should-retry": "false", "x-fanmap-mark": "1"}
-
-
-class Account(Protocol):
-    """Whose call it is. Told at once, from any thread."""
-
-    @property
-    def wants_quotas(self) -> bool:
-        """Does anybody want to know a server's limits?"""
-        ...
-
-    @property
-    def prices(self) -> bool:
-        """Does anybody want to know what a response cost?"""
-        ...
-
-    def cost_of(self, model: str | None, usage: Usage, address: str) -> float | None:
-        """What a response cost, in dollars; None: nobody can say."""
-        ...
-
-    def refused_inside(self, verdict: Verdict) -> None:
-        """A request of the call was refused, whatever becomes of the call."""
-
-    def repeated_inside(self) -> None:
-        """A client has sent a request of the call again by itself."""
-
-    def told_quotas(self, quotas: tuple[Quota, ...]) -> None:
-        """A server has told its limits, or answered without telling any."""
-
-
-class Taking(NamedTuple):
-    """What the responses to one attempt's requests took together.
-
-    Attributes:
-        taken: in tokens.
-        settled: responses that said what they took.
-        cost: dollars, of those that were priced.
-        priced: responses that were.
-        free: the server refused or failed all that was asked, or all was asked by calls inside: it cost nothing itself.
-        unseen: it asked nothing, as far as that can be seen.
-        returned: the attempt did, and did not fail.
-        untold: streams of a model that have not said what they took.
-    """
-
-    taken: Taken
-    settled: int
-    cost: float
-    priced: int
-    free: bool
-    unseen: bool
-    returned: bool
-    untold: int = 0
-
-    def with_untold(self, amount: float, told: int) -> float:
-        """This, which so many of its responses took, and as much as they took on average for each that did not say."""
-        return amount * (told + self.untold) / told if self.untold else amount
 
 
 def observe(account: Account, *, repeats: bool) -> Reader:
@@ -91,7 +38,7 @@ def observe(account: Account, *, repeats: bool) -> Reader:
 
 
 class Reader:
-    """Observes the requests of one attempt; see `hook.Observer`.
+    """Observes the requests of one attempt; see `observing.Observer`.
 
     From any thread, several at once, and without a lock: what is counted is put into a list, or taken out, in one step.
 

@@ -16,8 +16,8 @@ from fanmap._policy.adaptive import Adaptive
 from fanmap._policy.followed import Followed
 from fanmap._policy.money import Money, dollars_rate, only_counts
 from fanmap._policy.rate import Rate, check_positive, name_of_setting
-from fanmap._policy.signals import Verdict
 from fanmap._policy.token_rates import token_rate
+from fanmap._policy.verdict import Verdict
 from fanmap._usage import Usage
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import tenacity
 
 from fanmap._policy.rate import check_positive
 from fanmap._policy.refusals import Refusals
-from fanmap._policy.signals import FATAL, OUTAGES, REFUSALS, Verdict
+from fanmap._policy.verdict import FATAL, OUTAGES, REFUSALS, Verdict
 from fanmap._public import public
 from fanmap._raw import is_a, traceback_of
 

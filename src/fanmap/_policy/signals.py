@@ -13,16 +13,15 @@ clients list in their types, botocore's list of throttling codes, and the bodies
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, cast, get_args
+from typing import cast
 
 from fanmap._policy.connections import is_connection_error, is_misuse
 from fanmap._policy.groups import leaves
-from fanmap._policy.hidden import behind, client_retries
+from fanmap._policy.hidden import behind
 from fanmap._policy.replies import Reply, read_reply
+from fanmap._policy.verdict import FATAL, Kind, Verdict
 from fanmap._policy.waits import named_wait
 from fanmap._policy.words import (
     never_fits,
@@ -34,66 +33,6 @@ from fanmap._policy.words import (
     says_too_many_at_once,
 )
 from fanmap._raw import INTERRUPTS, is_a
-
-__all__ = ["FATAL", "OUTAGES", "REFUSALS", "Kind", "Verdict", "client_retries", "read_error"]
-
-Kind = Literal["rate", "concurrency", "ramp", "overloaded", "transient", "spent", "forbidden", "permanent"]
-
-_KINDS: tuple[str, ...] = get_args(Kind)
-_RENAMED = {"refused": "forbidden", "steep": "ramp", "wrong": "permanent"}
-"""Kinds of before 0.1.0: `stats.refused` counts what a server refused to start, a "refused" kind was a 403."""
-
-REFUSALS = frozenset({"rate", "concurrency", "ramp"})
-OUTAGES = frozenset({"transient", "overloaded"})
-FATAL = frozenset({"spent", "forbidden"})
-"""What no repeat mends, whatever a user's `on` says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a failure is read.
-
-    Attributes:
-        kind: "rate" (too much in too short a time), "concurrency" (too many at once), "ramp" (the
-            rate rose too fast), "overloaded" (the server, whatever our own limit), "transient" (a
-            repeat may mend it), "spent" (the account is out of money or of quota for the day),
-            "forbidden" (this key, or this item, is not allowed), "permanent" (the call itself).
-            The first three, and "overloaded" with a wait, mean that the server refused to start the
-            call: it is sent again unasked. "spent" stops the run.
-        wait: seconds from now, finite and >= 0; None where no wait was named.
-
-    Raises:
-        ValueError: when it is made with another kind or wait.
-    """
-
-    kind: Kind
-    wait: float | None = None
-
-    @property
-    def refused_to_start(self) -> bool:
-        """Did the server refuse to start the call, so that nothing was done and it may be sent again unasked?"""
-        return self.kind in REFUSALS or (self.kind == "overloaded" and self.wait is not None)
-
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            renamed = _RENAMED.get(self.kind) if isinstance(self.kind, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-            if renamed is not None:
-                raise ValueError(f"kind must be {renamed!r}, its new name, got {self.kind!r}")
-            raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {self.kind!r}")
-        if not _is_wait(self.wait):
-            raise ValueError(f"wait must be None or finite seconds >= 0, got {self.wait!r}")
-
-
-def _is_wait(wait: object) -> bool:
-    if wait is None:
-        return True
-    if isinstance(wait, bool) or not isinstance(wait, (int, float)):
-        return False
-    try:
-        return math.isfinite(wait) and wait >= 0
-    except OverflowError:  # an int beyond what a float can hold
-        return False
-
 
 _SPENT_CODES = frozenset({
     # OpenAI: type or code of a 429; billing_hard_limit_reached comes with a 400 from images.

@@ -9,10 +9,7 @@ import asyncio
 import functools
 import inspect
 import itertools
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,7 +20,7 @@ from typing import Any, Final, cast
 from fanmap import Limits, parallel_map
 from fanmap._failure import CommandError
 from fanmap._plan import innermost
-from fanmap._run.channel import packed, receive
+from fanmap._run.process import Worker
 from fanmap._run.remote import Done, NotRunThere, Orders, WorkerDied, exception_of, verdict_of
 from fanmap._run.target import Settings
 from fanmap._run.worker import STOP
@@ -32,57 +29,6 @@ from fanmap._ways import Parallel
 from fanmap.types import RunStats, Summary
 
 _DEATHS: Final = 3  # in a row, after which no other worker is started
-_CODE: Final = "from fanmap._run.worker import main; main()"
-
-
-class _Worker:
-    """One process, the calls that it has, and where it stood last."""
-
-    def __init__(self, orders: Orders) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=_standard_error(),  # what a module prints is not for the rows
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the command, which tells them
-            )
-        self.socket = ours
-        self.orders = orders
-        self.calls: dict[int, asyncio.Future[Any]] = {}
-        self.last = Done(0, None, None, 0.0, 0, 0, NO_USAGE, 0)
-        self.writer: asyncio.StreamWriter | None = None
-        self.ready = False
-
-    async def run(self, wake: Callable[[], None], hear: Callable[[_Worker, Done], None]) -> None:
-        """Until it ends."""
-        reader, self.writer = await asyncio.open_connection(sock=self.socket)
-        self.send(self.orders)
-        with suppress(EOFError):
-            await receive(reader)
-            self.ready = True
-            wake()
-            while True:
-                hear(self, await receive(reader))
-
-    def send(self, thing: object) -> None:
-        assert self.writer is not None
-        self.writer.write(packed(thing))
-
-    async def end(self) -> None:
-        """It ends by itself, when nobody is at the other end."""
-        if self.writer is None:
-            self.socket.close()
-        else:
-            self.writer.close()
-            with suppress(ConnectionError):
-                await self.writer.wait_closed()
-        try:
-            await asyncio.to_thread(self.process.wait, 1.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class Processes:
@@ -103,7 +49,7 @@ class Processes:
         self.on_stop: Callable[[], None] = _nothing
         self._count, self._ceiling = count, ceiling
         self._orders = Orders(function, settings, "", list(sys.path))
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._room = asyncio.Condition()
@@ -182,7 +128,7 @@ class Processes:
     def _lasts(self) -> list[Done]:
         return [*self._gone, *(worker.last for worker in self._workers)]
 
-    def _ready(self) -> list[_Worker]:
+    def _ready(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.ready]
 
     def _has_room(self) -> bool:
@@ -192,19 +138,19 @@ class Processes:
         return self._begun and under_way < self._ceiling + self._count and bool(self._ready())
 
     def _start(self) -> None:
-        worker = _Worker(self._orders)
+        worker = Worker(self._orders)
         self._workers.append(worker)
         task = asyncio.get_running_loop().create_task(self._follow(worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _follow(self, worker: _Worker) -> None:
+    async def _follow(self, worker: Worker) -> None:
         await worker.run(self._wake, self._hear)
         if not self._closing:
             self._lost(worker, await asyncio.to_thread(worker.process.wait))
             await worker.end()
 
-    def _hear(self, worker: _Worker, done: Done) -> None:
+    def _hear(self, worker: Worker, done: Done) -> None:
         self._deaths = 0
         worker.last = done
         self._ceiling = max(1, done.ceiling)
@@ -216,7 +162,7 @@ class Processes:
             self.on_stop()
         self._wake()
 
-    def _lost(self, worker: _Worker, status: int) -> None:
+    def _lost(self, worker: Worker, status: int) -> None:
         """Its rows are errors: whether their calls did something is not known."""
         self._workers.remove(worker)
         self._gone.append(worker.last)
@@ -242,14 +188,6 @@ class Processes:
         task = asyncio.get_running_loop().create_task(wake())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _standard_error() -> int:
-    try:
-        os.fstat(2)
-    except OSError:
-        return subprocess.DEVNULL
-    return 2
 
 
 def _ignore(_: CommandError) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fanmap import NotRun, Verdict
 from fanmap._drive.reading import read
-from fanmap._policy.signals import FATAL
+from fanmap._policy.verdict import FATAL
 from fanmap._raw import is_a, text_of, type_name
 from fanmap._run.answers import AnswerNotJson
 from fanmap._run.target import Settings

@@ -1,6 +1,7 @@
 """What fanmap is tested with, for tests of your own: virtual time, a simulated LLM and a loopback server."""
 
-from fanmap.testing._batches import Batches, BatchScript, SimulatedBatch
+from fanmap.testing._batch_script import BatchScript, SimulatedBatch
+from fanmap.testing._batches import Batches
 from fanmap.testing._baton import Deadlock
 from fanmap.testing._provider import Record
 from fanmap.testing._script import Reply, Request

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from fanmap.testing._wire import Asked, Dialect
+from fanmap.testing._dialect import Asked, Dialect
 
 Json: TypeAlias = dict[str, Any]
 STREAMED: Final = ("/v1/chat/completions", "/v1/responses", "/v1/messages")

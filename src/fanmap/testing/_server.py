@@ -17,7 +17,7 @@ from fanmap.testing._provider import Provider, Record
 from fanmap.testing._script import Reply, Request, Respond
 
 if TYPE_CHECKING:
-    from fanmap.testing._http import Listener
+    from fanmap.testing._listener import Listener
 
 
 class Server:
@@ -28,7 +28,8 @@ class Server:
 
     def __init__(self, behaviour: Behaviour, respond: Respond | None, port: int) -> None:
         try:
-            from fanmap.testing._http import Listener, application
+            from fanmap.testing._http import application
+            from fanmap.testing._listener import Listener
         except ImportError as missing:
             raise ImportError(
                 f'serve() needs {missing.name}, which is not installed: pip install "fanmap[testing]"'

@@ -13,9 +13,10 @@ import anyio
 
 from fanmap._drive import clock
 from fanmap.testing._behaviour import Behaviour, FailureRates
+from fanmap.testing._dialect import retry_after_text
+from fanmap.testing._openai_wire import openai_error
 from fanmap.testing._provider import Fate, Provider, Record
 from fanmap.testing._text import count_tokens, simulated_reply
-from fanmap.testing._wire import openai_error, retry_after_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,53 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Sender, meant_for_all
+from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
 from fanmap._drive.batch.spending import Spending
 from fanmap._drive.journal import Journal
 from fanmap._drive.recording import Recording
 from fanmap._errors import BatchError
-from fanmap._policy.batch import anthropic, openai
 from fanmap._policy.batch.hand_ins import ASKS
 from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, intent_line, over_line
 from fanmap._policy.batch.ledger import Ledger
 from fanmap._policy.batch.question import Group, Question, group_of, item_of
 from fanmap._policy.batch.siblings import Patience
-from fanmap._policy.batch.wire import Line, Provider
+from fanmap._policy.batch.wire import Line
 from fanmap._policy.journal import read_line
-
-PROVIDERS: Mapping[str, Provider] = {"openai": openai, "anthropic": anthropic}
-
-
-class Noted(NamedTuple):
-    """A question that may be handed in.
-
-    Attributes:
-        group: whose batch it fits.
-        start: where its line begins.
-        size: of that, in bytes.
-        weight: how much it counts against a provider's most lines.
-        item: the index of the one that asks.
-        cost: dollars that it may cost; None: nobody can say, or wants to know.
-    """
-
-    group: Group
-    start: int
-    size: int
-    weight: int
-    item: int
-    cost: float | None
-
-
-class Posting(NamedTuple):
-    """Through whom a group's batches are handed in and looked after, with which headers, taken from which item."""
-
-    sender: Sender
-    headers: dict[str, str]
-    item: int
 
 
 class Book:

@@ -18,7 +18,7 @@ from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.batch.to_wire import Outlet
 from fanmap._drive.budget import Budget
-from fanmap._drive.hook import Request, Unwind
+from fanmap._drive.observing import Request, Unwind
 from fanmap._drive.plan import Plan
 from fanmap._drive.scope import current_scope
 from fanmap._drive.wires import ASYNC_HTTPX
@@ -38,7 +38,7 @@ _STRAYS: Final = 5.0  # seconds for tasks that an item has left running
 
 
 class Capture:
-    """Observes the requests of one run of one item; see `hook.Observer`. From any thread, several at once.
+    """Observes the requests of one run of one item; see `observing.Observer`. From any thread, several at once.
 
     Args:
         book: of the job.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from fanmap._drive.batch.book import PROVIDERS, Book
+from fanmap._drive.batch.book import Book
+from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.talking import Steps, Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again, is_spent

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from fanmap._drive import hook
+from fanmap._drive import observing
 from fanmap._drive.batch.clients import take
-from fanmap._drive.hook import Request
 from fanmap._drive.notices import warn_of_stray_request
+from fanmap._drive.observing import Request
 from fanmap._drive.scope import current_scope
 from fanmap._policy.batch.question import Question, read_question
 
@@ -38,7 +38,7 @@ class Strays:
         if not self.warned:
             with _lock:
                 _watching.append(self)
-                hook.unobserved = _look
+                observing.unobserved = _look
 
     def claim(self) -> bool:
         """Is it to warn now? True once, and nothing is watched after that."""
@@ -52,7 +52,7 @@ class Strays:
             if self in _watching:
                 _watching.remove(self)
             if not _watching:
-                hook.unobserved = None
+                observing.unobserved = None
 
 
 def _look(request: Request) -> None:

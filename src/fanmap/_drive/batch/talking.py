@@ -9,8 +9,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from fanmap._drive.batch.book import Book, Posting
+from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Lost
+from fanmap._drive.batch.posting import Posting
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again
 from fanmap._policy.batch.question import Group

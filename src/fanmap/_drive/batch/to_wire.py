@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from fanmap._drive import aio, loops, owners, threads
 from fanmap._drive.direct import Block
-from fanmap._drive.hook import Request
+from fanmap._drive.observing import Request
 from fanmap._drive.plan import Plan
 from fanmap._drive.wires import AIOHTTP, ASYNC_HTTPX
 from fanmap._errors import BudgetExceeded

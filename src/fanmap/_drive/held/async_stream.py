@@ -12,7 +12,7 @@ from typing_extensions import override
 from fanmap._drive import aio_waiter, launch, loops, owners, tasks
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
-from fanmap._drive.hook import Observer, observer
+from fanmap._drive.observing import Observer, observer
 from fanmap._drive.plan import CALL
 from fanmap._drive.scope import current_scope
 from fanmap._errors import Busy

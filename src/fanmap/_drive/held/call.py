@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from fanmap._drive.calls import Caller
 from fanmap._drive.direct import Single
-from fanmap._drive.hook import Observer
+from fanmap._drive.observing import Observer
 from fanmap._drive.plan import Plan
 from fanmap._drive.scope import Scope
 from fanmap._policy.permit import Owner

@@ -15,8 +15,8 @@ from fanmap._policy.followed import Followed
 from fanmap._policy.money import Money, only_counts
 from fanmap._policy.rate import Rate, name_of_setting
 from fanmap._policy.shared.wanted import smaller, wanted
-from fanmap._policy.signals import Verdict
 from fanmap._policy.token_rates import is_tokens
+from fanmap._policy.verdict import Verdict
 
 
 class _Named:
