@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fanmap import Adaptive, Limits, Rate, parallel_map
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 from fanmap.testing import SimulatedAPIError, VirtualTime
 
 ROUND_TRIP = 0.02  # seconds until a refusal is back

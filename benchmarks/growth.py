@@ -74,7 +74,7 @@ def workers(calls: int = 100_000) -> Table:
 
 def waiting(callers: int) -> Table:
     """Direct calls that all wait on one Limits: cost of each, and wake-ups for each that got its turn."""
-    from fanmap._drive import aio_waiter  # looks inside: wake-ups cannot be seen from outside
+    from fanmap._drive.drivers import aio_waiter  # looks inside: wake-ups cannot be seen from outside
 
     table = Table("growth-waiting", "callers that wait on one Limits", ["CPU us/caller", "wake-ups/grant"])
     counted = [0]

@@ -29,7 +29,7 @@ from benchmarks import shared_kills, shared_peers
 from benchmarks.shared_processes import Group, run
 from benchmarks.shared_server import Served
 from fanmap import Rate
-from fanmap._policy.adaptive import Adaptive
+from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.shared.wanted import wanted
 
 

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from fanmap._drive.run import Run
-from fanmap._drive.tally import Tally
+from fanmap._drive.limits.tally import Tally
+from fanmap._drive.runs.run import Run
+from fanmap._drive.runs.worker import Worker
 from fanmap._drive.tracing import TracedRun, TracedWorker
-from fanmap._drive.worker import Worker
 from fanmap._policy.trace.events import trace_json
 from fanmap._policy.trace.log import Fate, TraceLog
 from fanmap._policy.trace.story import Span, Story, Totals, spans_of

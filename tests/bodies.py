@@ -182,7 +182,7 @@ def table() -> str:
     """The bodies with what is read, one a line."""
     from types import SimpleNamespace
 
-    from fanmap._policy.signals import read_error
+    from fanmap._policy.failures.signals import read_error
 
     lines: list[str] = []
     for body in BODIES:

@@ -1,7 +1,7 @@
 """Which mutants of a module that decides do its tests let live?
 
-    python -m tests.mutate admission              # the module's own tests
-    python -m tests.mutate admission 28 30 43     # only these mutants again
+    python -m tests.mutate limits/admission              # the module's own tests
+    python -m tests.mutate limits/admission 28 30 43     # only these mutants again
     python -m tests.mutate shared/ledger
 
 One small change at a time (an operator, a number, a text, a condition, a statement), in memory: no file is
@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 20.0  # of a mutant's tests at least before it is killed
 
 TESTS = {
-    "adaptive": ["unit/test_adaptive.py", "property/test_repeating.py"],
-    "admission": [
+    "limits/adaptive": ["unit/test_adaptive.py", "property/test_repeating.py"],
+    "limits/admission": [
         "unit/test_admission.py",
         "unit/test_kinds.py",
         "unit/test_total.py",
@@ -40,32 +40,32 @@ TESTS = {
         "property/test_kinds.py",
         "property/test_total.py",
     ],
-    "as_completed": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
-    "attempt": ["unit/test_attempt.py", "property/test_repeating.py"],
-    "bodies": ["unit/test_read_body.py", "unit/test_bodies.py", "unit/test_signals.py", "unit/test_rpc.py"],
-    "brake": ["unit/test_brake.py", "property/test_repeating.py"],
-    "calls": ["unit/test_calls.py", "unit/test_worker.py"],
-    "canonical": ["unit/test_plain_and_shapes.py", "unit/test_journal_lines.py"],
-    "connections": ["unit/test_signals.py"],
-    "converter": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
-    "crew": ["unit/test_flow.py"],
-    "door": ["unit/test_door.py"],
-    "entering": ["unit/test_calls.py", "unit/test_worker.py"],
-    "exchanging": ["unit/test_worker.py"],
-    "flow": ["unit/test_flow.py"],
-    "followed": ["unit/test_followed.py"],
+    "runs/as_completed": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
+    "runs/attempt": ["unit/test_attempt.py", "property/test_repeating.py"],
+    "failures/bodies": ["unit/test_read_body.py", "unit/test_bodies.py", "unit/test_signals.py", "unit/test_rpc.py"],
+    "limits/brake": ["unit/test_brake.py", "property/test_repeating.py"],
+    "calls/caller": ["unit/test_calls.py", "unit/test_worker.py"],
+    "journals/canonical": ["unit/test_plain_and_shapes.py", "unit/test_journal_lines.py"],
+    "failures/connections": ["unit/test_signals.py"],
+    "journals/converter": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
+    "runs/crew": ["unit/test_flow.py"],
+    "limits/door": ["unit/test_door.py"],
+    "calls/entering": ["unit/test_calls.py", "unit/test_worker.py"],
+    "runs/exchanging": ["unit/test_worker.py"],
+    "runs/flow": ["unit/test_flow.py"],
+    "limits/followed": ["unit/test_followed.py"],
     "foreign": ["unit/test_signals.py", "property/test_signals.py"],
-    "groups": ["unit/test_groups.py", "unit/test_signals.py"],
-    "hidden": ["unit/test_hidden.py", "unit/test_signals.py"],
-    "in_list": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
-    "in_order": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
-    "inputs": ["unit/test_inputs.py", "unit/test_flow.py"],
-    "journal": ["unit/test_journal_lines.py", "property/test_journal.py"],
-    "kept": ["unit/test_kept.py"],
-    "kinds": ["unit/test_kinds.py", "property/test_kinds.py"],
-    "learned": ["unit/test_learned.py"],
-    "line": ["unit/test_admission.py", "property/test_admission.py"],
-    "lines": [
+    "failures/groups": ["unit/test_groups.py", "unit/test_signals.py"],
+    "failures/hidden": ["unit/test_hidden.py", "unit/test_signals.py"],
+    "runs/in_list": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
+    "runs/in_order": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
+    "runs/inputs": ["unit/test_inputs.py", "unit/test_flow.py"],
+    "journals/journal": ["unit/test_journal_lines.py", "property/test_journal.py"],
+    "journals/kept": ["unit/test_kept.py"],
+    "limits/kinds": ["unit/test_kinds.py", "property/test_kinds.py"],
+    "tokens/learned": ["unit/test_learned.py"],
+    "limits/line": ["unit/test_admission.py", "property/test_admission.py"],
+    "limits/lines": [
         "unit/test_admission.py",
         "unit/test_kinds.py",
         "unit/test_total.py",
@@ -73,29 +73,34 @@ TESTS = {
         "property/test_kinds.py",
         "property/test_total.py",
     ],
-    "money": ["unit/test_money.py"],
-    "news": ["unit/test_news.py"],
-    "outcomes": ["unit/test_calls.py", "unit/test_worker.py"],
-    "permit": ["unit/test_admission.py", "property/test_admission.py"],
-    "plain": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
-    "quotas": ["unit/test_quotas.py"],
-    "quotations": ["unit/test_words.py"],
-    "rate": ["unit/test_rate.py", "property/test_rate.py"],
-    "refusals": ["unit/test_item_refusals.py", "property/test_repeating.py"],
-    "replies": ["unit/test_signals.py", "unit/test_hidden.py", "unit/test_rpc.py", "property/test_signals.py"],
-    "results": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
-    "rpc": ["unit/test_rpc.py", "property/test_signals.py"],
-    "shapes": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
-    "signals": ["unit/test_signals.py", "unit/test_bodies.py", "unit/test_attempt.py", "property/test_signals.py"],
-    "starts": ["unit/test_admission.py", "property/test_admission.py", "unit/test_total.py"],
-    "tokens": ["unit/test_tokens.py"],
-    "total": ["unit/test_total.py", "property/test_total.py"],
-    "unread": ["unit/test_unread.py"],
-    "usage": ["unit/test_usage.py"],
-    "verdict": ["unit/test_signals.py", "property/test_signals.py"],
-    "waits": ["unit/test_signals.py", "property/test_signals.py"],
-    "words": ["unit/test_words.py", "unit/test_bodies.py", "unit/test_signals.py"],
-    "worker": ["unit/test_worker.py"],
+    "tokens/money": ["unit/test_money.py"],
+    "limits/news": ["unit/test_news.py"],
+    "calls/outcomes": ["unit/test_calls.py", "unit/test_worker.py"],
+    "limits/permit": ["unit/test_admission.py", "property/test_admission.py"],
+    "journals/plain": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
+    "limits/quotas": ["unit/test_quotas.py"],
+    "failures/quotations": ["unit/test_words.py"],
+    "limits/rate": ["unit/test_rate.py", "property/test_rate.py"],
+    "runs/refusals": ["unit/test_item_refusals.py", "property/test_repeating.py"],
+    "failures/replies": ["unit/test_signals.py", "unit/test_hidden.py", "unit/test_rpc.py", "property/test_signals.py"],
+    "runs/results": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
+    "failures/rpc": ["unit/test_rpc.py", "property/test_signals.py"],
+    "journals/shapes": ["unit/test_converter.py", "unit/test_plain_and_shapes.py"],
+    "failures/signals": [
+        "unit/test_signals.py",
+        "unit/test_bodies.py",
+        "unit/test_attempt.py",
+        "property/test_signals.py",
+    ],
+    "limits/starts": ["unit/test_admission.py", "property/test_admission.py", "unit/test_total.py"],
+    "tokens/tokens": ["unit/test_tokens.py"],
+    "limits/total": ["unit/test_total.py", "property/test_total.py"],
+    "failures/unread": ["unit/test_unread.py"],
+    "tokens/usage": ["unit/test_usage.py"],
+    "failures/verdict": ["unit/test_signals.py", "property/test_signals.py"],
+    "failures/waits": ["unit/test_signals.py", "property/test_signals.py"],
+    "failures/words": ["unit/test_words.py", "unit/test_bodies.py", "unit/test_signals.py"],
+    "runs/worker": ["unit/test_worker.py"],
     "batch/hand_ins": ["unit/test_batch_policy.py"],
     "batch/job": ["unit/test_batch_policy.py"],
     "batch/ledger": ["unit/test_batch_policy.py"],
@@ -120,7 +125,7 @@ TESTS = {
     "shared/turns": ["unit/test_shared_turns.py"],
     "shared/wanted": ["unit/test_shared_member.py"],
 }
-FOLDERS = dict.fromkeys(("calls", "entering", "exchanging", "outcomes", "worker"), "_drive")  # of all others: _policy
+DRIVE = {"calls/caller", "calls/entering", "calls/outcomes", "runs/exchanging", "runs/worker"}  # all others: _policy
 
 COMPARISONS: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.GtE],
@@ -309,7 +314,7 @@ def _no_stats(loader: object, path: str) -> dict[str, int]:
 def main(module: str, *only: str) -> None:
     sys.dont_write_bytecode = True
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp()
-    path = ROOT / "src" / "fanmap" / FOLDERS.get(module, "_policy") / f"{module}.py"
+    path = ROOT / "src" / "fanmap" / ("_drive" if module in DRIVE else "_policy") / f"{module}.py"
     tests = [str(ROOT / "tests" / name) for name in TESTS[module]]
     for name in ("hypothesis.stateful", "tenacity", "anyio", "aiolimiter", "httpx", "openai", "anthropic", "requests"):
         with contextlib.suppress(ImportError):  # all that is imported anyway, but for the package itself

@@ -5,7 +5,7 @@ import typing as _typing
 
 from fanmap import types as types
 from fanmap._bridge import to_async, to_sync
-from fanmap._drive.limits import Limits
+from fanmap._drive.limits.limits import Limits
 from fanmap._errors import (
     BatchError,
     BatchPending,
@@ -24,10 +24,10 @@ from fanmap._functions import AsyncParallelFunction, ParallelFunction
 from fanmap._gather import gather_bounded
 from fanmap._map import parallel_map
 from fanmap._outcome import Outcome
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.attempt import Retry
-from fanmap._policy.rate import Rate
-from fanmap._policy.verdict import Verdict
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
+from fanmap._policy.runs.attempt import Retry
 
 __all__ = [
     "Adaptive",

@@ -10,8 +10,9 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import anyio
 from anyio.lowlevel import RunVar
 
-from fanmap._drive import launch, portal, threads
-from fanmap._drive.scope import current_scope
+from fanmap._drive.calls.scope import current_scope
+from fanmap._drive.drivers import portal, threads
+from fanmap._drive.runs import launch
 from fanmap._errors import BridgeError
 from fanmap._functions import budget_behind
 from fanmap._plan import is_coroutine_function, is_generator_function, name_of

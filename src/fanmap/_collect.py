@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Any
 
-from fanmap._drive import clock, launch
-from fanmap._drive.run import Run
+from fanmap._drive import clock
+from fanmap._drive.runs import launch
+from fanmap._drive.runs.run import Run
 from fanmap._outcome import Outcome
-from fanmap._policy.in_list import InList
-from fanmap._policy.results import NOTHING_YET
-from fanmap._policy.tokens import read_result
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.results import NOTHING_YET
+from fanmap._policy.tokens.tokens import read_result
 from fanmap._progress import Watcher
 
 _ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple})  # none of these has a usage

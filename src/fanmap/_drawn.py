@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanmap._drive.run import Run
+from fanmap._drive.runs.run import Run
 
 if TYPE_CHECKING:
     from fanmap._trace.target import Target

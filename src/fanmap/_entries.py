@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from fanmap._drive import loops
-from fanmap._policy.attempt import Retry
+from fanmap._drive.drivers import loops
+from fanmap._policy.runs.attempt import Retry
 
 _THERE: tuple[Any, ...] = (list, tuple, set, frozenset, deque, type(dict[str, str]().values()))
 

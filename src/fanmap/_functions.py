@@ -10,12 +10,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import override
 
-from fanmap._drive import aio, loops, owners, threads
-from fanmap._drive.budget import Budget
-from fanmap._drive.direct import Single
-from fanmap._drive.limits import budget_of
+from fanmap._drive.calls.direct import Single
+from fanmap._drive.drivers import aio, loops, owners, threads
+from fanmap._drive.limits.budget import Budget
+from fanmap._drive.limits.limits import budget_of
 from fanmap._plan import Settings, fixed
-from fanmap._policy.permit import THREADS
+from fanmap._policy.limits.permit import THREADS
 from fanmap._public import without_our_frames
 from fanmap._ways import Parallel
 
@@ -88,7 +88,7 @@ class AsyncParallelFunction(Parallel[P, R_co]):
         single = Single(plan, args, kwargs, owners.of_trio() if kind == "trio" else owners.running_here() or THREADS)
         try:
             if kind == "trio":
-                from fanmap._drive import trio  # only where trio runs
+                from fanmap._drive.drivers import trio  # only where trio runs
 
                 await trio.call_here(single)
             else:

@@ -10,17 +10,17 @@ from typing_extensions import Unpack
 
 from fanmap._collect import collect_awaiting
 from fanmap._drawn import new_run, target_of
-from fanmap._drive import launch
-from fanmap._drive.limits import Limits, budget_of, kind_of
-from fanmap._drive.plan import Plan
-from fanmap._drive.scope import Scope, TransferableScope, current_scope
-from fanmap._drive.settings import PerMinute, RateLike
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
+from fanmap._drive.limits.limits import Limits, budget_of, kind_of
+from fanmap._drive.limits.settings import PerMinute, RateLike
+from fanmap._drive.runs import launch
 from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, is_function, release
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.attempt import Retry
-from fanmap._policy.in_list import InList
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.runs.attempt import Retry
+from fanmap._policy.runs.in_list import InList
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._types import Progress

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
-from fanmap._drive import clock, loops, threads
-from fanmap._drive.launch import Launched
-from fanmap._drive.run import Run
-from fanmap._drive.turn import Turn
+from fanmap._drive import clock
+from fanmap._drive.drivers import loops, threads
+from fanmap._drive.runs.launch import Launched
+from fanmap._drive.runs.run import Run
+from fanmap._drive.runs.turn import Turn
 from fanmap._progress import Watcher
 
 process = object()  # another one in a forked child, which has none of the threads that its parent's runs need

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overlo
 
 from typing_extensions import Unpack, override
 
-from fanmap._drive.limits import Limits
-from fanmap._drive.settings import PerMinute, RateLike
+from fanmap._drive.limits.limits import Limits
+from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._functions import AsyncParallelFunction, BoundByClass, ParallelFunction
 from fanmap._plan import (
     CallOptions,
@@ -19,8 +19,8 @@ from fanmap._plan import (
     is_coroutine_function,
     is_generator_function,
 )
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.attempt import Retry
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.runs.attempt import Retry
 from fanmap._public import public
 from fanmap._ways import Parallel
 

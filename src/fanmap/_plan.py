@@ -14,14 +14,15 @@ from typing import Any, Final, Literal, TypedDict, cast
 
 from typing_extensions import override
 
-from fanmap._drive import aio, launch
-from fanmap._drive.direct import direct_arguments
-from fanmap._drive.limits import Limits, budget_of, kind_of
-from fanmap._drive.plan import Arguments, Plan
-from fanmap._drive.settings import PerMinute, RateLike, asyncio_only, check_count
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.attempt import Retry
-from fanmap._policy.rate import check_positive
+from fanmap._drive.calls.direct import direct_arguments
+from fanmap._drive.calls.plan import Arguments, Plan
+from fanmap._drive.drivers import aio
+from fanmap._drive.limits.limits import Limits, budget_of, kind_of
+from fanmap._drive.limits.settings import PerMinute, RateLike, asyncio_only, check_count
+from fanmap._drive.runs import launch
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import check_positive
+from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.streams import stream_kind
 from fanmap._raw import type_name
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 from typing_extensions import TypeVar, override
 
 from fanmap import _lazy_run
-from fanmap._drive import threads
-from fanmap._drive.launch import Launched
-from fanmap._drive.run import Run
+from fanmap._drive.drivers import threads
+from fanmap._drive.runs.launch import Launched
+from fanmap._drive.runs.run import Run
 from fanmap._lazy_run import LazyRun
-from fanmap._policy.results import NOTHING_YET
+from fanmap._policy.runs.results import NOTHING_YET
 from fanmap._progress import Watcher
 from fanmap._public import without_our_frames
 from fanmap._types import NOT_BEGUN, NOTHING_DONE, RunStats, Summary

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fanmap._drive.codec import Codec
-from fanmap._drive.journal import Journal
-from fanmap._drive.plan import Arguments, Plan
-from fanmap._drive.recording import Recording
+from fanmap._drive.calls.plan import Arguments, Plan
+from fanmap._drive.journals.codec import Codec
+from fanmap._drive.journals.journal import Journal
+from fanmap._drive.journals.recording import Recording
 from fanmap._plan import innermost, is_generator_function
-from fanmap._policy.converter import Converter
-from fanmap._policy.journal import Keys
-from fanmap._policy.plain import plain_text, why_not
+from fanmap._policy.journals.converter import Converter
+from fanmap._policy.journals.journal import Keys
+from fanmap._policy.journals.plain import plain_text, why_not
 from fanmap._types import JournalOptions
 
 

@@ -6,12 +6,12 @@ from typing import ParamSpec, TypeVar, cast
 
 from typing_extensions import override
 
-from fanmap._drive import loops
+from fanmap._drive.drivers import loops
 from fanmap._drive.held.async_stream import HeldAsyncStream, owner_here
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.sync_stream import HeldStream
 from fanmap._functions import ParallelFunction
-from fanmap._policy.permit import THREADS
+from fanmap._policy.limits.permit import THREADS
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

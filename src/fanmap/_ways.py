@@ -14,12 +14,12 @@ from typing_extensions import Unpack, override
 from fanmap._batch_types import BatchOptions, BatchProgress
 from fanmap._collect import collect_awaiting, collect_blocking, hand_out_chunk, hand_out_outcome, hand_out_value
 from fanmap._drawn import new_run, target_of
-from fanmap._drive import launch
-from fanmap._drive.limits import Limits
-from fanmap._drive.plan import Plan
-from fanmap._drive.run import Run
-from fanmap._drive.scope import current_scope
-from fanmap._drive.settings import check_count
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.scope import current_scope
+from fanmap._drive.limits.limits import Limits
+from fanmap._drive.limits.settings import check_count
+from fanmap._drive.runs import launch
+from fanmap._drive.runs.run import Run
 from fanmap._inputs import check_inputs, length_of, sync_inputs
 from fanmap._outcome import Outcome
 from fanmap._plan import (
@@ -33,12 +33,12 @@ from fanmap._plan import (
     name_of,
     only_streams,
 )
-from fanmap._policy.as_completed import AsCompleted, Chunks
-from fanmap._policy.attempt import Retry
-from fanmap._policy.in_list import InList
-from fanmap._policy.in_order import InOrder
-from fanmap._policy.rate import check_positive
-from fanmap._policy.results import ResultBuffer
+from fanmap._policy.limits.rate import check_positive
+from fanmap._policy.runs.as_completed import AsCompleted, Chunks
+from fanmap._policy.runs.attempt import Retry
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.in_order import InOrder
+from fanmap._policy.runs.results import ResultBuffer
 from fanmap._progress import TICK, watcher
 from fanmap._public import public
 from fanmap._results import Results
@@ -771,7 +771,7 @@ class Parallel(Generic[P, R_co]):
             bound = getattr(owner, name, None)
             if isinstance(bound, Parallel) and bound._settings is self._settings:
                 return getattr, (owner, name)
-        from fanmap._drive import carried  # only where it is pickled
+        from fanmap._drive.limits import carried  # only where it is pickled
 
         module, qualified = getattr(self, "__module__", "?"), getattr(self, "__qualname__", "?")
         found = carried.is_found(self, module, qualified)
@@ -785,7 +785,7 @@ class Parallel(Generic[P, R_co]):
         return carried.reduced(type(self), (self._function, self._settings), name_here, why_not)
 
     def __setstate__(self, state: Any) -> None:
-        from fanmap._drive import carried
+        from fanmap._drive.limits import carried
 
         parts = carried.parts_of(state)
         if parts is not None:

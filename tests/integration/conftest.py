@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from fanmap import parallel_map
-from fanmap._drive import portal, warm_threads
+from fanmap._drive.drivers import portal, warm_threads
 from fanmap.testing import VirtualTime, sleep
 
 from ..conftest import ALL

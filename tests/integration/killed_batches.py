@@ -24,8 +24,8 @@ from fanmap import (
     _batch,  # noqa: F401 (so that every fork has it)
     parallel_map,
 )
-from fanmap._drive import journal_file
 from fanmap._drive.batch import clients
+from fanmap._drive.journals import journal_file
 from fanmap._policy.batch.wire import Call
 
 URL, SEED, KILLS, DIRECTORY = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])

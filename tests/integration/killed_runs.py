@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 
 from fanmap import parallel_map
-from fanmap._drive import journal_file
-from fanmap._policy.journal import Reading, read_line
+from fanmap._drive.journals import journal_file
+from fanmap._policy.journals.journal import Reading, read_line
 
 ITEMS, WORKERS = 60, 8
 TEXT = "an answer of some length, ü漢🎈 " * 20

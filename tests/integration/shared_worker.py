@@ -18,8 +18,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.wanted import wanted

@@ -34,8 +34,9 @@ from fanmap import (
     partial_results,
     to_sync,
 )
-from fanmap._drive import clock, observing
+from fanmap._drive import clock
 from fanmap._drive.batch import book, capture
+from fanmap._drive.wire import observing
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress, BatchSummary
 

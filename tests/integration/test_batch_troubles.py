@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fanmap import BatchError, BatchPending, JournalError, parallel_map
-from fanmap._drive import journal_file
+from fanmap._drive.journals import journal_file
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 
 PROMPTS = ["a", "b", "c"]

@@ -15,12 +15,12 @@ import pytest
 from fanmap import Limits, Rate, Retry, parallel_map, to_sync
 from fanmap._drive import clock, on_top
 from fanmap._drive.books import BUSY, Books
-from fanmap._drive.budget import Budget
-from fanmap._drive.limits import budget_of
-from fanmap._drive.run import Run
-from fanmap._drive.worker import Worker
-from fanmap._policy.flow import Flow
-from fanmap._policy.permit import RUNNING, WAITING, Permit
+from fanmap._drive.limits.budget import Budget
+from fanmap._drive.limits.limits import budget_of
+from fanmap._drive.runs.run import Run
+from fanmap._drive.runs.worker import Worker
+from fanmap._policy.limits.permit import RUNNING, WAITING, Permit
+from fanmap._policy.runs.flow import Flow
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -12,7 +12,7 @@ import pytest
 import tenacity
 
 from fanmap import Limits, Rate, Retry, parallel_map
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 
 cloudpickle = pytest.importorskip("cloudpickle")
 
@@ -137,7 +137,7 @@ def test_a_limits_that_is_not_shared_is_one_of_the_process_it_comes_into_and_say
             return item
 
     code = """
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 budgets = set()
 for _ in range(1000):
     one, other, account = pickle.loads(it)
@@ -155,9 +155,7 @@ def test_the_background_of_one_stays_its_background():
     copies = pickle.loads(cloudpickle.dumps((account.background, account)))
     assert [repr(copy) for copy in copies] == ["Limits(max_concurrency=4).background", "Limits(max_concurrency=4)"]
     assert {budget_of(copy) for copy in copies} == {budget_of(account)}
-    code = (
-        "\nfrom fanmap._drive.limits import budget_of\nb, a = pickle.loads(it)\nprint(b, budget_of(a) is budget_of(b))"
-    )
+    code = "\nfrom fanmap._drive.limits.limits import budget_of\nb, a = pickle.loads(it)\nprint(b, budget_of(a) is budget_of(b))"
     said, _ = loads_elsewhere((account.background, account), code)
     assert said == "Limits(max_concurrency=4).background True"
 

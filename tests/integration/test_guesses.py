@@ -638,7 +638,7 @@ def test_what_adapts_belongs_to_limits(given, shown):
         ((10, "x"), "(10, 'x')"),
         ("auto", '\'auto\': write rpm="auto" or tpm="auto"'),
         (None, "None: leave it out, or write rate=()"),
-        (Rate, "<class 'fanmap._policy.rate.Rate'>: write rate=Rate(amount, per)"),
+        (Rate, "<class 'fanmap._policy.limits.rate.Rate'>: write rate=Rate(amount, per)"),
         ("fast", "'fast'"),
         ({"rpm": 5}, "{'rpm': 5}"),
     ],
@@ -699,7 +699,7 @@ def test_a_retry_that_is_none():
         ((KeyError, OSError), "(<class 'KeyError'>, <class 'OSError'>): write retry=Retry(on=(KeyError, OSError))"),
         ([500, 429], f"[500, 429]: write retry=Retry({statuses})"),
         ({"attempts": 3}, "{'attempts': 3}: write retry=Retry(**settings)"),
-        (Retry, "<class 'fanmap._policy.attempt.Retry'>: write retry=Retry()"),
+        (Retry, "<class 'fanmap._policy.runs.attempt.Retry'>: write retry=Retry()"),
         (tenacity.wait_fixed(1), "a wait_fixed of tenacity's: write retry=Retry(wait=...) with that strategy"),
         (tenacity.AsyncRetrying(), "an AsyncRetrying of tenacity's: write retry=Retry(4, on=..., wait=..., stop=...) with its strategies"),
     ]  # fmt: skip

@@ -25,8 +25,8 @@ import httpx
 import pytest
 import requests
 
-from fanmap._drive import hook, observing
-from fanmap._drive.wires import HTTPX
+from fanmap._drive.wire import hook, observing
+from fanmap._drive.wire.wires import HTTPX
 from fanmap.testing import Reply, serve
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
@@ -548,8 +548,8 @@ def test_to_thread_and_tasks_are_followed(url):
 
 BEHIND = """
 import sys, types
-from fanmap._drive import hook, observing
-from fanmap._drive.wires import HTTPX
+from fanmap._drive.wire import hook, observing
+from fanmap._drive.wire.wires import HTTPX
 
 hook.look_for_new()
 looked = []
@@ -620,7 +620,7 @@ def test_a_client_with_another_signature_is_left_alone_and_said_once(strange):
 
 LATE = """
 import sys, threading
-from fanmap._drive import hook, observing
+from fanmap._drive.wire import hook, observing
 hook.ensure()
 assert not {"httpx", "requests", "aiohttp", "botocore"} & set(sys.modules)
 
@@ -639,7 +639,7 @@ for client in (httpx, requests):
     except Exception:
         pass
 assert log.told == 2, log.told
-assert type(httpx.__loader__).__module__ != "fanmap._drive.imports", httpx.__loader__
+assert type(httpx.__loader__).__module__ != "fanmap._drive.wire.imports", httpx.__loader__
 assert httpx.__spec__.loader is httpx.__loader__
 import importlib
 importlib.reload(requests)
@@ -652,11 +652,11 @@ def test_a_client_that_is_imported_later_is_seen_from_its_first_request():
 
 TWO_COPIES = """
 import sys
-from fanmap._drive import hook
+from fanmap._drive.wire import hook
 hook.ensure()
 for name in [name for name in sys.modules if name.partition(".")[0] == "fanmap"]:
     del sys.modules[name]
-from fanmap._drive import hook as another
+from fanmap._drive.wire import hook as another
 assert another is not hook
 another.ensure()
 import httpx, requests

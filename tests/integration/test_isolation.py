@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from fanmap import gather_bounded, parallel_map, to_async, to_sync
-from fanmap._drive import warm_threads
+from fanmap._drive.drivers import warm_threads
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 

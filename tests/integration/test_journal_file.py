@@ -17,9 +17,10 @@ import warnings
 import pytest
 
 from fanmap import JournalError, NotRun, parallel_map, partial_results
-from fanmap._drive import clock, journal_file
-from fanmap._drive.journal import Journal
-from fanmap._policy.journal import value_line
+from fanmap._drive import clock
+from fanmap._drive.journals import journal_file
+from fanmap._drive.journals.journal import Journal
+from fanmap._policy.journals.journal import value_line
 
 PATIENCE = 120  # seconds after which something that should have happened has not
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
@@ -840,7 +841,7 @@ def test_without_a_thread_for_it_the_loop_waits_for_the_disk(path, monkeypatch):
 
     disk = Disk()
     monkeypatch.setattr(journal_file, "os", disk)
-    monkeypatch.setattr("fanmap._drive.warm_threads.run_job", none)
+    monkeypatch.setattr("fanmap._drive.drivers.warm_threads.run_job", none)
 
     @parallel_map(max_concurrency=3)
     async def ask(item):

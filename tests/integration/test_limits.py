@@ -28,7 +28,7 @@ from fanmap import (
     to_async,
     to_sync,
 )
-from fanmap._drive.scope import current_scope
+from fanmap._drive.calls.scope import current_scope
 from fanmap.testing import SimulatedAPIError, VirtualTime, sleep
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -1122,7 +1122,7 @@ def test_one_retry_may_be_shared_by_everything():
 
 
 def test_a_cancelled_back_off_leaves_nothing_in_the_callers_context():
-    from fanmap._drive.scope import current_scope
+    from fanmap._drive.calls.scope import current_scope
 
     @parallel_map(retry=Retry(3, wait=10))
     async def ask():

@@ -8,11 +8,11 @@ import pickle
 import pytest
 
 from fanmap import NotRun, Retry, TooManyFailures, parallel_map
-from fanmap._policy.as_completed import AsCompleted
-from fanmap._policy.effects import END, State
-from fanmap._policy.flow import Flow
-from fanmap._policy.in_list import InList
-from fanmap._policy.inputs import InputBuffer
+from fanmap._policy.runs.as_completed import AsCompleted
+from fanmap._policy.runs.effects import END, State
+from fanmap._policy.runs.flow import Flow
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.inputs import InputBuffer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -112,10 +112,10 @@ import sys
 import fanmap
 fanmap.parallel_map(rpm=6000)(len).map(["a", "b"])
 ours = {"hook", "observing", "carrying", "responses", "taking", "wires", "watching"}
-loaded = ({f"fanmap._drive.{name}" for name in ours} | {"httpx", "requests"}) & set(sys.modules)
+loaded = ({f"fanmap._drive.wire.{name}" for name in ours} | {"httpx", "requests"}) & set(sys.modules)
 assert not loaded, loaded
 fanmap.parallel_map(tpm=6000)(len).map(["a", "b"])
-assert "fanmap._drive.hook" in sys.modules and not {"httpx", "requests", "aiohttp"} & set(sys.modules)
+assert "fanmap._drive.wire.hook" in sys.modules and not {"httpx", "requests", "aiohttp"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
 
@@ -153,7 +153,7 @@ def test_what_real_clients_took_is_in_the_stats_whatever_the_function_returns(re
 
 
 def test_a_direct_call_and_a_block_are_read_and_leave_no_trace_in_their_context(server, client):
-    from fanmap._drive.observing import observer
+    from fanmap._drive.wire.observing import observer
 
     limits = Limits(4, read_responses=True)
     ask = parallel_map(limits=limits)(chat)
@@ -603,7 +603,7 @@ def everything_reachable(*roots):
 
 @pytest.mark.whole
 def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(server, caplog, capfd):
-    from fanmap._drive import hook, observing, responses, watching
+    from fanmap._drive.wire import hook, observing, responses, watching
 
     caplog.set_level(logging.DEBUG, logger="fanmap")
     replies = [
@@ -656,7 +656,7 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
 @pytest.mark.parametrize("price", [lambda model, usage: 0.25, lambda model, usage: float("nan"), None])
 def test_nothing_of_them_is_kept_or_printed_where_money_is_counted(price, server, caplog, capfd):
     """What prices a response sees its model and its address, and lets go of both."""
-    from fanmap._drive import hook, observing
+    from fanmap._drive.wire import hook, observing
 
     if price is None:
         pytest.importorskip("genai_prices")

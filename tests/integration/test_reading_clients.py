@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 import trio
 
-from fanmap._drive import hook, observing
-from fanmap._drive.responses import Reader
-from fanmap._drive.taking import Taking
-from fanmap._policy.quotas import Quota
-from fanmap._policy.signals import read_error
-from fanmap._policy.usage import NOTHING_TAKEN
-from fanmap._policy.verdict import Verdict
+from fanmap._drive.wire import hook, observing
+from fanmap._drive.wire.responses import Reader
+from fanmap._drive.wire.taking import Taking
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.quotas import Quota
+from fanmap._policy.tokens.usage import NOTHING_TAKEN
 from fanmap._usage import Usage
 
 # What other people's packages warn of among themselves is not ours to fail on.

@@ -17,8 +17,8 @@ import tenacity
 
 from fanmap import Adaptive, DeadlineExceeded, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
-from fanmap._drive.limits import budget_of
-from fanmap._policy.permit import RUNNING, Permit
+from fanmap._drive.limits.limits import budget_of
+from fanmap._policy.limits.permit import RUNNING, Permit
 from fanmap.testing import Reply, SimulatedAPIError, VirtualTime, serve, sleep
 from fanmap.testing._behaviour import Bucket
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from fanmap import JournalError, NotRun, parallel_map, partial_results
-from fanmap._drive.journal import Journal
-from fanmap._drive.run import Run
-from fanmap._policy.journal import TooDeep, value_line
+from fanmap._drive.journals.journal import Journal
+from fanmap._drive.runs.run import Run
+from fanmap._policy.journals.journal import TooDeep, value_line
 
 
 @pytest.fixture
@@ -715,7 +715,7 @@ def test_a_record_that_cannot_be_read_from_where_it_is_asked_for_is_a_journal_er
     def read(line):
         raise TooDeep
 
-    monkeypatch.setattr("fanmap._drive.journal.read_line", read)
+    monkeypatch.setattr("fanmap._drive.journals.journal.read_line", read)
     with pytest.raises(JournalError, match="has a result that is nested too deeply to read"):
         parallel_map(str).map([1], resume=path)
     monkeypatch.undo()
@@ -1002,7 +1002,7 @@ def test_a_disk_that_fails_loses_nothing_and_is_said_once(
     ask, called = counted(threads_or_loop, max_concurrency=3)
     system = FailingSystem(function, at, error)
     with monkeypatch.context() as patched:
-        patched.setattr("fanmap._drive.journal_file.os", system)
+        patched.setattr("fanmap._drive.journals.journal_file.os", system)
         try:
             found = threads_or_loop.run(ask, range(20), resume=path, durable=durable)
         except JournalError as failure:
@@ -1040,7 +1040,7 @@ def test_nobody_pays_for_a_call_while_the_worker_that_was_told_of_the_failure_co
             both.wait(60)
         return item
 
-    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem("write", 6, 28))
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", FailingSystem("write", 6, 28))
     preempted, over = threading.Event(), threading.Event()
     break_off = Run.break_off
 
@@ -1063,7 +1063,7 @@ def test_a_system_that_fails_at_the_opening_is_said_before_anything_is_called(pa
     parallel_map(str).map([1], resume=path)
     with open(path, "ab") as file:
         file.write(b'{"v":1,"key"')
-    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem(function, 1, 5))
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", FailingSystem(function, 1, 5))
 
     @parallel_map
     def ask(item):
@@ -1078,7 +1078,7 @@ def test_with_return_exceptions_a_failing_disk_leaves_not_run_in_the_places_of_t
     def ask(item):
         return item
 
-    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem("write", 3, 28))
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", FailingSystem("write", 3, 28))
     with pytest.warns(UserWarning, match="results were not kept: .*No space left"):
         found = ask.map(range(5), resume=path, return_exceptions=True)
     assert found[:3] == [0, 1, 2]
@@ -1087,7 +1087,7 @@ def test_with_return_exceptions_a_failing_disk_leaves_not_run_in_the_places_of_t
 
 
 def test_with_return_exceptions_a_disk_that_fails_at_the_last_item_is_said(path, monkeypatch):
-    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem("write", 1, 28))
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", FailingSystem("write", 1, 28))
     with pytest.warns(UserWarning, match="results were not kept: .*No space left") as told:
         assert parallel_map(str).map([1], resume=path, return_exceptions=True) == ["1"]
     assert len(told) == 1
@@ -1095,7 +1095,7 @@ def test_with_return_exceptions_a_disk_that_fails_at_the_last_item_is_said(path,
 
 def test_lazy_ways_hand_out_what_finished_and_then_raise(lazy_way, path, monkeypatch):
     ask, called = counted(lazy_way, max_concurrency=2)
-    monkeypatch.setattr("fanmap._drive.journal_file.os", FailingSystem("write", 6, 28))
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", FailingSystem("write", 6, 28))
 
     async def main():
         found = []
@@ -1139,7 +1139,7 @@ def test_a_durable_result_is_on_the_disk_before_it_counts(path, monkeypatch):
 
             return call
 
-    monkeypatch.setattr("fanmap._drive.journal_file.os", Watching())
+    monkeypatch.setattr("fanmap._drive.journals.journal_file.os", Watching())
 
     @parallel_map(max_concurrency=1)
     def ask(item):

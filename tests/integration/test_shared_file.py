@@ -18,7 +18,7 @@ from fanmap._drive.shared import copies, folder, kernel
 from fanmap._drive.shared import file as file_module
 from fanmap._drive.shared.file import FileStore
 from fanmap._drive.shared.store import StoreAway
-from fanmap._policy.adaptive import Adaptive
+from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.wanted import wanted

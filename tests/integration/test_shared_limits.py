@@ -14,8 +14,8 @@ import warnings
 import pytest
 
 from fanmap import Adaptive, Busy, Limits, NotRun, Rate, Retry, SharedUnavailable, Verdict, parallel_map
-from fanmap._drive.limits import budget_of
-from fanmap._policy import admission
+from fanmap._drive.limits.limits import budget_of
+from fanmap._policy.limits import admission
 from fanmap.testing import SimulatedAPIError, SimulatedStore, VirtualTime, sleep
 
 

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from fanmap._drive.shared.store import StoreAway
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.wanted import wanted

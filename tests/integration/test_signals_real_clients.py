@@ -27,9 +27,9 @@ import tenacity
 from tests.bodies import BODIES
 
 from fanmap import Retry, parallel_map
-from fanmap._policy.hidden import client_retries
-from fanmap._policy.signals import read_error
-from fanmap._policy.tokens import read_usage
+from fanmap._policy.failures.hidden import client_retries
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.tokens.tokens import read_usage
 from fanmap.testing import Reply
 from fanmap.testing import serve as serve_openai
 

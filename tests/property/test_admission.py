@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fanmap._policy.admission import Admission
-from fanmap._policy.permit import APPOINTED, RUNNING, Permit
-from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.limits.admission import Admission
+from fanmap._policy.limits.permit import APPOINTED, RUNNING, Permit
+from fanmap._policy.limits.rate import Bucket, Rate
 
 picks = st.integers(0, 10**6)
 

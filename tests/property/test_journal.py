@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanmap._drive.journal import Journal
+from fanmap._drive.journals.journal import Journal
 from fanmap._errors import JournalError
-from fanmap._policy.canonical import canonical
-from fanmap._policy.journal import Keys, Reading, error_line, read_line, value_line
-from fanmap._policy.plain import plain_text
+from fanmap._policy.journals.canonical import canonical
+from fanmap._policy.journals.journal import Keys, Reading, error_line, read_line, value_line
+from fanmap._policy.journals.plain import plain_text
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -19,8 +19,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanmap import JournalError, parallel_map, partial_results
-from fanmap._policy.journal import Keys, error_line, read_line, value_line
-from fanmap._policy.plain import plain_text
+from fanmap._policy.journals.journal import Keys, error_line, read_line, value_line
+from fanmap._policy.journals.plain import plain_text
 from fanmap._resume import identity_of
 
 

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fanmap._policy.admission import Admission
-from fanmap._policy.kinds import EVERY
-from fanmap._policy.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, WAITING, BackgroundPermit, Permit
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.admission import Admission
+from fanmap._policy.limits.kinds import EVERY
+from fanmap._policy.limits.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, WAITING, BackgroundPermit, Permit
+from fanmap._policy.limits.rate import Rate
 
 picks = st.integers(0, 10**6)
 kinds = st.sampled_from([Permit, Permit, BackgroundPermit])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.limits.rate import Bucket, Rate
 
 gaps = st.fractions(0, 3, max_denominator=16)
 

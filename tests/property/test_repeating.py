@@ -8,11 +8,11 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanmap._policy.adaptive import Adaptive, Ceiling
-from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.brake import Brake
-from fanmap._policy.refusals import Refusals
-from fanmap._policy.verdict import Verdict
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.adaptive import Adaptive, Ceiling
+from fanmap._policy.limits.brake import Brake
+from fanmap._policy.runs.attempt import Attempts, Retry
+from fanmap._policy.runs.refusals import Refusals
 
 chances = st.floats(0, 1, exclude_max=True)
 moments = st.floats(0, 1e6)

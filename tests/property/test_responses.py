@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fanmap._policy.body import WHOLE, Pieces, Said, read_body, read_document
-from fanmap._policy.quotas import pick, read_cost, read_quotas, read_reset, window
-from fanmap._policy.usage import read_taken
+from fanmap._policy.limits.quotas import pick, read_cost, read_quotas, read_reset, window
+from fanmap._policy.tokens.body import WHOLE, Pieces, Said, read_body, read_document
+from fanmap._policy.tokens.usage import read_taken
 
 FIELDS = [
     "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens", "cache_read_input_tokens",

@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fanmap._policy.as_completed import AsCompleted
-from fanmap._policy.in_list import InList
-from fanmap._policy.in_order import InOrder
+from fanmap._policy.runs.as_completed import AsCompleted
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.in_order import InOrder
 
 KINDS = {
     "collected": lambda window, stops: InList(stop_on_failure=stops),

@@ -21,12 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.kinds import EVERY
-from fanmap._policy.money import dollars_rate, is_dollars
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.kinds import EVERY
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.told import untold
 from fanmap._policy.shared.wanted import wanted
+from fanmap._policy.tokens.money import dollars_rate, is_dollars
 
 from ..simulation.shared_world import World
 

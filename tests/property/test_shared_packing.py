@@ -7,8 +7,8 @@ from array import array
 
 import pytest
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.document import Document
 from fanmap._policy.shared.packing import VERSION, pack, unpack
 from fanmap._policy.shared.wanted import wanted

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Bucket, Rate
 from fanmap._policy.shared import rates as state_of
 from fanmap._policy.shared.document import RateState
 from fanmap._policy.shared.rates import charge, earliest, replay

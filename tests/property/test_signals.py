@@ -9,12 +9,12 @@ from typing import Any, get_args
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from fanmap._policy.hidden import client_retries
-from fanmap._policy.quotations import own_words
-from fanmap._policy.signals import read_error
-from fanmap._policy.tokens import estimate_tokens, read_usage
-from fanmap._policy.verdict import Kind, Verdict
-from fanmap._policy.words import never_fits, says_spent
+from fanmap._policy.failures.hidden import client_retries
+from fanmap._policy.failures.quotations import own_words
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.verdict import Kind, Verdict
+from fanmap._policy.failures.words import never_fits, says_spent
+from fanmap._policy.tokens.tokens import estimate_tokens, read_usage
 
 NAMES = [
     "status_code", "status", "code", "type", "error_code", "rate_limit_type", "message", "body",

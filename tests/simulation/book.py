@@ -13,8 +13,8 @@ from pathlib import Path
 
 from fanmap import DeadlineExceeded, NotRun, Retry, partial_results
 from fanmap._drive import clock, on_top
-from fanmap._policy.journal import read_line
-from fanmap._policy.permit import RELEASED, Permit
+from fanmap._policy.journals.journal import read_line
+from fanmap._policy.limits.permit import RELEASED, Permit
 
 from .model import FINAL, GROUPED, MENDABLE, REFUSAL, SPENT, Item, expected
 from .troubles import BLOCKED, CANCELLED, CLOSED, DEAD, INTERRUPTED

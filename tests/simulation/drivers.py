@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from fanmap._drive import books
-from fanmap._policy import admission
+from fanmap._policy.limits import admission
 from fanmap.testing import VirtualTime
 
 from .troubles import (

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
-from fanmap._policy.rate import Rate, pace
+from fanmap._policy.limits.rate import Rate, pace
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.document import DOLLARS, NEVER
 from fanmap._policy.shared.joining import born

@@ -15,7 +15,7 @@ import tenacity
 import trio
 
 from fanmap import Adaptive, Limits, Rate, Retry, parallel_map
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 from fanmap.testing import SimulatedAPIError, VirtualTime, sleep
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.document import BACKGROUND_HORIZON
 from fanmap._policy.shared.wanted import wanted
 

@@ -15,8 +15,11 @@ from random import Random
 from typing import Any
 
 from fanmap import parallel_map, to_sync
-from fanmap._drive import aio_waiter, books, braking, budget, clock, counting
-from fanmap._policy import admission, flow, starts
+from fanmap._drive import books, clock
+from fanmap._drive.drivers import aio_waiter
+from fanmap._drive.limits import braking, budget, counting
+from fanmap._policy.limits import admission, starts
+from fanmap._policy.runs import flow
 from fanmap.testing import sleep
 
 CANCELLED, CLOSED, INTERRUPTED, GROUPS, FINALLY, DEAD, BLOCKED, OBJECTS, SHARED, BODIES = (

@@ -12,9 +12,9 @@ import trio
 
 from fanmap import Adaptive, BridgeError, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
-from fanmap._drive.limits import budget_of
-from fanmap._policy.journal import Keys, value_line
-from fanmap._policy.plain import plain_text
+from fanmap._drive.limits.limits import budget_of
+from fanmap._policy.journals.journal import Keys, value_line
+from fanmap._policy.journals.plain import plain_text
 from fanmap._resume import identity_of
 from fanmap.testing import SimulatedAPIError, sleep
 

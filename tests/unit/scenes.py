@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from fanmap._drive import clock
-from fanmap._drive.scope import current_scope
+from fanmap._drive.calls.scope import current_scope
 
 at_hundred = 100.0
 

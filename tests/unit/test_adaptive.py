@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from fanmap import Adaptive
-from fanmap._policy.adaptive import Ceiling, Change
+from fanmap._policy.limits.adaptive import Ceiling, Change
 
 
 def ceiling(start=8, minimum=1, maximum=256):

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from fanmap._policy.admission import Admission, guard
-from fanmap._policy.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, THREADS, WAITING, Permit
-from fanmap._policy.rate import Bucket, Rate
+from fanmap._policy.limits.admission import Admission, guard
+from fanmap._policy.limits.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, THREADS, WAITING, Permit
+from fanmap._policy.limits.rate import Bucket, Rate
 
 
 class Loop:

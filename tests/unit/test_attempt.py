@@ -10,7 +10,7 @@ import pytest
 import tenacity
 
 from fanmap import Retry, Verdict
-from fanmap._policy.attempt import Attempts
+from fanmap._policy.runs.attempt import Attempts
 
 ERROR = RuntimeError("it failed")
 TRANSIENT = Verdict("transient")

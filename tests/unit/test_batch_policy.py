@@ -13,9 +13,9 @@ from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, i
 from fanmap._policy.batch.ledger import Ledger
 from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, group_of, item_of, mark_of, read_question
 from fanmap._policy.batch.wire import Answer, Batch, Call, Line, Place, Refused
-from fanmap._policy.journal import Reading, read_line
-from fanmap._policy.money import Money, NoPrice, dollars_rate, only_counts
-from fanmap._policy.rate import Rate
+from fanmap._policy.journals.journal import Reading, read_line
+from fanmap._policy.limits.rate import Rate
+from fanmap._policy.tokens.money import Money, NoPrice, dollars_rate, only_counts
 from fanmap.types import BatchSummary, Usage
 
 BODY = b'{"model":"m","input":"hi","stream":false}'

@@ -12,8 +12,8 @@ from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, i
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.spending import Choice, Mean, Room, choose, estimate, most_of
 from fanmap._policy.batch.wire import Place
-from fanmap._policy.journal import Reading, read_line
-from fanmap._policy.money import Money, NoPrice
+from fanmap._policy.journals.journal import Reading, read_line
+from fanmap._policy.tokens.money import Money, NoPrice
 from fanmap.types import Usage
 
 

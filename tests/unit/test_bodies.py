@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.bodies import BODIES, Body, table
 
-from fanmap._policy.signals import read_error
+from fanmap._policy.failures.signals import read_error
 
 
 class Answer:

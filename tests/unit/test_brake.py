@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from fanmap._policy.brake import Brake, Braked, about_crowd, alone, gate_beyond, given_up
+from fanmap._policy.limits.brake import Brake, Braked, about_crowd, alone, gate_beyond, given_up
 
 
 def refuse(brake, now, *, wait=None, kind="rate", fewer=False, started=None, chance=0.0):

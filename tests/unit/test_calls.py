@@ -17,13 +17,13 @@ import tenacity
 from tests.unit.scenes import Fails, Half, at_hundred, fixed_clock, read_verdict
 
 from fanmap import CallTimeout, Limits, NotRun, Rate, Retry, Verdict
-from fanmap._drive.direct import Block, Single, direct_arguments
-from fanmap._drive.limits import budget_of
-from fanmap._drive.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
-from fanmap._drive.scope import Scope, TransferableScope, current_scope
+from fanmap._drive.calls.direct import Block, Single, direct_arguments
+from fanmap._drive.calls.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
+from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
+from fanmap._drive.limits.limits import budget_of
 from fanmap._errors import left_behind
-from fanmap._policy.permit import RELEASED, RUNNING, THREADS
-from fanmap._policy.refusals import Refusals
+from fanmap._policy.limits.permit import RELEASED, RUNNING, THREADS
+from fanmap._policy.runs.refusals import Refusals
 
 pytestmark = pytest.mark.usefixtures("clock")
 clock = fixed_clock

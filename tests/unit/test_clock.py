@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from fanmap import parallel_map
-from fanmap._drive import clock, warm_threads
+from fanmap._drive import clock
+from fanmap._drive.drivers import warm_threads
 
 
 def interrupted(self):

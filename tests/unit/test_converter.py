@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from fanmap._policy.converter import Converter
-from fanmap._policy.plain import Unkeepable, bare, base_of, full_name, kind_name, plain_text, same, why_not
+from fanmap._policy.journals.converter import Converter
+from fanmap._policy.journals.plain import Unkeepable, bare, base_of, full_name, kind_name, plain_text, same, why_not
 
 
 class Text(str):  # as LangChain's AIMessage.text is

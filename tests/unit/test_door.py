@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.door import Door, Pace
+from fanmap._policy.limits.door import Door, Pace
 
 
 def test_a_door_is_undecided_at_first():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fanmap import partial_results
-from fanmap._drive.ending import Ending
-from fanmap._policy.as_completed import AsCompleted
-from fanmap._policy.flow import Flow
-from fanmap._policy.in_order import InOrder
-from fanmap._policy.inputs import InputBuffer
+from fanmap._drive.runs.ending import Ending
+from fanmap._policy.runs.as_completed import AsCompleted
+from fanmap._policy.runs.flow import Flow
+from fanmap._policy.runs.in_order import InOrder
+from fanmap._policy.runs.inputs import InputBuffer
 
 
 def ending(results):

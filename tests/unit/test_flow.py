@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from fanmap._errors import Stopped, TooManyFailures
-from fanmap._policy.as_completed import AsCompleted
-from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.effects import END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Reader, State, Wake
-from fanmap._policy.flow import Flow
-from fanmap._policy.in_list import InList
-from fanmap._policy.in_order import InOrder
-from fanmap._policy.inputs import InputBuffer, Unfinished
+from fanmap._policy.runs.as_completed import AsCompleted
+from fanmap._policy.runs.attempt import Attempts, Retry
+from fanmap._policy.runs.effects import END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Reader, State, Wake
+from fanmap._policy.runs.flow import Flow
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.in_order import InOrder
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 
 
 @dataclass(eq=False)

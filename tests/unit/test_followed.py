@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.followed import UNLIMITED, Followed
-from fanmap._policy.quotas import Quota, Unit
-from fanmap._policy.rate import Bucket, Rate
-from fanmap._policy.token_rates import counted, input_rate, is_tokens, output_rate, token_rate
-from fanmap._policy.usage import Taken
+from fanmap._policy.limits.followed import UNLIMITED, Followed
+from fanmap._policy.limits.quotas import Quota, Unit
+from fanmap._policy.limits.rate import Bucket, Rate
+from fanmap._policy.tokens.token_rates import counted, input_rate, is_tokens, output_rate, token_rate
+from fanmap._policy.tokens.usage import Taken
 from fanmap._usage import Usage
 
 

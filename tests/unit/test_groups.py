@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanmap import Verdict
-from fanmap._policy.groups import carries_interrupt, leaves
-from fanmap._policy.signals import read_error
+from fanmap._policy.failures.groups import carries_interrupt, leaves
+from fanmap._policy.failures.signals import read_error
 
 from ..simulation.hostile import hostiles
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tenacity
 
-from fanmap._policy.hidden import behind, client_retries
-from fanmap._policy.signals import read_error
+from fanmap._policy.failures.hidden import behind, client_retries
+from fanmap._policy.failures.signals import read_error
 
 
 def foreign(package: str, *names: str) -> type[Exception]:

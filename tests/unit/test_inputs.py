@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from fanmap._policy.inputs import InputBuffer, Unfinished
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 
 
 def unfinished(index, *, calls=0, until=0.0):

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.effects import END, WAIT
-from fanmap._policy.flow import Flow
-from fanmap._policy.in_list import InList
-from fanmap._policy.in_order import InOrder
-from fanmap._policy.inputs import InputBuffer, Unfinished
-from fanmap._policy.refusals import Refusals
+from fanmap._policy.runs.attempt import Attempts, Retry
+from fanmap._policy.runs.effects import END, WAIT
+from fanmap._policy.runs.flow import Flow
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.in_order import InOrder
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
+from fanmap._policy.runs.refusals import Refusals
 
 
 def refused(*fates: tuple[int, int], since: float = 100.0) -> tuple[Refusals, list[bool]]:

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from fanmap._policy.journal import Keys, Reading, TooDeep, error_line, read_line, value_line
+from fanmap._policy.journals.journal import Keys, Reading, TooDeep, error_line, read_line, value_line
 
 BEGAN = 1767225600.0
 ONE = value_line("ab", 3, BEGAN, 1.25, '"four"')

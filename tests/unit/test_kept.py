@@ -8,9 +8,9 @@ import math
 import pytest
 
 from fanmap import Rate
-from fanmap._policy.journal import Reading, error_line, value_line
-from fanmap._policy.kept import NOTHING_SPENT, Kept, Spent, of_rates, spent_of_line
-from fanmap._policy.money import dollars_rate
+from fanmap._policy.journals.journal import Reading, error_line, value_line
+from fanmap._policy.journals.kept import NOTHING_SPENT, Kept, Spent, of_rates, spent_of_line
+from fanmap._policy.tokens.money import dollars_rate
 
 DOLLARS, TOTAL, OTHER, MINUTE = dollars_rate(5.0), Rate(100, math.inf), Rate(7, math.inf), Rate(500)
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
-from fanmap._policy.admission import Admission
-from fanmap._policy.kinds import EVERY
-from fanmap._policy.permit import APPOINTED, RUNNING, SLOTTED, THREADS, TURNED_AWAY, WAITING, BackgroundPermit, Permit
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.admission import Admission
+from fanmap._policy.limits.kinds import EVERY
+from fanmap._policy.limits.permit import (
+    APPOINTED,
+    RUNNING,
+    SLOTTED,
+    THREADS,
+    TURNED_AWAY,
+    WAITING,
+    BackgroundPermit,
+    Permit,
+)
+from fanmap._policy.limits.rate import Rate
 
 
 class Loop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanmap._policy.learned import Correction
+from fanmap._policy.tokens.learned import Correction
 
 
 def test_nothing_is_added_until_something_is_settled() -> None:

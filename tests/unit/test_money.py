@@ -9,9 +9,9 @@ from fractions import Fraction
 
 import pytest
 
-from fanmap._policy.kept import Aside
-from fanmap._policy.money import Money, NoPrice, dollars_rate, is_dollars
-from fanmap._policy.rate import Rate
+from fanmap._policy.journals.kept import Aside
+from fanmap._policy.limits.rate import Rate
+from fanmap._policy.tokens.money import Money, NoPrice, dollars_rate, is_dollars
 from fanmap._usage import Usage, in_dollars, in_tokens
 
 USED = Usage(1000, 0, 200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanmap._policy.news import News
+from fanmap._policy.limits.news import News
 
 
 def test_a_gate_is_told_of_when_it_closes_and_when_calls_start_again():

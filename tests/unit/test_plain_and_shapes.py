@@ -19,10 +19,10 @@ from unittest import mock
 
 import pytest
 
-from fanmap._policy.canonical import canonical
-from fanmap._policy.converter import Converter
-from fanmap._policy.plain import is_model, plain_text, same
-from fanmap._policy.shapes import shape_of
+from fanmap._policy.journals.canonical import canonical
+from fanmap._policy.journals.converter import Converter
+from fanmap._policy.journals.plain import is_model, plain_text, same
+from fanmap._policy.journals.shapes import shape_of
 
 
 class Colour(enum.Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.quotas import Quota, pick, read_bedrock_usage, read_cost, read_quotas, read_reset, window
+from fanmap._policy.limits.quotas import Quota, pick, read_bedrock_usage, read_cost, read_quotas, read_reset, window
 
 WALL = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 

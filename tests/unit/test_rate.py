@@ -8,8 +8,8 @@ import math
 import pytest
 
 from fanmap import Rate
-from fanmap._policy import rate as rate_module
-from fanmap._policy.rate import Bucket, check_cost, check_positive
+from fanmap._policy.limits import rate as rate_module
+from fanmap._policy.limits.rate import Bucket, check_cost, check_positive
 
 
 def no_cost(*args):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.bodies import read_body
+from fanmap._policy.failures.bodies import read_body
 
 
 def words(*documents: Any) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from fanmap import Verdict
-from fanmap._drive import reading
-from fanmap._drive.reading import read
+from fanmap._drive.calls import reading
+from fanmap._drive.calls.reading import read
 
 from ..simulation.hostile import COMPLAINTS, INTERRUPTS, QUIRKS, Hostile, hostiles
 

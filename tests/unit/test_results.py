@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.as_completed import AsCompleted
-from fanmap._policy.in_list import InList
-from fanmap._policy.in_order import InOrder
-from fanmap._policy.results import NOTHING_YET, UNFINISHED, ResultBuffer
+from fanmap._policy.runs.as_completed import AsCompleted
+from fanmap._policy.runs.in_list import InList
+from fanmap._policy.runs.in_order import InOrder
+from fanmap._policy.runs.results import NOTHING_YET, UNFINISHED, ResultBuffer
 
 
 def take(order, count):

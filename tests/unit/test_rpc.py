@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.rpc import Rpc, read_rpc, unpack
-from fanmap._policy.signals import read_error
+from fanmap._policy.failures.rpc import Rpc, read_rpc, unpack
+from fanmap._policy.failures.signals import read_error
 
 
 class Code(enum.Enum):

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.document import BACK, BACKGROUND_HORIZON, FRONT, HORIZON, NEVER
 from fanmap._policy.shared.joining import born
 from fanmap._policy.shared.ledger import exchange

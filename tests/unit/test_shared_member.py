@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.demand import Appointment, Demand, runs
 from fanmap._policy.shared.document import HORIZON, NEVER
 from fanmap._policy.shared.happenings import Happenings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.rate import Rate, pace
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.rate import Rate, pace
 from fanmap._policy.shared.document import REQUESTS_TOLD
 from fanmap._policy.shared.happenings import Happenings
 from fanmap._policy.shared.member import Member

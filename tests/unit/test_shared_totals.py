@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from fanmap._policy.money import dollars_rate
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.joining import born
 from fanmap._policy.shared.messages import PRICED, Known
 from fanmap._policy.shared.overview import overview
 from fanmap._policy.shared.purse import Purse
 from fanmap._policy.shared.total import SharedTotal
 from fanmap._policy.shared.totals import anew, learn
+from fanmap._policy.tokens.money import dollars_rate
 
 from .test_shared_ledger import TTL, Store
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.kinds import EVERY
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.kinds import EVERY
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.document import BACK, FRONT, NEVER, TURN
 

@@ -16,10 +16,10 @@ from typing import Any, get_args
 
 import pytest
 
-from fanmap._policy.hidden import client_retries
-from fanmap._policy.replies import read_reply
-from fanmap._policy.signals import read_error
-from fanmap._policy.verdict import Kind, Verdict
+from fanmap._policy.failures.hidden import client_retries
+from fanmap._policy.failures.replies import read_reply
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.verdict import Kind, Verdict
 
 WALL = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._drive.tally import Retired, Tally
+from fanmap._drive.limits.tally import Retired, Tally
 
 
 def tally(number):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from fanmap._drive.thread_state import ThreadState
+from fanmap._drive.drivers.thread_state import ThreadState
 
 
 def in_a_thread(function):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.tokens import estimate_tokens, read_usage
+from fanmap._policy.tokens.tokens import estimate_tokens, read_usage
 
 
 def estimate(*args: object, **kwargs: object) -> float:

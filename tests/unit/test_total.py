@@ -7,10 +7,10 @@ import math
 import pytest
 
 from fanmap import Rate
-from fanmap._policy.admission import Admission
-from fanmap._policy.learned import Correction
-from fanmap._policy.permit import RUNNING, SLOTTED, Permit
-from fanmap._policy.total import Total
+from fanmap._policy.limits.admission import Admission
+from fanmap._policy.limits.permit import RUNNING, SLOTTED, Permit
+from fanmap._policy.limits.total import Total
+from fanmap._policy.tokens.learned import Correction
 
 
 def total(amount: float = 10.0) -> Total:

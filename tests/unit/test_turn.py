@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fanmap._drive.threads import take_turn
-from fanmap._drive.turn import Turn
+from fanmap._drive.drivers.threads import take_turn
+from fanmap._drive.runs.turn import Turn
 from fanmap.testing import VirtualTime
 
 

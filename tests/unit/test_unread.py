@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.signals import read_error
-from fanmap._policy.unread import arrived
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.unread import arrived
 
 SPENT = json.dumps({"error": {"message": "x", "code": "insufficient_quota"}}).encode()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fanmap._policy.body import WHOLE, Documents, Pieces, Said, read_body, read_document
-from fanmap._policy.usage import Taken, read_taken
+from fanmap._policy.tokens.body import WHOLE, Documents, Pieces, Said, read_body, read_document
+from fanmap._policy.tokens.usage import Taken, read_taken
 from fanmap._usage import Usage
 
 # (usage object, input, cached, output, written, tokens that count against a limit)

@@ -11,8 +11,9 @@ import pytest
 import trio
 
 from fanmap import Limits, Rate, parallel_map, to_async, to_sync
-from fanmap._drive import clock, portal
-from fanmap._drive.thread_waiter import Waiter
+from fanmap._drive import clock
+from fanmap._drive.drivers import portal
+from fanmap._drive.drivers.thread_waiter import Waiter
 from fanmap.testing import Deadlock, SimulatedLLM, VirtualTime, _baton, _virtual, sleep
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from fanmap._policy.quotations import own_words
-from fanmap._policy.signals import read_error
-from fanmap._policy.words import never_fits, says_not_started, says_spent, says_spent_in_a_400
+from fanmap._policy.failures.quotations import own_words
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.words import never_fits, says_not_started, says_spent, says_spent_in_a_400
 
 SPENT = [
     "Your team has used all available credits.", "You have used up all of your credits", "Credits exhausted",

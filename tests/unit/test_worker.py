@@ -10,14 +10,14 @@ import tenacity
 from tests.unit.scenes import Fails, Half, fixed_clock, read_verdict
 
 from fanmap import Limits, NotRun, Rate, Retry, Verdict
-from fanmap._drive.direct import Single, direct_arguments
-from fanmap._drive.limits import budget_of
-from fanmap._drive.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
-from fanmap._drive.scope import TransferableScope, current_scope
-from fanmap._drive.worker import Worker
-from fanmap._policy.attempt import Attempts
-from fanmap._policy.inputs import Unfinished
-from fanmap._policy.permit import RELEASED, RUNNING, THREADS
+from fanmap._drive.calls.direct import Single, direct_arguments
+from fanmap._drive.calls.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED, FAILED, IN_LINE, NEW, WAIT, Plan
+from fanmap._drive.calls.scope import TransferableScope, current_scope
+from fanmap._drive.limits.limits import budget_of
+from fanmap._drive.runs.worker import Worker
+from fanmap._policy.limits.permit import RELEASED, RUNNING, THREADS
+from fanmap._policy.runs.attempt import Attempts
+from fanmap._policy.runs.inputs import Unfinished
 
 pytestmark = pytest.mark.usefixtures("clock")
 clock = fixed_clock

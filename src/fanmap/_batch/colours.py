@@ -10,9 +10,11 @@ import anyio
 
 from fanmap._batch.options import Options
 from fanmap._batch.run import BatchRun
-from fanmap._drive import clock, launch, portal
+from fanmap._drive import clock
 from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.talking import Exchange, Pass, Step
+from fanmap._drive.drivers import portal
+from fanmap._drive.runs import launch
 
 if TYPE_CHECKING:
     from fanmap._ways import Parallel

@@ -10,18 +10,19 @@ from typing import Any, Final
 
 import tenacity
 
-from fanmap._drive import clock, loops
+from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.capture import Capture, end_strays
 from fanmap._drive.batch.spending import NoMoney
-from fanmap._drive.codec import KeyedInput
-from fanmap._drive.hook import ensure
-from fanmap._drive.observing import Unwind, observer
-from fanmap._drive.plan import Plan
-from fanmap._drive.reading import read
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.reading import read
+from fanmap._drive.drivers import loops
+from fanmap._drive.journals.codec import KeyedInput
+from fanmap._drive.wire.hook import ensure
+from fanmap._drive.wire.observing import Unwind, observer
 from fanmap._errors import BatchError, JournalError
-from fanmap._policy.attempt import Attempts, Retry
-from fanmap._policy.kept import NOTHING_SPENT, Spent
+from fanmap._policy.journals.kept import NOTHING_SPENT, Spent
+from fanmap._policy.runs.attempt import Attempts, Retry
 from fanmap._raw import INTERRUPTS, is_a
 
 _UNFINISHED: Final = object()

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fanmap._batch_types import BatchProgress
-from fanmap._drive.settings import check_count
+from fanmap._drive.limits.settings import check_count
 from fanmap._plan import check_workers
-from fanmap._policy.rate import check_positive
+from fanmap._policy.limits.rate import check_positive
 from fanmap._resume import Resume, check_resume
 from fanmap._types import JournalOptions
 

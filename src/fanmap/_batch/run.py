@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 from fanmap._batch.items import Items
 from fanmap._batch.options import Options
 from fanmap._batch_types import BatchProgress, BatchSummary
-from fanmap._drive import clock, launch, prices
+from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Sender
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.steps import Turns
 from fanmap._drive.batch.strays import Strays
 from fanmap._drive.batch.talking import Pace, Pass, Steps
-from fanmap._drive.budget import Budget
-from fanmap._drive.limits import Limits, block_plan, budget_of
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.limits import prices
+from fanmap._drive.limits.budget import Budget
+from fanmap._drive.limits.limits import Limits, block_plan, budget_of
 from fanmap._drive.notices import warn_of_progress
-from fanmap._drive.plan import Plan
+from fanmap._drive.runs import launch
 from fanmap._errors import BatchPending, JournalError, NotRun, attach_partial, note_item
 from fanmap._plan import Settings, is_generator_function, make_plan
 from fanmap._policy.batch.job import Job
 from fanmap._policy.batch.ledger import DISCOUNT, Ledger
-from fanmap._policy.money import Money, is_dollars
+from fanmap._policy.tokens.money import Money, is_dollars
 from fanmap._raw import is_a, type_name
 
 if TYPE_CHECKING:

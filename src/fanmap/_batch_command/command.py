@@ -19,7 +19,7 @@ from fanmap._failure import CommandError
 from fanmap._policy.batch.job import HandIn, Job
 from fanmap._policy.batch.question import is_own_host
 from fanmap._policy.batch.wire import Answer, Batch, Call, Flow, Refused
-from fanmap._policy.journal import Reading, TooDeep
+from fanmap._policy.journals.journal import Reading, TooDeep
 
 _PATIENCE: Final = 30.0  # seconds for one request
 _KEYS: Final = {"openai": "OPENAI_API_KEY", "azure": "AZURE_OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}

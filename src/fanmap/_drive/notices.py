@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from fanmap._policy.verdict import Verdict
+from fanmap._policy.failures.verdict import Verdict
 from fanmap._raw import INTERRUPTS, is_a, traceback_of, type_name
 
 logger = logging.getLogger("fanmap")

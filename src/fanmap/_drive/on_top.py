@@ -21,7 +21,7 @@ from fanmap._drive import clock
 from fanmap._drive.books import Books, everybody_looks
 
 if TYPE_CHECKING:
-    from fanmap._drive.calls import Caller
+    from fanmap._drive.calls.caller import Caller
 
 GIVE_WAY: Final = 0.1  # seconds that a thread waits on top of ours before others are let through
 _SECTIONS: Final[tuple[CodeType, ...]] = (Books.do.__code__, Books.work_off.__code__)
@@ -41,7 +41,7 @@ def on_top(caller: Caller | None) -> bool:
             inside = frame.f_locals
             if inside["self"].held_here() or "thing" in inside:  # or has a wake in hand that nobody else will give
                 return True
-        elif frame.f_globals.get("__name__") == "fanmap._drive.threads" and _stands_still(frame, inner, caller):
+        elif frame.f_globals.get("__name__") == "fanmap._drive.drivers.threads" and _stands_still(frame, inner, caller):
             return True
     return False
 

@@ -17,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from fanmap._drive import clock
 from fanmap._drive.books import all_books
-from fanmap._drive.budget import Budget
+from fanmap._drive.limits.budget import Budget
 from fanmap._types import Stats
 
 _SHORTEST: Final = 0.001  # seconds: what is shorter was our own arithmetic

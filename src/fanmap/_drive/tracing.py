@@ -11,19 +11,19 @@ from typing import Any, Final, Protocol, cast
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.plan import BACK_OFF, CALLING, IN_LINE, Word
-from fanmap._drive.recording_worker import RecordingWorker
-from fanmap._drive.run import Run
-from fanmap._drive.tally import Tally
-from fanmap._drive.worker import Worker
+from fanmap._drive.calls.plan import BACK_OFF, CALLING, IN_LINE, Word
+from fanmap._drive.journals.recording_worker import RecordingWorker
+from fanmap._drive.limits.tally import Tally
+from fanmap._drive.runs.run import Run
+from fanmap._drive.runs.worker import Worker
 from fanmap._errors import NotRun
-from fanmap._policy.effects import Taken
-from fanmap._policy.inputs import Unfinished
-from fanmap._policy.permit import SLOTTED, Permit
-from fanmap._policy.results import Record
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.permit import SLOTTED, Permit
+from fanmap._policy.runs.effects import Taken
+from fanmap._policy.runs.inputs import Unfinished
+from fanmap._policy.runs.results import Record
 from fanmap._policy.trace.log import Fate, TraceLog, pack_call, pack_wait
 from fanmap._policy.trace.story import Span, Story, Totals, ceiling_of, outages_of, refusals_of, spans_of
-from fanmap._policy.verdict import Verdict
 from fanmap._raw import is_a
 
 _SHORTEST: Final = 0.001  # seconds: a wait that is shorter was our own arithmetic

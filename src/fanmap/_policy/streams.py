@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal, NamedTuple
 
 from fanmap._policy.foreign import safe_getattr
-from fanmap._policy.tokens import read_result
+from fanmap._policy.tokens.tokens import read_result
 
 _MOST_TYPES: Final = 512  # that are remembered
 LAST: Final = 4  # chunks of a stream, among which the one is that says what it took

@@ -17,8 +17,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from fanmap._drive.codec import NotKept
-from fanmap._policy.plain import is_model
+from fanmap._drive.journals.codec import NotKept
+from fanmap._policy.journals.plain import is_model
 
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SHORT: Final = 14_000  # bits of an int whose digits Python writes for everybody; it may refuse more

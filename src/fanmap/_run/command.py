@@ -15,9 +15,9 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 from fanmap._failure import CommandError
-from fanmap._policy.money import only_counts
+from fanmap._policy.tokens.money import only_counts
 from fanmap._run import output, target
 from fanmap._run.calling import Calls
 from fanmap._run.formats import Form

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun, TooManyFailures
-from fanmap._policy.signals import read_error
-from fanmap._policy.verdict import OUTAGES
+from fanmap._policy.failures.signals import read_error
+from fanmap._policy.failures.verdict import OUTAGES
 from fanmap._raw import is_a, traceback_of, type_name
 from fanmap._run.remote import NotRunThere, StandIn
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanmap import NotRun, Verdict
-from fanmap._drive.reading import read
-from fanmap._policy.verdict import FATAL
+from fanmap._drive.calls.reading import read
+from fanmap._policy.failures.verdict import FATAL
 from fanmap._raw import is_a, text_of, type_name
 from fanmap._run.answers import AnswerNotJson
 from fanmap._run.target import Settings

@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from fanmap._drive import limits
+from fanmap._drive.limits import limits
 
 
 @contextmanager

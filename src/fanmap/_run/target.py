@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 from fanmap import Limits, Retry, parallel_map
-from fanmap._drive.limits import budget_of, limit_spending
+from fanmap._drive.limits.limits import budget_of, limit_spending
 from fanmap._failure import CommandError
 from fanmap._hints.values import a
 from fanmap._run.calling import open_to_names

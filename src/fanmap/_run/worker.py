@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
-from fanmap._drive.limits import budget_of
+from fanmap._drive.limits.limits import budget_of
 from fanmap._failure import CommandError
 from fanmap._outcome import Outcome
 from fanmap._run import target

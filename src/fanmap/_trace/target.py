@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from fanmap._drive.notices import warn_of_trace
-from fanmap._drive.run import Run
+from fanmap._drive.runs.run import Run
 from fanmap._drive.tracing import story_of
 from fanmap._policy.trace.events import trace_json
 from fanmap._policy.trace.story import Story, untold

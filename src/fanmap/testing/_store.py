@@ -8,8 +8,8 @@ import threading
 from typing_extensions import override
 
 from fanmap._drive import clock
+from fanmap._drive.drivers.thread_waiter import Waiter
 from fanmap._drive.shared.store import Store, StoreAway
-from fanmap._drive.thread_waiter import Waiter
 from fanmap._policy.shared.document import Document
 from fanmap._policy.shared.joining import born
 from fanmap._policy.shared.ledger import exchange

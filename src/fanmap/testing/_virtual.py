@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from fanmap._drive import clock, portal, warm_threads
-from fanmap._drive.thread_waiter import Waiter
-from fanmap._policy import admission
+from fanmap._drive import clock
+from fanmap._drive.drivers import portal, warm_threads
+from fanmap._drive.drivers.thread_waiter import Waiter
+from fanmap._policy.limits import admission
 from fanmap.testing._baton import Baton, Party, stack_top
 from fanmap.testing._loop import VirtualLoop
 

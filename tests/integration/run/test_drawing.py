@@ -8,7 +8,7 @@ import pytest
 
 from fanmap import parallel_map
 from fanmap.__main__ import main
-from fanmap._policy.journal import _sealed, error_line, value_line
+from fanmap._policy.journals.journal import _sealed, error_line, value_line
 from fanmap._policy.trace.events import trace_json
 from fanmap._policy.trace.kept import story_of_journal
 from fanmap._policy.trace.log import Fate

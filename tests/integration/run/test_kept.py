@@ -69,7 +69,7 @@ def test_standard_output_can_have_a_journal(run):
 @pytest.fixture
 def full(monkeypatch):
     """A disk that takes no more of the journal, after so many lines."""
-    from fanmap._drive.journal import Journal
+    from fanmap._drive.journals.journal import Journal
 
     write = Journal._write
 
@@ -120,7 +120,7 @@ def test_other_warnings_are_shown_as_ever(run):
 
 
 def test_a_journal_in_use_is_one_line(run):
-    from fanmap._drive.journal import Journal
+    from fanmap._drive.journals.journal import Journal
 
     journal = Journal("out.jsonl.journal", durable=False)
     status, _, said = run("job:ask", put("in.txt", "a\n"), "-o", "out.jsonl")

@@ -15,8 +15,8 @@ from fanmap._drive import clock
 from fanmap._drive.batch.clients import Sender, meant_for_all
 from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
 from fanmap._drive.batch.spending import Spending
-from fanmap._drive.journal import Journal
-from fanmap._drive.recording import Recording
+from fanmap._drive.journals.journal import Journal
+from fanmap._drive.journals.recording import Recording
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import ASKS
 from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, intent_line, over_line
@@ -24,7 +24,7 @@ from fanmap._policy.batch.ledger import Ledger
 from fanmap._policy.batch.question import Group, Question, group_of, item_of
 from fanmap._policy.batch.siblings import Patience
 from fanmap._policy.batch.wire import Line
-from fanmap._policy.journal import read_line
+from fanmap._policy.journals.journal import read_line
 
 
 class Book:

@@ -12,20 +12,21 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from fanmap._drive import clock, loops
+from fanmap._drive import clock
 from fanmap._drive.batch import clients
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.batch.to_wire import Outlet
-from fanmap._drive.budget import Budget
-from fanmap._drive.observing import Request, Unwind
-from fanmap._drive.plan import Plan
-from fanmap._drive.scope import current_scope
-from fanmap._drive.wires import ASYNC_HTTPX
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.scope import current_scope
+from fanmap._drive.drivers import loops
+from fanmap._drive.limits.budget import Budget
+from fanmap._drive.wire.observing import Request, Unwind
+from fanmap._drive.wire.wires import ASYNC_HTTPX
 from fanmap._errors import BatchError
 from fanmap._policy.batch.question import NotBatched, QuestionKeys, read_question
 from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
-from fanmap._policy.money import only_counts
+from fanmap._policy.tokens.money import only_counts
 
 # A client's own repeats would ask the same anew: what can be mended has been asked again already.
 _MARKS: Final = {"x-should-retry": "false", "x-fanmap-mark": "1"}

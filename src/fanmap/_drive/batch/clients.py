@@ -13,9 +13,9 @@ from datetime import timedelta
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, NamedTuple, Protocol, cast
 
-from fanmap._drive import loops
-from fanmap._drive.observing import Request
-from fanmap._drive.wires import ASYNC_HTTPX, HTTPX, REQUESTS
+from fanmap._drive.drivers import loops
+from fanmap._drive.wire.observing import Request
+from fanmap._drive.wire.wires import ASYNC_HTTPX, HTTPX, REQUESTS
 from fanmap._policy.batch.wire import Answer, Call
 from fanmap._policy.json_text import compact
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from fanmap._drive.budget import Budget
+from fanmap._drive.limits.budget import Budget
 from fanmap._errors import BudgetExceeded
 from fanmap._policy.batch.job import HandIn, Job
 from fanmap._policy.batch.ledger import DISCOUNT
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.spending import Choice, Room, choose, estimate
-from fanmap._policy.kept import Spent
-from fanmap._policy.money import Money
-from fanmap._policy.total import Total
+from fanmap._policy.journals.kept import Spent
+from fanmap._policy.limits.total import Total
+from fanmap._policy.tokens.money import Money
 from fanmap._usage import Usage
 
 _UNTOLD: Final = (

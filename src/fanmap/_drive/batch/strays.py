@@ -10,11 +10,11 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from fanmap._drive import observing
 from fanmap._drive.batch.clients import take
+from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.notices import warn_of_stray_request
-from fanmap._drive.observing import Request
-from fanmap._drive.scope import current_scope
+from fanmap._drive.wire import observing
+from fanmap._drive.wire.observing import Request
 from fanmap._policy.batch.question import Question, read_question
 
 _watching: Final[list[Strays]] = []

@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from fanmap._drive import aio, loops, owners, threads
-from fanmap._drive.direct import Block
-from fanmap._drive.observing import Request
-from fanmap._drive.plan import Plan
-from fanmap._drive.wires import AIOHTTP, ASYNC_HTTPX
+from fanmap._drive.calls.direct import Block
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.drivers import aio, loops, owners, threads
+from fanmap._drive.wire.observing import Request
+from fanmap._drive.wire.wires import AIOHTTP, ASYNC_HTTPX
 from fanmap._errors import BudgetExceeded
-from fanmap._policy.kept import NOTHING_SPENT, Spent, of_rates
-from fanmap._policy.permit import THREADS, Owner
+from fanmap._policy.journals.kept import NOTHING_SPENT, Spent, of_rates
+from fanmap._policy.limits.permit import THREADS, Owner
 
 NoMoneyLeft: TypeAlias = Callable[[Exception], BaseException]
 
@@ -57,7 +57,7 @@ class Outlet:
         block = _Block(self._plan, owners.running_here() or THREADS, None)
         try:
             if loops.running() == "trio":
-                from fanmap._drive import trio  # only where trio runs
+                from fanmap._drive.drivers import trio  # only where trio runs
 
                 await trio.admit(block)
             else:

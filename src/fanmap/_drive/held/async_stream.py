@@ -9,14 +9,15 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from fanmap._drive import aio_waiter, launch, loops, owners, tasks
+from fanmap._drive.calls.plan import CALL
+from fanmap._drive.calls.scope import current_scope
+from fanmap._drive.drivers import aio_waiter, loops, owners, tasks
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
-from fanmap._drive.observing import Observer, observer
-from fanmap._drive.plan import CALL
-from fanmap._drive.scope import current_scope
+from fanmap._drive.runs import launch
+from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
-from fanmap._policy.permit import THREADS, Owner
+from fanmap._policy.limits.permit import THREADS, Owner
 from fanmap._public import without_our_frames
 from fanmap._raw import is_a
 
@@ -151,7 +152,7 @@ async def _anext(stream: Any) -> Any:
 def new_waiter_here() -> Callable[[], Any]:
     """How this task waits."""
     if loops.running() == "trio":
-        from fanmap._drive import trio  # only where trio runs
+        from fanmap._drive.drivers import trio  # only where trio runs
 
         return trio.Waiter
     return aio_waiter.new_waiter

@@ -8,12 +8,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from fanmap._drive.calls import Caller
-from fanmap._drive.direct import Single
-from fanmap._drive.observing import Observer
-from fanmap._drive.plan import Plan
-from fanmap._drive.scope import Scope
-from fanmap._policy.permit import Owner
+from fanmap._drive.calls.caller import Caller
+from fanmap._drive.calls.direct import Single
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.scope import Scope
+from fanmap._drive.wire.observing import Observer
+from fanmap._policy.limits.permit import Owner
 from fanmap._policy.streams import LAST
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fanmap._drive.direct import Single
+from fanmap._drive.calls.direct import Single
 from fanmap._drive.held.async_stream import HeldAsyncStream
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held

@@ -7,9 +7,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from fanmap._drive.calls.scope import Scope, current_scope
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.notices import logger
-from fanmap._drive.scope import Scope, current_scope
 
 scope_here = current_scope.get  # for each chunk
 go_into = current_scope.set

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from fanmap._drive import threads, warm_threads
+from fanmap._drive.calls.plan import CALL
+from fanmap._drive.calls.scope import current_scope
+from fanmap._drive.drivers import threads, warm_threads
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
-from fanmap._drive.observing import Observer, observer
-from fanmap._drive.plan import CALL
-from fanmap._drive.scope import current_scope
-from fanmap._drive.streams import OVER, next_chunk
+from fanmap._drive.runs.streams import OVER, next_chunk
+from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
 from fanmap._public import without_our_frames
 from fanmap._raw import is_a

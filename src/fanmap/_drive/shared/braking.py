@@ -1,7 +1,7 @@
 """What servers say in this process is told to everybody under a shared name, and what everybody was told holds here.
 
-The same as `_drive.braking`, but that the ceiling, the brake and the rates are everybody's: a `Member` knows them. What
-is worth an exchange wakes the `Agent`, and nothing here waits for it.
+The same as `_drive.limits.braking`, but that the ceiling, the brake and the rates are everybody's: a `Member` knows
+them. What is worth an exchange wakes the `Agent`, and nothing here waits for it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 from typing_extensions import override
 
 from fanmap._drive import clock
-from fanmap._drive.budget import Budget
-from fanmap._drive.scope import Scope
+from fanmap._drive.calls.scope import Scope
+from fanmap._drive.limits.budget import Budget
 from fanmap._drive.shared.agent import Agent
 from fanmap._drive.shared.chance import chance
 from fanmap._drive.shared.store import StoreOpener
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.brake import Braked, alone
-from fanmap._policy.followed import Followed
-from fanmap._policy.learned import Correction
-from fanmap._policy.money import Money, is_dollars
-from fanmap._policy.permit import Permit
-from fanmap._policy.quotas import Quota, Unit
-from fanmap._policy.rate import Rate, pace
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.brake import Braked, alone
+from fanmap._policy.limits.followed import Followed
+from fanmap._policy.limits.permit import Permit
+from fanmap._policy.limits.quotas import Quota, Unit
+from fanmap._policy.limits.rate import Rate, pace
 from fanmap._policy.shared.admission import SharedAdmission
 from fanmap._policy.shared.document import TOTAL, Settings
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.told import UNITS
 from fanmap._policy.shared.total import Told
 from fanmap._policy.shared.troubles import Troubles
-from fanmap._policy.verdict import Verdict
+from fanmap._policy.tokens.learned import Correction
+from fanmap._policy.tokens.money import Money, is_dollars
 
 
 class SharedBraking(Budget):

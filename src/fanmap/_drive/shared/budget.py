@@ -1,7 +1,7 @@
 """One budget for several processes: what this process has of it, and what it hears and tells.
 
-The same as `_drive.budget`, but that the slots, the ceiling, the brake and the rates are everybody's: a `Member` knows
-them, an `Agent` exchanges, and between two exchanges nothing here waits for anybody.
+The same as `_drive.limits.budget`, but that the slots, the ceiling, the brake and the rates are everybody's: a `Member`
+knows them, an `Agent` exchanges, and between two exchanges nothing here waits for anybody.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from fanmap._drive import clock
+from fanmap._drive.calls.scope import Scope
 from fanmap._drive.notices import warn_of_smaller_settings
-from fanmap._drive.scope import Scope
 from fanmap._drive.shared.agent import Agent, everybody
 from fanmap._drive.shared.braking import SharedBraking
 from fanmap._drive.shared.chance import chance
 from fanmap._errors import NotRun
-from fanmap._policy.adaptive import Change
-from fanmap._policy.door import Door
-from fanmap._policy.followed import Followed
-from fanmap._policy.permit import Owner, Permit
-from fanmap._policy.quotas import Quota
+from fanmap._policy.limits.adaptive import Change
+from fanmap._policy.limits.door import Door
+from fanmap._policy.limits.followed import Followed
+from fanmap._policy.limits.permit import Owner, Permit
+from fanmap._policy.limits.quotas import Quota
 from fanmap._policy.shared.messages import TOLD, Reply, Request
 from fanmap._policy.shared.told import UNITS
 from fanmap._policy.shared.total import Told

@@ -10,13 +10,13 @@ from fanmap._drive.shared.budget import SharedBudget
 from fanmap._drive.shared.chance import chance
 from fanmap._drive.shared.place import Place, lease, read_place
 from fanmap._drive.shared.store import Store, StoreOpener
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.followed import Followed
-from fanmap._policy.money import Money, only_counts
-from fanmap._policy.rate import Rate, name_of_setting
+from fanmap._policy.failures.verdict import Verdict
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.followed import Followed
+from fanmap._policy.limits.rate import Rate, name_of_setting
 from fanmap._policy.shared.wanted import smaller, wanted
-from fanmap._policy.token_rates import is_tokens
-from fanmap._policy.verdict import Verdict
+from fanmap._policy.tokens.money import Money, only_counts
+from fanmap._policy.tokens.token_rates import is_tokens
 
 
 class _Named:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fanmap._policy.signals import read_error
+from fanmap._policy.failures.signals import read_error
 
 ASKS: Final = 3  # a question that was not answered is asked again twice
 

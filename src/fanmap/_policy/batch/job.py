@@ -14,9 +14,9 @@ from typing import Any, Final, cast
 from fanmap._policy.batch.question import ProviderName, item_of
 from fanmap._policy.batch.spending import Mean
 from fanmap._policy.batch.wire import Place
-from fanmap._policy.journal import kind_line
+from fanmap._policy.journals.journal import kind_line
+from fanmap._policy.journals.kept import amount_of
 from fanmap._policy.json_text import compact
-from fanmap._policy.kept import amount_of
 
 PROVIDERS: Final = ("openai", "anthropic")
 

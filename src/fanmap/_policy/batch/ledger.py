@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fanmap._batch_types import LineFate
-from fanmap._policy.money import Money
-from fanmap._policy.usage import find_model, find_usage, read_taken
+from fanmap._policy.tokens.money import Money
+from fanmap._policy.tokens.usage import find_model, find_usage, read_taken
 from fanmap._usage import NO_USAGE, Usage
 
 DISCOUNT: Final = 0.5  # of the full price: what OpenAI and Anthropic take for a request in a batch

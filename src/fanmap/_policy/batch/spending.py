@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from fanmap._policy.batch.ledger import DISCOUNT
 from fanmap._policy.batch.question import Question
-from fanmap._policy.money import Money
-from fanmap._policy.tokens import OUTPUT_LIMITS, estimate_tokens
-from fanmap._policy.usage import count
+from fanmap._policy.tokens.money import Money
+from fanmap._policy.tokens.tokens import OUTPUT_LIMITS, estimate_tokens
+from fanmap._policy.tokens.usage import count
 from fanmap._usage import Usage
 
 K = TypeVar("K")

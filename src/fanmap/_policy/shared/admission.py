@@ -1,8 +1,8 @@
 """Who may start now, where the slots and the rates are not this process's alone.
 
-The two lines and the lending are those of `_policy.admission` and `_policy.lines`. How many slots there are, how long
-the gate is closed and which starts are booked, a `Member` knows. A cap of 0 is normal: others have the slots, or the
-lease has run out.
+The two lines and the lending are those of `_policy.limits.admission` and `_policy.limits.lines`. How many slots there
+are, how long the gate is closed and which starts are booked, a `Member` knows. A cap of 0 is normal: others have the
+slots, or the lease has run out.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from fanmap._policy import admission
-from fanmap._policy.lines import stays
-from fanmap._policy.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
-from fanmap._policy.rate import Grant
+from fanmap._policy.limits import admission
+from fanmap._policy.limits.lines import stays
+from fanmap._policy.limits.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
+from fanmap._policy.limits.rate import Grant
+from fanmap._policy.limits.total import Total
 from fanmap._policy.shared.demand import Appointment
 from fanmap._policy.shared.lines import SharedLines
-from fanmap._policy.total import Total
 
 
 class Booked(Grant):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fanmap._policy.brake import Brake
+from fanmap._policy.limits.brake import Brake
 
 NEVER = -1e15
 """A time that is always over."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import Final
 
-from fanmap._policy.adaptive import Adaptive, Ceiling
+from fanmap._policy.limits.adaptive import Adaptive, Ceiling
 from fanmap._policy.shared.booking import give_back
 from fanmap._policy.shared.document import HORIZON, Document, MemberState, RateState
 from fanmap._policy.shared.messages import Request

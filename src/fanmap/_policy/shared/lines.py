@@ -7,15 +7,15 @@ from typing import cast
 
 from typing_extensions import override
 
-from fanmap._policy.admission import Admission
-from fanmap._policy.kinds import Turns
-from fanmap._policy.money import is_dollars, only_counts
-from fanmap._policy.permit import Owner, Permit
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.admission import Admission
+from fanmap._policy.limits.kinds import Turns
+from fanmap._policy.limits.permit import Owner, Permit
+from fanmap._policy.limits.rate import Rate
+from fanmap._policy.limits.total import Total
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.total import SharedTotal
-from fanmap._policy.total import Total
+from fanmap._policy.tokens.money import is_dollars, only_counts
 
 
 class SharedTurns(Turns):

@@ -1,8 +1,8 @@
 """What happened in one process and concerns everybody: refusals, answers, failures, settlements.
 
-The ceiling and the brake are those of `_policy.adaptive` and `_policy.brake`, told of everybody's calls: eight
-processes on a server with four slots, each with a ceiling of its own, were refused 89 calls of 100; with one for all
-of them, 3.
+The ceiling and the brake are those of `_policy.limits.adaptive` and `_policy.limits.brake`, told of everybody's calls:
+eight processes on a server with four slots, each with a ceiling of its own, were refused 89 calls of 100; with one for
+all of them, 3.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fanmap._policy.adaptive import Adaptive, Ceiling
-from fanmap._policy.brake import Brake, about_crowd
+from fanmap._policy.limits.adaptive import Adaptive, Ceiling
+from fanmap._policy.limits.brake import Brake, about_crowd
 from fanmap._policy.shared.document import NEVER, Document
 from fanmap._policy.shared.messages import (
     ANSWERED,

@@ -1,7 +1,7 @@
 """A rate of several processes: starts are booked ahead, and what they took in fact is settled later.
 
-GCRA as in `_policy.rate`. The document cannot hold every charge that is still open, so charges are put together in
-cells, at the latest start of each, and a settlement replays the cells: never below the line that the exact replay
+GCRA as in `_policy.limits.rate`. The document cannot hold every charge that is still open, so charges are put together
+in cells, at the latest start of each, and a settlement replays the cells: never below the line that the exact replay
 gives. (To subtract the difference was below it 23,251 times of 60,000.) The newest cells are narrow, so that most of
 what a bucket can hold comes back.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fanmap._policy.quotas import Unit
+from fanmap._policy.limits.quotas import Unit
 from fanmap._policy.shared.document import FOLLOWED, Document, RateSetting, RateState
 from fanmap._policy.shared.rates import forget_all, recount, resize
 

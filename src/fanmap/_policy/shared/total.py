@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from fanmap._policy.learned import Correction
-from fanmap._policy.rate import Rate
+from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.purse import Purse
+from fanmap._policy.tokens.learned import Correction
 
 
 class SharedTotal:
-    """The same as `_policy.total.Total`, as far as one process knows it.
+    """The same as `_policy.limits.total.Total`, as far as one process knows it.
 
     Args:
         rate: as this process wants it. place: among the rates that are shared.

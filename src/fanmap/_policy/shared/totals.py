@@ -1,8 +1,8 @@
 """A total of several processes: `Rate(amount, per=math.inf)`, and the dollars of `max_spend=`.
 
-As in `_policy.total`: a call may start when its cost fits beside what is settled and what is booked. Every start is
-booked, and each process says how things are with it: what it has booked and not settled, and what it has settled since
-it is there, so that whatever gets lost or comes twice is counted once. What a process had booked when it died was
+As in `_policy.limits.total`: a call may start when its cost fits beside what is settled and what is booked. Every start
+is booked, and each process says how things are with it: what it has booked and not settled, and what it has settled
+since it is there, so that whatever gets lost or comes twice is counted once. What a process had booked when it died was
 perhaps paid, and stays spent. Where that is not known better, too much is counted and never too little.
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fanmap._policy.kinds import EVERY
+from fanmap._policy.limits.kinds import EVERY
 from fanmap._policy.shared.document import Document, MemberState
 from fanmap._policy.shared.messages import Request
 

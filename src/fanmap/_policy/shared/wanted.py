@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from fanmap._policy.adaptive import Adaptive
-from fanmap._policy.followed import UNLIMITED
-from fanmap._policy.money import is_dollars
-from fanmap._policy.rate import Rate, name_of_setting, pace
+from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.followed import UNLIMITED
+from fanmap._policy.limits.rate import Rate, name_of_setting, pace
 from fanmap._policy.shared.document import DOLLARS, FOLLOWED, REQUESTS, TOKENS, TOTAL, RateSetting, Settings
 from fanmap._policy.shared.totals import is_total
+from fanmap._policy.tokens.money import is_dollars
 
 
 def _no_tokens(_: Rate) -> bool:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from fanmap._policy.journal import TooDeep, read_line
+from fanmap._policy.journals.journal import TooDeep, read_line
 from fanmap._policy.trace.causes import Moments
 from fanmap._policy.trace.log import Fate
 from fanmap._policy.trace.story import Span, Story, Totals

@@ -11,7 +11,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from fanmap._policy.verdict import Kind
+from fanmap._policy.failures.verdict import Kind
 
 pack_call: Final = Struct("<Qdd").pack
 pack_wait: Final = Struct("<Qdfff").pack

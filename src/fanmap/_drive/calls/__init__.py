@@ -1,0 +1,1 @@
+"""One call at a time: what becomes of it, from its place in line to its outcome."""

@@ -1,0 +1,67 @@
+"""How a thread waits: on a lock, until somebody wakes it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from fanmap._drive import clock
+from fanmap._drive.on_top import begin_to_wait, end_to_wait, on_top, waits_here
+
+if TYPE_CHECKING:
+    from fanmap._drive.calls.caller import Caller
+
+# Ctrl-C that comes while the main thread waits for the GIL does not interrupt the blocking call it then makes, and
+# on Windows none is ever interrupted: the main thread looks up ten times a second.
+_SLICE = 0.1
+_REAL_LOCK = type(threading.Lock())
+
+
+class Waiter:
+    """A thread that waits; a wake-up before the wait is not lost, two are one."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = clock.world.new_lock()
+        self._lock.acquire()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until woken, or `seconds` are over (None: no bound); may return early."""
+        most = _SLICE if self._hears_signals() else threading.TIMEOUT_MAX
+        self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
+
+    def _hears_signals(self) -> bool:
+        """Is this the main thread, in real time? No signal interrupts a virtual wait."""
+        return threading.get_ident() == threading.main_thread().ident and type(self._lock) is _REAL_LOCK
+
+    def wake(self) -> None:
+        """From any thread."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it was awake
+            pass
+
+
+class WaiterOnTop(Waiter):
+    """One that waits on top of ours, and lets others go on meanwhile."""
+
+    __slots__ = ()
+
+    @override
+    def wait(self, seconds: float | None) -> None:
+        nested = waits_here()
+        try:
+            if not nested:
+                begin_to_wait()
+            super().wait(seconds)
+        finally:
+            if not nested:
+                end_to_wait()
+
+
+def waiter_here(caller: Caller | None = None) -> Waiter:
+    """For this thread to wait for others, or for this call to be let through."""
+    return WaiterOnTop() if on_top(caller) else Waiter()

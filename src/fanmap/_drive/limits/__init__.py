@@ -1,0 +1,1 @@
+"""What calls have in common: `Limits`, and the books behind it."""

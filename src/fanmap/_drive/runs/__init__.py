@@ -1,0 +1,1 @@
+"""One run at a time: its workers, its end, and what it has come to."""

@@ -1,0 +1,387 @@
+"""One run: takes turns with its flow, carries out what that decides, and steps the input, which is user code.
+
+What is decided, is decided in `_policy.runs.flow`. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from typing_extensions import override
+
+from fanmap._drive import clock
+from fanmap._drive.books import BUSY
+from fanmap._drive.calls.plan import Plan
+from fanmap._drive.calls.scope import Scope
+from fanmap._drive.runs.ending import Ending
+from fanmap._drive.runs.ports import Hire, Puller, Recording, Waker, WorkerPool
+from fanmap._drive.runs.reckoning import Reckoning
+from fanmap._errors import DeadlineExceeded, Stopped
+from fanmap._policy.limits.door import Door
+from fanmap._policy.limits.permit import Owner
+from fanmap._policy.runs.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, State, Taken, Wake, Word
+from fanmap._policy.runs.flow import Flow
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
+from fanmap._policy.runs.results import Record, ResultBuffer
+from fanmap._raw import INTERRUPTS, is_a
+
+
+class Run(Reckoning):
+    """One run over one input.
+
+    Args:
+        plan: how items become calls.
+        results: where they go.
+        source: a list, tuple or range, which workers index; an iterator, which is stepped where the caller
+            stands; None: an async iterable, which a feeder task pushes.
+        workers: how many at once, at most.
+        deadline: seconds, or None.
+        keep_failures: stand failures in their item's place (`return_exceptions=True`).
+        max_failures: stop with this failure; None: no number of them.
+        outer: the call around this run, whose slot its calls may borrow.
+        owner: who makes the calls.
+        recording: keeps outcomes, and gives back those that are kept already; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        results: ResultBuffer,
+        source: Sequence[Any] | Iterator[Any] | None,
+        *,
+        total: int | None,
+        workers: int,
+        deadline: float | None,
+        keep_failures: bool,
+        outer: Scope | None,
+        owner: Owner,
+        recording: Recording | None = None,
+        max_failures: int | None = None,
+    ) -> None:
+        super().__init__(plan, results, total)
+        self.recording = recording
+        self.outer = outer
+        self.owner = owner
+        self.deadline = None if deadline is None else self.began + deadline
+        self.delay: float | None = None  # for the reader, after WAIT
+        # A run in the background, or inside a call that was let in, never asks.
+        self.door = None if plan.budget.max_waiting is None else Door()
+        self.tick: float | None = None  # seconds between looks of a reader that shows progress
+        self._source = source
+        self._iterator: Iterator[Any] | None = None
+        items: Sequence[Any] | None = None
+        if isinstance(source, (list, tuple, range)) and recording is None:
+            items = source
+        elif source is not None:
+            self._iterator = iter(source) if recording is None else map(recording.attach_key, source)
+        self._pool: WorkerPool
+        self._reader: Waker
+        self._feeder: Waker | None = None
+        self._hire: Hire
+        self.flow: Flow[Puller] = Flow(
+            InputBuffer(items, workers),
+            results,
+            self.after,
+            most=workers,
+            ceiling=plan.budget.hiring,
+            deadline=self.deadline,
+            max_failures=max_failures,
+            late=lambda: DeadlineExceeded(f"the run of {plan.name} took longer than {deadline} s"),
+        )
+        self.ending = Ending(plan.name, self.flow, total=total, seconds=deadline, keep_failures=keep_failures)
+        plan.budget.begin_run(self)
+
+    # For whoever puts it together
+
+    def attach(self, pool: WorkerPool, reader: Waker, hire: Hire) -> None:
+        """Who works, who reads, and how to hire; from now on the run can be stopped."""
+        self._pool, self._reader, self._hire = pool, reader, hire
+        if self._iterator is not None:
+            self.flow.who_steps(workers=pool.in_callers_loop)
+
+    def start(self) -> None:
+        """Set the pool to work; the reader polls from now on."""
+        self.post(self.flow.start)
+
+    def attach_feeder(self, feeder: Waker) -> None:
+        """A feeder task pushes the input."""
+        self._feeder = feeder
+
+    def fed(self, error: BaseException | None) -> None:
+        """The feeder task has ended, and closed its input."""
+        self._feeder = None
+        if error is not None and is_a(error, INTERRUPTS):
+            self.interrupt(error)
+        else:
+            self.end_input(error)
+
+    def new_worker(self) -> Any:
+        """A worker that is not everybody's; None: any will do."""
+        return None if self.recording is None else self.recording.new_worker(self)
+
+    def hired(self, worker: Puller) -> None:
+        """This worker lives from now on."""
+        self.flow.workers[worker] = None
+
+    def fired(self, worker: Puller) -> None:
+        """It never began."""
+        self.flow.workers.pop(worker, None)
+        self.plan.budget.retire(worker.tally_key)
+
+    # For workers
+
+    def take(self, worker: Puller) -> Taken:
+        """The worker's next item, or what to do instead."""
+        taken = self.do(self.flow.take, worker, clock.now())
+        return self._stepped(worker, taken)
+
+    def complete(self, worker: Puller, record: Record, *, stop: bool = False) -> Taken:
+        """An item has its outcome; then as `take`."""
+        taken = self.do(self.flow.complete, record, worker, stop)
+        if taken is not BUSY and taken is not FEED:
+            return taken  # type: ignore[no-any-return]
+        if taken is BUSY:
+            self.post(self.flow.complete, record, None, stop)
+        return self._stepped(worker, taken)
+
+    def put_back(self, unfinished: Unfinished) -> None:
+        """A worker ends before its item has."""
+        self.post(self.flow.put_back, unfinished)
+
+    def set_aside(self, unfinished: Unfinished) -> None:
+        """An item has failed or was refused where nobody is answered."""
+        self.post(self.flow.set_aside, unfinished)
+
+    def answered(self) -> None:
+        """A call has succeeded where none did before, perhaps."""
+        if self.flow.inputs.aside and not self.plan.budget.outage():
+            self.post(self.flow.recall)
+
+    def has_more(self) -> bool:
+        """Are there items that nobody has tried?"""
+        return self.flow.has_more()
+
+    def has_others(self) -> bool:
+        """The same, or some that came back?"""
+        return self.flow.has_others()
+
+    def others_first(self) -> bool:
+        """Nobody is answered: do those go first that were sent less often?"""
+        return bool(self.flow.inputs.aside) or self.plan.budget.outage()
+
+    def has_less_tried(self, calls: int) -> bool:
+        """Is there one that no worker has?"""
+        return self.flow.has_less_tried(calls)
+
+    def waits_untried(self) -> bool:
+        """Does a worker wait with one that was never sent?"""
+        return self.flow.waits_untried()
+
+    def may_start(self, index: int) -> bool:
+        """May an item that waits for its turn still start?"""
+        return self.flow.may_start(index)
+
+    def keeps_failures(self) -> bool:
+        """Is the failure of what waited to be sent again an outcome, in a run that was stopped?"""
+        return self.flow.keeps_failures()
+
+    def left(self, worker: Puller) -> None:
+        """A worker is no more."""
+        self.post(self._left, worker)
+
+    def interrupt(self, error: BaseException) -> None:
+        """KeyboardInterrupt or SystemExit came out of an item, perhaps in a group: the run ends with it."""
+        if self.ending.interrupt is None:
+            self.ending.interrupt = error
+        self.stop(error)
+
+    def turn_away(self, error: Exception) -> None:
+        """The line was full when the run's first call came: the run ends with that, and nothing has been called."""
+        self.interrupt(error)
+
+    def hand_out(self, index: int, chunk: Any, taken: Callable[[], None]) -> None:
+        """A chunk of an item's stream is for the reader, who says that it has been taken."""
+        self.post(self.flow.add_chunk, (index, chunk, None, taken))
+
+    def abandoned(self) -> bool:
+        """Is nothing of what is under way waited for any more?"""
+        return self.flow.state >= State.STOPPING
+
+    def consider(self, hint: Callable[[Any, BaseException], str | None], item: Any, error: BaseException) -> None:
+        """An item has failed: is there something to say of the first one?"""
+        self.ending.consider(hint, item, error)
+
+    def break_off(self, error: Exception) -> None:
+        """Results can no longer be kept: calls under way end, nothing else starts, and the run ends with this."""
+        self.ending.broken = self.ending.broken or error
+        self.post(self._stop, error, True)
+
+    def stop_for(self, reason: Exception, error: Exception) -> None:
+        """Nothing is worth starting any more, as is known from outside: calls under way end, then `error` is raised."""
+        self.ending.outside = self.ending.outside or error
+        self.post(self._stop, reason, True)
+
+    def stop_on_purpose(self) -> None:
+        """Calls under way end and their results still leave; nothing else starts. From any thread."""
+        self.post(self._stop_on_purpose)
+
+    def stopping(self) -> bool:
+        """Has the run been told to stop?"""
+        return self.flow.state is not State.RUNNING
+
+    # For the reader
+
+    def poll(self) -> Any:
+        """A record that may leave; or FEED, WAIT (`self.delay` seconds at most), END."""
+        now = clock.now()
+        answer = self.do(self.flow.poll, now)
+        if answer is BUSY:
+            self.post(self._remind_reader)
+            self.delay = None
+            return WAIT
+        if answer is WAIT:
+            self.delay = None if self.deadline is None else max(0.0, self.deadline - now)
+            if self.tick is not None:
+                self.delay = self.tick if self.delay is None else min(self.tick, self.delay)
+            feeder = self._feeder
+            if feeder is not None and self.flow.may_feed():
+                feeder.wake()
+        return answer
+
+    def pop_ready(self) -> Record | None:
+        """A record that may leave without a `poll`, where a poll would say nothing else; or None."""
+        record = self.do(self.flow.pop_ready)
+        return None if record is BUSY else record
+
+    def feed(self) -> None:
+        """Step the input once, here and now, in the caller's thread or task."""
+        assert self._iterator is not None
+        try:
+            item = next(self._iterator)
+        except StopIteration:
+            self.end_input(None)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self.end_input(error)
+        else:
+            self.push(item)
+
+    def push(self, item: Any) -> None:
+        """One input has been taken."""
+        self.post(self.flow.push, item, clock.now())
+
+    def dressed(self, item: Any) -> Any:
+        """An async input's item as workers take it."""
+        return item if self.recording is None else self.recording.attach_key(item)
+
+    def end_input(self, error: BaseException | None) -> None:
+        """No more input; with the input's own exception, what was taken still runs to its end."""
+        self.ending.input_error = error
+        self.post(self.flow.end_input)
+
+    def wants_input(self) -> bool:
+        """May a feeder task step the input now?"""
+        return self.flow.reader is not AWAY and self.flow.may_feed()
+
+    def stop(self, reason: BaseException | None) -> None:
+        """Nothing starts from now on. Calls under way are the driver's to cancel."""
+        self.post(self._stop, reason, False)
+
+    def close(self) -> None:
+        """The reader is gone: what still comes in is dropped, and the input is closed."""
+        self._ended = self._ended or clock.now()
+        self.post(self._close)
+        if self.recording is not None:
+            self.recording.close()
+        source, self._source, self._iterator = self._source, None, None
+        if isinstance(source, Generator):  # not a file, which is its owner's to close
+            try:
+                source.close()
+            except Exception as error:  # raised where nothing else is: an item's failure comes first
+                if self.ending.input_error is None:
+                    self.ending.input_error = error
+
+    def settled(self) -> bool:
+        """Has every worker ended that will be waited for?"""
+        return self._feeder is None and self.flow.settled(abandons=self._pool.abandons)
+
+    # With the books open
+
+    def _left(self, worker: Puller) -> None:
+        if worker in self.flow.workers:
+            self._retired.take(worker.tally)
+            del self.flow.workers[worker]
+            self.plan.budget.retire(worker.tally_key)
+            self.flow.left(worker)
+
+    def _stop(self, reason: BaseException | None, drain: bool) -> None:
+        self.flow.stop(reason, drain=drain)
+
+    def _stop_on_purpose(self) -> None:
+        if self.flow.state is State.RUNNING:
+            self.flow.stop(Stopped(), drain=True)
+        self.after.append(WAKE_READER)
+
+    def _close(self) -> None:
+        unstarted = self.flow.close()
+        if self.plan.discard is not None:
+            for item in unstarted:
+                self.plan.discard(item)
+
+    def _remind(self, worker: Puller) -> None:
+        self.after.append(Wake([worker]))
+
+    def _remind_reader(self) -> None:
+        self.after.append(WAKE_READER)
+
+    # With the books closed
+
+    def _stepped(self, worker: Puller, taken: Any) -> Taken:
+        """A worker in the caller's own loop steps the input itself."""
+        if taken is BUSY:
+            self.post(self._remind, worker)
+            return WAIT
+        if taken is not FEED:
+            return taken  # type: ignore[no-any-return]
+        assert self._iterator is not None
+        try:
+            item = next(self._iterator)
+        except StopIteration:
+            self.end_input(None)
+            return END
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt(error)
+            return END
+        except BaseException as error:
+            self.end_input(error)
+            return END
+        return self.do(self.flow.take_stepped, item, clock.now())  # type: ignore[no-any-return]
+
+    @override
+    def act(self, thing: Word | Wake) -> None:
+        """Carry out what the flow has decided."""
+        effect = thing
+        if effect is WAKE_READER:
+            try:
+                self._reader.wake()
+            except RuntimeError:  # its loop is closed: a call that was left behind has ended
+                pass
+        elif effect is HIRE:
+            try:
+                self._hire(self)
+            except Exception as error:  # no more threads: go on with those there are, if any
+                self.post(self._not_hired, error)
+        else:
+            self._pool.wake(effect.workers if isinstance(effect, Wake) else list(self.flow.workers))
+
+    def _not_hired(self, error: Exception) -> None:
+        self.flow.left(None)
+        if not self.flow.hired:
+            if self.ending.interrupt is None:
+                self.ending.interrupt = error
+            self.flow.stop(error)
+
+
+__all__ = ["END", "FEED", "WAIT", "WAKE_ALL", "Run"]

@@ -1,0 +1,1 @@
+"""What a failure says, wherever a client keeps it."""

@@ -1,0 +1,1 @@
+"""Who may start, and when: slots, rates, the gate, and how many at once."""

@@ -1,0 +1,129 @@
+"""One call's permission to run, from its place in line to its release.
+
+    NEW → WAITING (for a slot) → SLOTTED (slot in hand, for the gate and the rates) → APPOINTED → RUNNING → RELEASED
+
+An appointment is a start that somebody else has arranged: slot and charge are booked, and its call is being woken.
+It is taken up (RUNNING), or it lapses: then the call is back in line, at its old place. A permit whose call runs
+others under the same Limits is RUNNING and lent. One in the background may go from SLOTTED back to WAITING, for one in
+the foreground. A line with an end has TURNED_AWAY who came too late. Pure: a state and its neighbours; `admission`
+moves it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Protocol
+
+from typing_extensions import override
+
+from fanmap._policy.limits.rate import Grant
+
+NEW: Final = 0
+WAITING: Final = 1
+SLOTTED: Final = 2
+APPOINTED: Final = 3
+RUNNING: Final = 4
+RELEASED: Final = 5
+TURNED_AWAY: Final = 6
+
+
+class Owner(Protocol):
+    """Who runs a call: one event loop, say. Compared by identity.
+
+    Attributes:
+        can_block: it may be kept from taking up its appointments by what else it runs, and then all of them at once.
+    """
+
+    can_block: bool
+
+    def gone(self) -> bool:
+        """Will it never run again? Its calls are over then, whatever they say."""
+        ...
+
+
+class _Threads:
+    can_block = False
+
+    def gone(self) -> bool:
+        return False
+
+    @override
+    def __repr__(self) -> str:
+        return "THREADS"
+
+
+THREADS: Final[Owner] = _Threads()
+"""Threads that do nothing but one call each: nobody waits for another's."""
+
+
+def _nobody() -> None:
+    """Until somebody waits, there is nobody to wake."""
+
+
+class Permit:
+    """One call's place: in a line, appointed, running on a slot, or having lent it.
+
+    Attributes:
+        costs: units to take, one a rate; None: 1 of each.
+        parent: the permit of the call under which this one runs, or None.
+        owner: whoever runs the call.
+        waker: wakes whoever waits for it, from any thread.
+        woken: it was woken. Whoever begins to wait sets `waker` and looks at this one afterwards.
+        background: it starts only when nobody in the foreground waits.
+        state: one of the seven above.
+        place: its number in line, for life: who asked first has the smaller one.
+        started: the call was really made, so that its charges stand; set by whoever makes it.
+        until: an appointment that was not taken up by then may be given to somebody else.
+        crowd, ceiling, epoch: slots in use, how many there were, and the ceiling's epoch, when it was let through.
+        slotted: when it got its slot.
+        charges: what it was charged, one a rate; empty: nothing, or it is settled.
+        lender: whose slot this one runs on.
+        lent_to: who runs on this one's slot.
+        children: nested calls that wait for a slot.
+    """
+
+    __slots__ = (
+        "ceiling", "charges", "children", "costs", "crowd", "epoch", "lender", "lent_to", "owner", "parent", "place",
+        "slotted", "started", "state", "until", "waker", "woken",
+    )  # fmt: skip
+
+    background: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        costs: Sequence[float] | None = None,
+        parent: Permit | None = None,
+        owner: Owner = THREADS,
+        waker: Callable[[], None] = _nobody,
+    ) -> None:
+        self.costs = costs
+        self.parent = parent
+        self.owner = owner
+        self.waker = waker
+        self.woken = False
+        self.state: int = NEW
+        self.place = 0
+        self.started = False
+        self.until = 0.0
+        self.crowd = 0
+        self.ceiling = 0
+        self.epoch = 0
+        self.slotted = 0.0
+        self.charges: Sequence[Grant] = ()
+        self.lender: Permit | None = None
+        self.lent_to: Permit | None = None
+        self.children: OrderedDict[Permit, None] | None = None
+
+    def wake(self) -> None:
+        """From any thread; RuntimeError when the event loop of whoever waits is closed."""
+        self.woken = True  # first: of this and of who begins to wait, one sees the other
+        self.waker()
+
+
+class BackgroundPermit(Permit):
+    """One whose call starts only when nobody in the foreground waits."""
+
+    __slots__ = ()
+
+    background = True

@@ -1,0 +1,1 @@
+"""What calls take: tokens and dollars, guessed before and read after."""
