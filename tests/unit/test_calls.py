@@ -653,8 +653,9 @@ def test_a_client_of_another_event_loop_has_a_note():
     assert one.raised(error) is END
     assert error.__notes__ == [
         (
-            "fanmap: an async client belongs to the event loop on which it was first used, and `.map` of an async "
-            "function runs on a loop of its own: use `.map` everywhere or `await .amap` everywhere"
+            "fanmap: an async client belongs to the event loop on which it was first used. Each `asyncio.run` has a "
+            "loop of its own, and so has `.map` of an async function: use `.map` everywhere, or await everything "
+            "within one `asyncio.run`, or make a client for each loop"
         )
     ]
 

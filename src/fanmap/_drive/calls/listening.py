@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from fanmap._policy.limits.quotas import Quota
 
 _OTHER_LOOP: Final = (
-    "fanmap: an async client belongs to the event loop on which it was first used, and `.map` of an async function "
-    "runs on a loop of its own: use `.map` everywhere or `await .amap` everywhere"
+    "fanmap: an async client belongs to the event loop on which it was first used. Each `asyncio.run` has a loop of "
+    "its own, and so has `.map` of an async function: use `.map` everywhere, or await everything within one "
+    "`asyncio.run`, or make a client for each loop"
 )
 
 
