@@ -1,9 +1,8 @@
 """Runs the Python blocks of many pages in one process, because importing the clients takes longer than most of them.
 
-Reads `{"prelude": ..., "pages": [[name, each_alone, [[line, code], ...]], ...]}` from its standard input. The
-blocks of a page share their names, as a reader has them when reading from the top; where a page says
-`each_alone`, every block starts anew, with the names of the prelude. A page in which a block awaits outside of any function is a notebook:
-all of its blocks run inside one event loop.
+Reads `{"pages": [[name, prelude, [[line, code], ...]], ...]}` from its standard input. The blocks of a page share
+their names and those of its prelude, as a reader has them when reading from the top. A page in which a block awaits
+outside of any function is a notebook: all of its blocks run inside one event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import warnings
 from fanmap.testing import serve
 
 
-def new_module(prelude: str, page: str) -> types.ModuleType:
+def new_module(page: str, prelude: str) -> types.ModuleType:
     # A real module, so that what looks up `__module__` (pickle, typing, FastAPI) finds it.
     module = types.ModuleType("page_" + "".join(c if c.isalnum() else "_" for c in page))
     sys.modules[module.__name__] = module
@@ -38,10 +37,10 @@ def awaits(code: types.CodeType) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def run_page(prelude: str, page: str, each_alone: bool, blocks: list[tuple[int, str]]) -> None:
+def run_page(page: str, prelude: str, blocks: list[tuple[int, str]]) -> None:
     codes = [compiled(page, line, code) for line, code in blocks]
     notebook = any(map(awaits, codes))
-    module = new_module("", page)
+    module = new_module(page, prelude)
 
     async def cell(code: types.CodeType) -> None:
         result = eval(code, module.__dict__)
@@ -50,8 +49,6 @@ def run_page(prelude: str, page: str, each_alone: bool, blocks: list[tuple[int, 
 
     with asyncio.Runner() as runner:
         for code in codes:
-            if each_alone:
-                module = new_module(prelude, page)
             if notebook:
                 runner.run(cell(code))
             else:
@@ -66,10 +63,10 @@ def main() -> None:
         os.environ.update(OPENAI_BASE_URL=server.openai_url, OPENAI_API_KEY="none")
         os.environ.update(ANTHROPIC_BASE_URL=server.anthropic_url, ANTHROPIC_API_KEY="none")
         os.environ.update(FANMAP_SHARED=os.getcwd())  # names that the pages share are these tests' own
-        for page, each_alone, blocks in story["pages"]:
+        for page, prelude, blocks in story["pages"]:
             began = time.perf_counter()
             try:
-                run_page(story["prelude"], page, each_alone, blocks)
+                run_page(page, prelude, blocks)
             except BaseException:
                 print(f"on the page {page}", file=sys.stderr)
                 raise

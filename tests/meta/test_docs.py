@@ -1,6 +1,6 @@
 """Every block of Python in the README and in docs/ runs, as it stands, against the loopback server.
 
-The README introduces its names in prose (`docs_prelude.py` has them); a page of docs/ makes all of its own.
+A page makes the names that it uses. The README says in prose what two of its own are: `docs_prelude.py` has these.
 
 A block that must not run is preceded by `<!-- not run: REASON -->`. What needs packages that the tests do not
 require says so in `<!-- needs: PACKAGE ... -->`, before the block or, for a whole page, in its first line; it is
@@ -28,6 +28,7 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 MOST_NOT_RUN = 3  # in all pages together
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+PROMISED = re.compile(r"^ *print\(.+\)  # (\['fanmap: .+'\])$", flags=re.MULTILINE)  # the same on any machine
 NEEDS = re.compile(r"<!-- needs: (.+?) -->\s*(\Z|#)")
 
 
@@ -61,17 +62,20 @@ def to_run(page: Path) -> list[tuple[int, str]]:
 
 
 def run(pages: list[Path], folder: Path) -> dict[str, int]:
-    """Run these pages in a process of their own; how many blocks of each ran."""
+    """Run these pages in a process of their own, which prints what they promise; how many blocks of each ran."""
     folder.mkdir()
+    prelude = (HERE / "docs_prelude.py").read_text(encoding="utf-8")
     story = {
-        "prelude": (HERE / "docs_prelude.py").read_text(encoding="utf-8"),  # the README's
-        "pages": [[name_of(page), page == README, to_run(page)] for page in pages],
+        "pages": [[name_of(page), prelude if page == README else "", to_run(page)] for page in pages],
     }
     done = subprocess.run(
         [sys.executable, HERE / "run_blocks.py"],
         input=json.dumps(story), capture_output=True, text=True, timeout=600, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    for page in pages:
+        for line in PROMISED.findall("".join(code for _, code in to_run(page))):
+            assert line in done.stdout.splitlines(), f"{name_of(page)} promises {line}"
     return {name: int(count) for count, name in re.findall(r"^ran (\d+) blocks of (\S+)", done.stdout, re.MULTILINE)}
 
 
