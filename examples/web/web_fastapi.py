@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -22,7 +22,7 @@ account = Limits(max_concurrency=8, max_waiting=16)
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     async with AsyncOpenAI(max_retries=0, timeout=60) as client:
         app.state.client = client
         yield
@@ -38,7 +38,7 @@ async def busy(request: Request, error: Busy) -> JSONResponse:
 
 
 @parallel_map(limits=account)
-async def tell(prompt: str) -> AsyncIterator[str]:
+async def tell(prompt: str) -> AsyncGenerator[str]:
     events = await app.state.client.responses.create(model=MODEL, input=prompt, stream=True)
     async with events:
         async for event in events:
@@ -56,8 +56,8 @@ async def interactive(prompt: str) -> StreamingResponse:
     words = tell(prompt)
     first = await anext(words)  # admitted, or Busy, before the status line has gone
 
-    async def whole() -> AsyncIterator[str]:
-        async with words:
+    async def whole() -> AsyncGenerator[str]:
+        async with aclosing(words):
             yield first
             async for word in words:
                 yield word

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 from flask import Flask, Response, jsonify, request
 from openai import OpenAI
@@ -27,7 +28,7 @@ def summarise(text: str) -> str:
 
 
 @parallel_map(limits=account)
-def tell(prompt: str) -> Iterator[str]:
+def tell(prompt: str) -> Generator[str]:
     with client.responses.create(model=MODEL, input=prompt, stream=True) as events:
         for event in events:
             if event.type == "response.output_text.delta":
@@ -44,8 +45,8 @@ def story() -> Response:
     words = tell(request.args["prompt"])
     first = next(words)  # admitted, or Busy, before the status line has gone
 
-    def whole() -> Iterator[str]:
-        with words:
+    def whole() -> Generator[str]:
+        with closing(words):
             yield first
             yield from words
 

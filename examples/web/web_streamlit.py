@@ -7,7 +7,8 @@ OPENAI_API_KEY=... streamlit run web_streamlit.py
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 import streamlit as st
 from openai import OpenAI
@@ -18,7 +19,7 @@ MODEL = os.environ.get("MODEL", "gpt-5-mini")
 
 
 @st.cache_resource  # once a process: the script runs again at each click, and for each user
-def functions() -> tuple[ParallelFunction[[str], str], ParallelFunction[[str], Iterator[str]]]:
+def functions() -> tuple[ParallelFunction[[str], str], ParallelFunction[[str], Generator[str]]]:
     account = Limits(max_concurrency=8)
     client = OpenAI(max_retries=0)
 
@@ -27,7 +28,7 @@ def functions() -> tuple[ParallelFunction[[str], str], ParallelFunction[[str], I
         return client.responses.create(model=MODEL, input=f"Summarise: {text}").output_text
 
     @parallel_map(limits=account)
-    def tell(prompt: str) -> Iterator[str]:
+    def tell(prompt: str) -> Generator[str]:
         with client.responses.create(model=MODEL, input=prompt, stream=True) as events:
             for event in events:
                 if event.type == "response.output_text.delta":
@@ -49,5 +50,5 @@ if st.button("Summarise"):
     st.table({"text": texts, "summary": answers})
 
 if prompt := st.chat_input("Ask for a story"):
-    with tell(prompt) as words:
+    with closing(tell(prompt)) as words:
         st.write_stream(words)

@@ -90,6 +90,25 @@ def test_every_block_of_python_runs(tmp_path: Path) -> None:
     assert ran["README.md"] >= 8, "the README has more blocks than were run"
 
 
+@pytest.mark.whole
+def test_a_type_checker_is_pleased_with_every_page(tmp_path: Path) -> None:
+    """Each page as one module. What runs anyway is not asked: names that later blocks define anew, a bare `await`."""
+    if importlib.util.find_spec("pyright") is None:
+        pytest.skip("pyright is not installed")
+    for page in PAGES:
+        names = (HERE / "docs_prelude.py").read_text(encoding="utf-8") if page == README else ""
+        code = "\n".join(code for _, code in to_run(page))
+        (tmp_path / name_of(page).replace("/", "-")).with_suffix(".py").write_text(names + code, encoding="utf-8")
+    leave_out = ("reportRedeclaration", "reportPossiblyUnboundVariable", "reportIncompatibleMethodOverride")
+    settings = {"typeCheckingMode": "standard", "pythonVersion": "3.11"} | dict.fromkeys(leave_out, False)
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path).stdout)
+    assert said["summary"]["filesAnalyzed"] == len(PAGES)
+    errors = [f"{Path(one['file']).stem}: {one['message']}" for one in said["generalDiagnostics"] if "rule" in one]
+    assert errors == []
+
+
 def test_no_block_of_python_is_hidden_from_the_run() -> None:
     not_run = 0
     for page in PAGES:
