@@ -72,7 +72,12 @@ def not_run(cause):
             "Rate(10, per=math.inf): 10 used, and one more call would exceed it",
             "with a larger amount, ",
         ),
-        (not_run(ValueError("price raised KeyError")), "price raised KeyError", "after fixing that, "),
+        (not_run(ValueError("price raised KeyError")), "--max-spend: price raised KeyError", "after fixing that, "),
+        (
+            not_run(ValueError("max_spend cannot be enforced: none of the first 20 calls reported its token usage")),
+            "--max-spend: none of the first 20 calls reported its token usage",
+            "after fixing that, ",
+        ),
         (
             JournalError(errno.ENOSPC, "resume='j' cannot be written: No space left on device"),
             "the journal: j cannot be written: No space left on device",

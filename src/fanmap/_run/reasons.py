@@ -16,6 +16,7 @@ from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun, TooMa
 from fanmap._policy.failures.signals import read_error
 from fanmap._policy.failures.verdict import OUTAGES
 from fanmap._raw import is_a, traceback_of, type_name
+from fanmap._run.priced import price_text
 from fanmap._run.remote import NotRunThere, StandIn
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -71,7 +72,8 @@ def reason_of_cut(error: BaseException) -> Reason | None:
         said = text.replace("max_spend=", "--max-spend ", 1)
         return Reason(said, "with a larger amount, " if said == text else "with a larger --max-spend, ")
     if type(error) is ValueError and traceback_of(error) is None:  # the library's own: money that cannot be counted
-        return Reason(str(error), "after fixing that, ")
+        said = price_text(str(error).removeprefix("max_spend cannot be enforced: "))
+        return Reason(f"--max-spend: {said}", "after fixing that, ")
     if isinstance(error, JournalError):
         return Reason(f"the journal: {journal_text(error)}", before_writing_again(error.errno))
     return reason_of_failure(error) or Reason(type_name(error))

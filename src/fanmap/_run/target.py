@@ -17,6 +17,7 @@ from fanmap._drive.limits.limits import budget_of, limit_spending
 from fanmap._failure import CommandError
 from fanmap._hints.values import a
 from fanmap._run.calling import open_to_names
+from fanmap._run.priced import price_text
 from fanmap._stderr import say
 from fanmap._ways import Parallel
 
@@ -112,8 +113,10 @@ def prepare(function: Callable[..., Any], settings: Settings) -> Parallel[Any, A
     """
     try:
         return cast("Parallel[Any, Any]", _decorated(function, settings))
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError) as error:
         raise CommandError(str(error), status=2) from error
+    except ImportError as error:
+        raise CommandError(price_text(str(error)), status=2) from error
 
 
 def _decorated(function: Any, settings: Settings) -> Any:

@@ -66,7 +66,16 @@ def test_the_function_keeps_its_other_limits_and_its_price(run):
 def test_a_price_that_is_none_is_said_without_what_it_raised(run):
     status, _, said = run("job:broken", "in.txt", "--max-spend", "5")
     assert (status, calls()) == (1, ["0"])
-    assert "fanmap: stopped by price raised ZeroDivisionError for the model 'small'\n" in said
+    assert "fanmap: stopped by --max-spend: price raised ZeroDivisionError for the model 'small'\n" in said
+
+
+def test_a_model_without_a_price_is_said_with_what_to_write_in_the_job(run):
+    status, _, said = run("job:plain", "in.txt", "--max-spend", "5")
+    assert (status, calls()) == (1, ["0"])
+    assert (
+        "fanmap: stopped by --max-spend: genai-prices has no price for the model 'small': decorate the function with "
+        "@parallel_map(limits=Limits(price=...)), price(model, usage) -> dollars\n"
+    ) in said
 
 
 def test_a_total_of_the_functions_own_is_said(run):
@@ -89,7 +98,10 @@ def test_without_prices_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "genai_prices" else find(name))
     status, _, said = run("job:plain", "in.txt", "--max-spend", "5")
     assert status == 2
-    assert 'pip install "fanmap[prices]"' in said
+    assert said == (
+        'fanmap: --max-spend needs prices: pip install "fanmap[prices]", or decorate the function with '
+        "@parallel_map(limits=Limits(price=...))\n"
+    )
 
 
 def test_a_shared_limits_has_its_own(run):
