@@ -125,6 +125,13 @@ def test_a_rate_says_what_is_wrong_with_it():
         Rate(0.5)
 
 
+@pytest.mark.parametrize("make", [Limits, parallel_map])
+def test_less_than_one_call_a_minute_is_a_rate_of_a_longer_window(make):
+    with pytest.raises(ValueError, match=says("rpm must be >= 1, got 0.5: write rate=Rate(1, per=120)")):
+        make(rpm=0.5)
+    make(rate=Rate(1, per=120))
+
+
 @pytest.mark.parametrize("rate", [5, "fast", None, [5], [Rate(5), "fast"], {"rpm": 5}])
 def test_rates_are_rates(rate):
     for misuse in (
@@ -852,6 +859,18 @@ def test_a_cost_above_its_rate_is_that_items_error_and_is_not_called(strict_way)
     with pytest.raises(ValueError, match="it could never start"):
         strict_way.run(ask, [101])
     assert 101 not in called
+
+
+def test_a_call_above_tpm_is_told_in_words_of_tpm(strict_way):
+    async def ask(prompt):
+        raise AssertionError("it was called")
+
+    ask = strict_way.decorate(ask, tpm=10)
+    wrong = (
+        "tpm must be >= the tokens that one call may take, 251 by estimate, got 10: raise tpm=, or lower the call's "
+    )
+    with pytest.raises(ValueError, match=says(f"{wrong}max_tokens")):
+        strict_way.run(ask, ["x" * 1001])
 
 
 @pytest.mark.parametrize("cost", [-1, math.nan, math.inf, True, "a secret", None], ids=repr)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.tally import Tally
 from fanmap._drive.notices import warn_nothing_settled
-from fanmap._policy.limits.rate import check_cost
 from fanmap._policy.tokens.money import is_dollars
-from fanmap._policy.tokens.token_rates import counted
+from fanmap._policy.tokens.token_rates import check_call, counted
 from fanmap._policy.tokens.tokens import model_of, read_result
 from fanmap._raw import INTERRUPTS
 
@@ -54,7 +53,7 @@ class Costs:
         if budget.counts_calls or arguments is None or all(rate.cost is None for rate in rates):
             return None
         args, kwargs = arguments(self.item)
-        guesses = [1.0 if rate.cost is None else check_cost(rate, rate.cost(*args, **kwargs)) for rate in rates]
+        guesses = [1.0 if rate.cost is None else check_call(rate, rate.cost(*args, **kwargs)) for rate in rates]
         self._guesses = guesses
         return [
             guess if correction is None else correction.corrected(guess, rate.amount)

@@ -82,6 +82,8 @@ def _check_rates(
     _check_per_minute("rpm", rpm)
     _check_per_minute("tpm", tpm)
     if rpm is not None and rpm != "auto":
+        if rpm < 1:
+            raise ValueError(f"rpm must be >= 1, got {rpm!r}: write rate=Rate(1, per={60 / rpm:g})")
         rates.append(Rate(rpm, 60.0))
     if tpm is not None and tpm != "auto":
         rates.append(token_rate(tpm))

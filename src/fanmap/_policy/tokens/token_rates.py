@@ -5,10 +5,11 @@ Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from fanmap._policy.limits.rate import Rate
+from fanmap._policy.limits.rate import Rate, check_cost
 from fanmap._policy.tokens.tokens import OUTPUT_LIMITS, estimate_tokens, read_result, read_usage
 from fanmap._policy.tokens.usage import Taken
 
@@ -58,6 +59,16 @@ def input_rate(amount: float, per: float = 60.0) -> Rate:
 def output_rate(amount: float, per: float = 60.0) -> Rate:
     """Output tokens, where they are counted apart."""
     return Rate(amount, per, cost=output_of_call, usage=_output)
+
+
+def check_call(rate: Rate, cost: object) -> float:
+    """As `check_cost`, in words for whoever wrote `tpm=` and no `cost`."""
+    if rate.cost is tokens_of_call and isinstance(cost, float) and cost > rate.amount:
+        raise ValueError(
+            f"tpm must be >= the tokens that one call may take, {math.ceil(cost)} by estimate, got {rate.amount!r}: "
+            "raise tpm=, or lower the call's max_tokens"
+        )
+    return check_cost(rate, cost)
 
 
 def is_tokens(rate: Rate) -> bool:
