@@ -17,6 +17,7 @@ from fanmap._drive.calls.plan import Arguments, Plan
 from fanmap._drive.journals.codec import Codec
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording import Recording
+from fanmap._drive.limits.settings import check_flag
 from fanmap._plan import innermost, is_generator_function
 from fanmap._policy.journals.converter import Converter
 from fanmap._policy.journals.journal import Keys
@@ -93,7 +94,8 @@ def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     version = options.get("version")
     if not (version is None or isinstance(version, (str, int))):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"version must be a str, an int or None, got {type(version).__name__}")
-    return Resume(path, options.get("key"), encode, decode, version, bool(options.get("durable", False)))
+    durable = check_flag("durable", options.get("durable", False))
+    return Resume(path, options.get("key"), encode, decode, version, durable)
 
 
 def identity_of(function: Callable[..., Any]) -> str:

@@ -17,7 +17,7 @@ from fanmap._drawn import new_run, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.limits.limits import Limits
-from fanmap._drive.limits.settings import check_count
+from fanmap._drive.limits.settings import check_count, check_flag
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
 from fanmap._inputs import check_inputs, length_of, sync_inputs
@@ -73,6 +73,7 @@ class _Options:
     trace: Target | None
 
     def __post_init__(self) -> None:
+        check_flag("unpack", self.unpack)
         if self.max_concurrency is not None:
             check_workers(self.max_concurrency)
         if self.deadline is not None:

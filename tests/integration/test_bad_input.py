@@ -243,6 +243,20 @@ def test_progress_is_true_a_callable_or_none(progress):
             misuse()
 
 
+@pytest.mark.parametrize("flag", ["yes", 3, None])
+def test_unpack_and_durable_are_true_or_false(flag, tmp_path):
+    ask = parallel_map(echo)
+    for given in ({"unpack": flag}, {"durable": flag, "resume": tmp_path / "kept.jsonl"}):
+        for misuse in (
+            lambda given=given: ask.map([(1,)], **given),
+            lambda given=given: ask.imap([(1,)], **given),
+            lambda given=given: ask.as_completed([(1,)], **given),
+            lambda given=given: asyncio.run(parallel_map(echo).amap([(1,)], **given)),
+        ):
+            with pytest.raises(TypeError, match=says(f"{next(iter(given))} must be True or False, got {flag!r}")):
+                misuse()
+
+
 # What is decorated
 
 

@@ -46,6 +46,13 @@ def check_count(name: str, value: object, *, least: int = 1, none: bool = False)
     return value
 
 
+def check_flag(name: str, value: object) -> bool:
+    """True or False, or an error that names the parameter."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def _check_concurrency(value: object) -> Adaptive:
     if isinstance(value, Adaptive):
         return value
