@@ -69,7 +69,7 @@ def parallel_map(
 
     Returns:
         A `ParallelFunction` or `AsyncParallelFunction`, callable as before, with `map`, `amap`, `imap`,
-        `as_completed`, `partial` and `with_options`.
+        `as_completed`, `stream`, `batch`, `abatch`, `partial` and `with_options`, and with its `limits` and `stats`.
 
     Raises:
         TypeError, ValueError: not a function, or a setting out of its bounds.
