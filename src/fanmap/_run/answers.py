@@ -42,9 +42,9 @@ def to_json(answer: object) -> Any:
         return _plain(answer)
     except AnswerNotJson as error:
         inner, outer = str(error), type(answer).__name__
+        what = inner if inner.split()[0] == outer else f"{inner} inside {outer}"  # an int is inside no int
         raise AnswerNotJson(
-            f"{inner if inner == outer else f'{inner} inside {outer}'} is not JSON-serializable: return text, numbers, "
-            "lists, dicts, dataclasses or models"
+            f"{what} is not JSON-serializable: return text, numbers, lists, dicts, dataclasses or models"
         ) from None
     except RecursionError:
         raise AnswerNotJson(f"{type(answer).__name__} is nested too deeply, or contains itself") from None

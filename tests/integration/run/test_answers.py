@@ -125,7 +125,7 @@ ERRORS = {
     "class": "type is not JSON-serializable",
     "two keys": "two keys that are the same in JSON",
     "key": "a dict with a key of type tuple",
-    "digits": "int with too many digits",
+    "digits": "int with too many digits is not JSON-serializable",
 }
 
 
