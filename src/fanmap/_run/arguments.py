@@ -44,8 +44,8 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParse
     add("--limit", metavar="N", type=_count, help="process only the first N rows")
     add("--max-concurrency", metavar="N", type=_concurrency, help="calls at once: a number, or auto (default: 8)")
     add("--processes", metavar="N", type=_count, help="use N worker processes, all under the same limits")
-    add("--rpm", metavar="N", type=positive, help="calls per minute, at most")
-    add("--tpm", metavar="N", type=positive, help="tokens per minute, at most")
+    add("--rpm", metavar="N", type=_per_minute("rpm"), help="calls per minute, at most")
+    add("--tpm", metavar="N", type=_per_minute("tpm"), help="tokens per minute, at most")
     add(
         "--max-spend", metavar="DOLLARS", type=positive, help="stop before the calls cost more than this, in US dollars"
     )
@@ -83,6 +83,16 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return value
+
+
+def _per_minute(name: str) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        if text == "auto":
+            line = f'@parallel_map({name}="auto")'
+            raise argparse.ArgumentTypeError(f"must be a number above 0, got 'auto': decorate the function with {line}")
+        return positive(text)
+
+    return number
 
 
 def _count(text: str) -> int:

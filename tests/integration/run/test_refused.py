@@ -41,6 +41,7 @@ from .tools import calls, is_one_line, put
         (["job:ask", "in.txt", "--max-concurrency", "many"], "a", "must be a whole number above 0 or auto, got 'many'"),
         (["job:ask", "in.txt", "--retry", "0"], "a", "must be a whole number above 0 or off, got '0'"),
         (["job:ask", "in.txt", "--limit", "0"], "a", "must be a whole number above 0, got '0'"),
+        (["job:ask", "in.txt", "--tpm", "auto"], "a", "decorate the function with @parallel_map(tpm=\"auto\")"),
         (["job:ask", "in.txt", "--rpm", "nan"], "a", "must be a number above 0, got 'nan'"),
         (["job:ask", "in.txt", "--rpm", "0.5"], "a", "fanmap: "),
         (["job:ask", "in.txt", "--max-wait", "0"], "a", "must be a number above 0, got '0'"),
