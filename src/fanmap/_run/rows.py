@@ -14,9 +14,14 @@ from fanmap._run.source import Source, from_thread
 
 
 class LeftOut:
-    """Rows that are empty, and are neither called nor written."""
+    """Rows that are empty, and are neither called nor written.
+
+    Attributes:
+        header: the line of the header; 0: none was seen.
+    """
 
     def __init__(self) -> None:
+        self.header = 0
         self._count = 0
         self._first = 0
 
@@ -29,9 +34,10 @@ class LeftOut:
         """What is said of them; nothing where there are none."""
         if not self._count:
             return ""
+        header = f"; the header is line {self.header}" if self.header > self._first else ""
         if self._count == 1:
-            return f"1 empty row left out (line {self._first})"
-        return f"{self._count} empty rows left out (the first is line {self._first})"
+            return f"1 empty row left out (line {self._first}){header}"
+        return f"{self._count} empty rows left out (the first is line {self._first}){header}"
 
 
 class Rows:
@@ -75,8 +81,12 @@ class Rows:
 
     def _rows(self) -> Iterator[Row]:
         self.left_out = LeftOut()
-        rows = read(self._source.lines(), self._form, self._source.name, self._table.head, self.left_out.add)
+        rows = read(self._source.lines(), self._form, self._source.name, self._head, self.left_out.add)
         return itertools.islice(rows, self._limit)
+
+    def _head(self, fields: list[str], line: int) -> None:
+        self.left_out.header = line
+        self._table.head(fields, line)
 
     def _of_file(self) -> Iterator[Call]:
         for row in self._rows():

@@ -145,8 +145,15 @@ def test_rows_of_empty_cells_are_left_out_and_counted_aloud(run):
     put("in.csv", '\n,,\nid,prompt,x\n1,a,\n,,\n" ",\t,\n\n,\n2,b,\n,,\n')
     status, out, said = run("job:ask", "in.csv")
     assert (status, [row["answer"] for row in rows(out)]) == (0, ["<a>", "<b>"])
-    assert "fanmap: 7 empty rows left out (the first is line 1)\n2 answered" in said
+    assert "fanmap: 7 empty rows left out (the first is line 1); the header is line 3\n2 answered" in said
     assert "empty" not in run("job:ask", "in.csv", "--quiet")[2]
+
+
+def test_a_first_line_of_empty_cells_makes_the_next_one_the_header_and_says_so(run):
+    put("in.csv", ",\nhello,there\n")
+    status, _, said = run("job:ask", "in.csv")
+    assert status == 0
+    assert "fanmap: 1 empty row left out (line 1); the header is line 2\n0 answered" in said
 
 
 @pytest.mark.parametrize(("name", "text"), [("in.txt", "a\n   \n"), ("in.jsonl", '{"prompt": "a"}\n\t\n')])
