@@ -143,7 +143,8 @@ class Summary:
             counts += f", {not_run} not run"
         if self.resumed and self.resumed == self.done:
             return f"{counts}\nno calls: every result was in the journal"
-        pace = f"{self.attempts} attempts, {self.refused} refused, in {self.seconds:.1f} s"
+        attempts = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        pace = f"{attempts}, {self.refused} refused, in {self.seconds:.1f} s"
         if self.speedup >= 1 and self.seconds >= _SOON:  # else it tells of the start-up, or of nothing
             pace += f", speedup {self.speedup:.1f}x"
         said = [counts, pace]

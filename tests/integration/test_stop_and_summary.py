@@ -203,6 +203,12 @@ def test_a_summary_tells_what_the_run_came_to():
     ]
 
 
+def test_one_attempt_is_said_in_the_singular():
+    results = parallel_map(lambda item: item).imap([1])
+    assert list(results) == [1]
+    assert str(results.summary).splitlines()[1].startswith("1 attempt, 0 refused, in ")
+
+
 def test_a_summary_of_many_workers_has_the_slowest_of_all(lazy_way):
     """Each worker keeps its own five."""
     asking = parallel_map(max_concurrency=3)(lambda item: sleep(0.5 + item % 7) or item)
