@@ -126,6 +126,9 @@ class Job:
         except SystemExit as ended:
             self._failure = CommandError(f"{self._args.function} ended the program: it calls sys.exit()", status=1)
             self._failure.__cause__ = ended
+        except KeyboardInterrupt as ended:  # Ctrl-C raises none here
+            self._failure = CommandError(f"{self._args.function} raised KeyboardInterrupt", status=130)
+            self._failure.__cause__ = ended
 
     def _write(self, row: Row, answer: Any, error: BaseException | None) -> None:
         try:

@@ -43,6 +43,10 @@ def leaves(prompt):
     CALLS.append(prompt)
     sys.exit("sk-secret")
 
+def interrupts(prompt):
+    CALLS.append(prompt)
+    raise KeyboardInterrupt("sk-secret")
+
 def inner_wait(prompt):
     from fanmap import NotRun
     CALLS.append(prompt)
@@ -99,6 +103,18 @@ def test_a_row_that_ends_the_program_is_counted_once(run):
     # Whether the run has taken note of it when the program ends is a race; it is one of the hundred in either case.
     said = re.search(r"^0 answered, 0 resumed, (?:1 failed \(1 SystemExit\), 99|0 failed, 100) not run$", text, re.M)
     assert said is not None, text
+
+
+def test_a_function_that_raises_keyboard_interrupt_is_named_and_the_run_has_its_summary(run):
+    put("job.py", STOPPED)
+    put("in.txt", "0\n1\n")
+    status, _, said = run("job:interrupts", "in.txt", "-o", "out.jsonl", "--max-concurrency", "1")
+    assert (status, "sk-secret" in said) == (130, False)
+    assert said.startswith(
+        "fanmap: job:interrupts raised KeyboardInterrupt\n"
+        f"{KEPT}after fixing that, rerun the same command to resume\n"
+        "0 answered, 0 resumed, "
+    )
 
 
 def test_how_long_a_server_may_keep_everybody_waiting_can_be_said(run):
