@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -280,6 +281,30 @@ def test_over_a_real_server_with_a_real_client():
             assert len(ask.map(range(150))) == 150
         assert server.sent == 150
         assert [rate.amount for rate in limits._budget.rates] == [6_000]
+
+
+@pytest.mark.parametrize("way", ["map", "a direct call", "amap"])
+@pytest.mark.parametrize("setting", ["rpm", "tpm"])
+def test_that_a_server_tells_no_limit_is_said_of_the_users_line_that_asks_it(setting, way):
+    def ask(prompt):
+        return client.chat.completions.create(**BODY).id
+
+    async def aask(prompt):
+        async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="none") as own:
+            return (await own.chat.completions.create(**BODY)).id
+
+    with serve() as server, openai.OpenAI(base_url=server.openai_url, api_key="none") as client:
+        decorated = parallel_map(**{setting: "auto"})(aask if way == "amap" else ask)
+        start = {
+            "map": lambda: decorated.map([1]),
+            "a direct call": lambda: decorated(1),
+            "amap": lambda: asyncio.run(decorated.amap([1])),
+        }
+        with pytest.warns(UserWarning, match=f'{setting}="auto"') as warned:
+            start[way]()
+    function = (aask if way == "amap" else ask).__code__
+    assert warned[0].filename == __file__
+    assert warned[0].lineno in {line for _, _, line in function.co_lines()}
 
 
 def test_gather_bounded_takes_it_too():

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import cast
 
 from fanmap._policy.failures.verdict import Verdict
@@ -73,13 +74,14 @@ def warn_no_quota(name: str) -> None:
     what = "requests" if name == "rpm" else "tokens"
     _advise(
         f'{name}="auto" follows the limit of {what} that a server states in its response headers. This server states '
-        f"none, so none applies: if you know the number, write {name}=NUMBER"
+        f"none, so none applies: if you know the number, write {name}=NUMBER",
+        within_client=True,
     )
 
 
 def warn_unpriced(reason: object) -> None:
     """A response that nobody could price, where that stops nothing."""
-    _advise(f"stats.spent does not include calls without a price: {reason}")
+    _advise(f"stats.spent does not include calls without a price: {reason}", within_client=True)
 
 
 def warn_unknown_client(method: str) -> None:
@@ -176,23 +178,37 @@ def _in_ipython() -> bool:
     return hasattr(builtins, "get_ipython")
 
 
-def _advise(text: str) -> None:
+def _advise(text: str, *, within_client: bool = False) -> None:
+    """Warn of the user's line. `within_client`: it may be known while a client of theirs reads a response."""
     try:
-        if sys.version_info >= (3, 12):
+        if sys.version_info >= (3, 12) and not within_client:
             warnings.warn(text, skip_file_prefixes=(_PACKAGE,))
         else:
-            warnings.warn(text, stacklevel=_levels_to_the_user())
+            warnings.warn(text, stacklevel=_levels_to_the_user(within_client=within_client))
     except Exception:  # warnings are errors here, or there is nowhere to write them; a run must not die of advice
         with suppress(Exception):  # nor of a handler
             logger.warning(text)
 
 
-def _levels_to_the_user() -> int:
-    """How many callers up the first line is that is not ours, as `warnings.warn` counts for whoever asks here."""
+def _levels_to_the_user(*, within_client: bool) -> int:
+    """How many callers up the first line is that is not ours, as `warnings.warn` counts for whoever asks here.
+
+    Within a client that is the client's. The function that we called, and that calls it, is the last one before ours.
+    """
     level, frame = 1, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and _is_ours(frame):
         level, frame = level + 1, frame.f_back
+    if within_client:
+        called = level
+        while frame.f_back is not None:
+            if _is_ours(frame.f_back):
+                return called
+            called, frame = called + 1, frame.f_back
     return level
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def classified(classify: Callable[[BaseException], object], error: BaseException) -> Verdict | None:
