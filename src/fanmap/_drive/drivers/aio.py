@@ -33,7 +33,6 @@ class Pool:
     abandons = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, in_callers_loop: bool) -> None:
-        self.in_callers_loop = in_callers_loop
         self._loop = loop
         self._context = contextvars.copy_context()
         self._thread = threading.get_ident() if in_callers_loop else -1

@@ -46,11 +46,9 @@ class WorkerPool(Protocol):
 
     Attributes:
         abandons: a stopped run does not wait for calls under way (threads cannot be cancelled).
-        in_callers_loop: workers run where the reader runs, and may step its input.
     """
 
     abandons: bool
-    in_callers_loop: bool
 
     def wake(self, workers: Sequence[Any]) -> None: ...
     def cancel(self) -> None: ...

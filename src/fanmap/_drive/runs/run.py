@@ -87,6 +87,7 @@ class Run(Reckoning):
             ceiling=plan.budget.hiring,
             deadline=self.deadline,
             max_failures=max_failures,
+            reader_steps=self._iterator is not None,
             late=lambda: DeadlineExceeded(f"the run of {plan.name} took longer than {deadline} s"),
         )
         self.ending = Ending(plan.name, self.flow, total=total, seconds=deadline, keep_failures=keep_failures)
@@ -97,8 +98,6 @@ class Run(Reckoning):
     def attach(self, pool: WorkerPool, reader: Waker, hire: Hire) -> None:
         """Who works, who reads, and how to hire; from now on the run can be stopped."""
         self._pool, self._reader, self._hire = pool, reader, hire
-        if self._iterator is not None:
-            self.flow.who_steps(workers=pool.in_callers_loop)
 
     def start(self) -> None:
         """Set the pool to work; the reader polls from now on."""
@@ -134,16 +133,19 @@ class Run(Reckoning):
     def take(self, worker: Puller) -> Taken:
         """The worker's next item, or what to do instead."""
         taken = self.do(self.flow.take, worker, clock.now())
-        return self._stepped(worker, taken)
+        if taken is not BUSY:
+            return taken  # type: ignore[no-any-return]
+        self.post(self._remind, worker)
+        return WAIT
 
     def complete(self, worker: Puller, record: Record, *, stop: bool = False) -> Taken:
         """An item has its outcome; then as `take`."""
         taken = self.do(self.flow.complete, record, worker, stop)
-        if taken is not BUSY and taken is not FEED:
+        if taken is not BUSY:
             return taken  # type: ignore[no-any-return]
-        if taken is BUSY:
-            self.post(self.flow.complete, record, None, stop)
-        return self._stepped(worker, taken)
+        self.post(self.flow.complete, record, None, stop)
+        self.post(self._remind, worker)
+        return WAIT
 
     def put_back(self, unfinished: Unfinished) -> None:
         """A worker ends before its item has."""
@@ -255,22 +257,29 @@ class Run(Reckoning):
         return None if record is BUSY else record
 
     def feed(self) -> None:
-        """Step the input once, here and now, in the caller's thread or task."""
+        """Step the input, here and now, in the caller's thread or task, as often as nothing else is to be done."""
         assert self._iterator is not None
-        try:
-            item = next(self._iterator)
-        except StopIteration:
-            self.end_input(None)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self.end_input(error)
-        else:
-            self.push(item)
+        more: bool = True
+        while more:
+            try:
+                item = next(self._iterator)
+            except StopIteration:
+                self.end_input(None)
+                return
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.end_input(error)
+                return
+            more = self.push(item) and self.tick is None
 
-    def push(self, item: Any) -> None:
-        """One input has been taken."""
+    def push(self, item: Any) -> bool:
+        """One input has been taken. True: step it again."""
+        more = self.do(self.flow.push, item, clock.now())
+        if more is not BUSY:
+            return more  # type: ignore[no-any-return]
         self.post(self.flow.push, item, clock.now())
+        return False
 
     def dressed(self, item: Any) -> Any:
         """An async input's item as workers take it."""
@@ -337,27 +346,6 @@ class Run(Reckoning):
         self.after.append(WAKE_READER)
 
     # With the books closed
-
-    def _stepped(self, worker: Puller, taken: Any) -> Taken:
-        """A worker in the caller's own loop steps the input itself."""
-        if taken is BUSY:
-            self.post(self._remind, worker)
-            return WAIT
-        if taken is not FEED:
-            return taken  # type: ignore[no-any-return]
-        assert self._iterator is not None
-        try:
-            item = next(self._iterator)
-        except StopIteration:
-            self.end_input(None)
-            return END
-        except (KeyboardInterrupt, SystemExit) as error:
-            self.interrupt(error)
-            return END
-        except BaseException as error:
-            self.end_input(error)
-            return END
-        return self.do(self.flow.take_stepped, item, clock.now())  # type: ignore[no-any-return]
 
     @override
     def act(self, thing: Word | Wake) -> None:

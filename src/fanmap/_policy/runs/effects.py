@@ -37,7 +37,7 @@ Taken = Entry | Unfinished | Word
 
 WAIT: Final = Word("WAIT")  # until woken
 END: Final = Word("END")  # nothing more to do
-FEED: Final = Word("FEED")  # step the input once, then `push` or `end_input`; a worker: `take_stepped`
+FEED: Final = Word("FEED")  # step the input once, then `push` or `end_input`
 WAKE_READER: Final = Word("WAKE_READER")
 WAKE_ALL: Final = Word("WAKE_ALL")  # every worker there is
 HIRE: Final = Word("HIRE")  # a worker, counted already; `left` if that fails

@@ -32,7 +32,7 @@ from fanmap._policy.runs.effects import (
     Wake,
     Word,
 )  # fmt: skip
-from fanmap._policy.runs.inputs import Entry, InputBuffer, Unfinished
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 from fanmap._policy.runs.results import Record, ResultBuffer
 
 W = TypeVar("W", bound=Worker)
@@ -50,6 +50,7 @@ class Flow(Crew[W]):
         deadline: when the run is stopped, by `late`; None: never.
         late: makes the reason that a run has which took too long.
         max_failures: the failure with which the run is stopped, waiting for what has begun; None: no number of them.
+        reader_steps: the input is an iterator, which the reader steps, where it stands.
 
     Attributes:
         reason: why the run was stopped.
@@ -58,8 +59,7 @@ class Flow(Crew[W]):
     """
 
     __slots__ = (
-        "_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "_workers_step", "begun_items", "cut", "reader",
-        "reason",
+        "_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "begun_items", "cut", "reader", "reason",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class Flow(Crew[W]):
         deadline: float | None = None,
         late: Callable[[], BaseException] = TimeoutError,
         max_failures: int | None = None,
+        reader_steps: bool = False,
     ) -> None:
         super().__init__(inputs, results, effects, most=most, ceiling=ceiling)
         self.reader: Reader = AWAY
@@ -82,18 +83,13 @@ class Flow(Crew[W]):
         self._deadline = deadline
         self._late = late
         self._max_failures = max_failures
-        self._workers_step = False
-        self._reader_steps = False
+        self._reader_steps = reader_steps
         self._fed = False  # the input was stepped since the last result left
-
-    def who_steps(self, *, workers: bool) -> None:
-        """The input is an iterator: workers step it while the reader waits (in its loop), or the reader does."""
-        self._workers_step, self._reader_steps = workers, not workers
 
     # Workers
 
     def take(self, worker: W, now: float) -> Taken:
-        """The worker's next item; FEED: it steps the input; WAIT: it is woken; END."""
+        """The worker's next item; WAIT: it is woken; END."""
         inputs, results = self.inputs, self.results
         if self.state or inputs.returned or results.cut is not None:
             if self.state:
@@ -116,8 +112,6 @@ class Flow(Crew[W]):
             return entry
         elif inputs.over:
             return self._last_chance()
-        elif self._workers_step and self.reader is not AWAY and results.may_take():
-            return FEED
         elif self.reader is not AWAY:
             self._effects.append(WAKE_READER)
         if (inputs.returned or inputs.aside) and (tried := self._take_tried()) is not None:
@@ -125,12 +119,6 @@ class Flow(Crew[W]):
         if worker not in self._idle:
             self._idle.append(worker)
         return WAIT
-
-    def take_stepped(self, item: Any, now: float) -> Entry:
-        """The worker has stepped the input itself."""
-        entry = self.results.take(), item, now
-        self._consider_hiring()
-        return entry
 
     def complete(self, record: Record, worker: W | None = None, stop: bool = False) -> Taken:
         """An item has its outcome; with `stop`, one after which no other is worth starting. The worker's next item."""
@@ -208,8 +196,6 @@ class Flow(Crew[W]):
         if not self.hired and not self._work_left():
             return END
         self.reader = WAITING
-        if self._workers_step and self.may_feed():
-            self._wake_idle()
         self._consider_hiring()
         return WAIT
 
@@ -225,14 +211,15 @@ class Flow(Crew[W]):
             return None
         return self._pop()
 
-    def push(self, item: Any, now: float) -> None:
-        """The input was stepped: to a parked worker, a new one, or the read-ahead."""
+    def push(self, item: Any, now: float) -> bool:
+        """The input was stepped: to a parked worker, a new one, or the read-ahead. True: a `poll` would say FEED."""
         self._fed = True
         self.inputs.put((self.results.take(), item, now))
         if self._idle:
             self._effects.append(Wake([self._idle.pop()]))
         else:
             self._consider_hiring()
+        return self._deadline is None and self.may_feed() and not self.results.has_ready()
 
     def end_input(self) -> None:
         """No more input; what was taken still runs to its end."""

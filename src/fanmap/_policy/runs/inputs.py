@@ -61,7 +61,7 @@ class InputBuffer:
         self.returned: list[Unfinished] = []
         self.aside: deque[Unfinished] = deque()
         self._read_ahead: deque[Entry] = deque()
-        self._capacity = min(max(workers, 16), 8 * workers)
+        self._capacity = min(max(2 * workers, 16), 8 * workers)
 
     def __len__(self) -> int:
         """Items in the read-ahead."""
