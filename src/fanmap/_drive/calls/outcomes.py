@@ -13,7 +13,7 @@ from fanmap._drive.calls.plan import BACK_OFF, ENDED, NEW, Plan, Word
 from fanmap._drive.calls.scope import Scope
 from fanmap._errors import note_item
 from fanmap._policy.limits.brake import given_up
-from fanmap._policy.limits.permit import Owner, Permit
+from fanmap._policy.limits.permit import RUNNING, Owner, Permit
 from fanmap._policy.runs.attempt import Attempts
 
 
@@ -83,6 +83,12 @@ class Outcomes(Listening):
     def attempts(self) -> int:
         """Calls of this item that were not refused."""
         return self._calls - self._refusals
+
+    def leave_to(self, owner: Owner) -> None:
+        """From now on this one says whether the call under way is over."""
+        permit = self._permit
+        if permit is not None and permit.state == RUNNING:  # in a line, it stands among its owner's
+            permit.owner = owner
 
     # The end of an item
 

@@ -92,6 +92,6 @@ class Recording(Protocol):
     def close(self) -> None: ...
 
 
-Hire = Callable[[Any], None]
-"""Hires a worker for this run."""
+Hire = Callable[[Any], BaseException | None]
+"""Hires a worker for this run; answers why it could not."""
 __all__ = ["Begun", "Hire", "Ledger", "Puller", "Record", "Recording", "Unfinished", "Waker", "Word", "WorkerPool"]

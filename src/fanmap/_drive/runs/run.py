@@ -357,16 +357,16 @@ class Run(Reckoning):
             except RuntimeError:  # its loop is closed: a call that was left behind has ended
                 pass
         elif effect is HIRE:
-            try:
-                self._hire(self)
-            except Exception as error:  # no more threads: go on with those there are, if any
+            error = self._hire(self)
+            if error is not None:  # no more threads: go on with those there are, if any
                 self.post(self._not_hired, error)
+                del error
         else:
             self._pool.wake(effect.workers if isinstance(effect, Wake) else list(self.flow.workers))
 
-    def _not_hired(self, error: Exception) -> None:
+    def _not_hired(self, error: BaseException) -> None:
         self.flow.left(None)
-        if not self.flow.hired:
+        if not self.flow.hired and self.flow.work_left():
             if self.ending.interrupt is None:
                 self.ending.interrupt = error
             self.flow.stop(error)

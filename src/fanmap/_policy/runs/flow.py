@@ -193,7 +193,7 @@ class Flow(Crew[W]):
             return FEED
         if ready:
             return self._pop()
-        if not self.hired and not self._work_left():
+        if not self.hired and not self.work_left():
             return END
         self.reader = WAITING
         self._consider_hiring()
