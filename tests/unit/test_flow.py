@@ -897,3 +897,80 @@ def test_a_second_reader_takes_nothing_away_from_one_that_waits():
     assert it.flow.poll(1.0) == record(index, "first")
     it.flow.complete(record(1, "second"))
     assert it.flow.pop_ready() == record(1, "second")  # nobody waits
+
+
+# A window of items that nobody answers
+
+
+def full_window(*, last=None, **options):
+    """Four items fill the window, three of them tried and parted with; the fourth is under way."""
+    last = Down() if last is None else last
+    it = scene(results=AsCompleted(4), reader_steps=True, stop_on_failure=False, most=2, **options)
+    for number in range(4):
+        it.flow.push(number, 0.0)
+    for _ in range(4):
+        it.flow.take(Worker(), 0.0)
+    it.flow.put_back(unfinished(0, calls=2, last=last, until=50.0))
+    it.flow.set_aside(unfinished(1, calls=1, last=last))
+    it.flow.set_aside(unfinished(2, calls=1, last=last))
+    it.told()
+    return it
+
+
+class Down(Exception):
+    """A server's."""
+
+
+def test_where_items_that_nobody_answers_fill_the_window_they_end_and_the_run_goes_on():
+    it, own, others = full_window(last=(last := Down())), Down(), []
+    assert it.flow.complete(record(3, error=own), Worker(), "unanswered") is WAIT
+    assert (it.flow.state, it.told()) == (State.RUNNING, [WAKE_READER])
+    assert not it.flow.inputs.aside and not it.flow.inputs.returned
+    while len(others) < 4:
+        said = it.flow.poll(0.0)
+        if said is FEED:  # there is room for one that nobody has tried
+            it.flow.push("a new one", 0.0)
+        else:
+            others.append(said[0:3])
+    assert others == [(0, None, last), (1, None, last), (2, None, last), (3, None, own)]
+    assert it.flow.results.taken > 4
+
+
+def test_of_those_the_ones_in_other_hands_end_alone_and_the_next_one_decides():
+    it = full_window()
+    it.flow.complete(record(2, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.RUNNING
+    assert it.flow.poll(0.0)[0] == 0
+    it.flow.push("a new one", 0.0)
+    assert it.flow.take(Worker(), 0.0)[0] == 4
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.RUNNING
+    it.flow.complete(record(4, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+
+
+def test_the_run_ends_where_the_window_has_room_or_there_is_no_more_or_all_is_lost():
+    it = full_window()
+    it.flow.results.bound = 5
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+    it = full_window()
+    it.flow.inputs.over = True
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+    it = full_window()
+    it.flow.complete(record(3, error=Down()), Worker(), True)
+    assert it.flow.state is State.DRAINING
+    it = scene(results=AsCompleted(2), reader_steps=True, stop_on_failure=False)
+    for number in range(2):
+        it.flow.push(number, 0.0)
+    it.flow.take(Worker(), 0.0)
+    it.flow.complete(record(0, error=Down()), Worker(), "unanswered")  # the other one was never tried
+    assert it.flow.state is State.DRAINING
+
+
+def test_one_that_came_back_untried_is_kept_for_another_worker():
+    it = full_window()
+    it.flow.inputs.put_back(unfinished(2))
+    it.flow.complete(record(3, error=Down()), None, "unanswered")
+    assert [one.index for one in it.flow.inputs.returned] == [2]

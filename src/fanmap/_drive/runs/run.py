@@ -20,7 +20,20 @@ from fanmap._drive.runs.reckoning import Reckoning
 from fanmap._errors import DeadlineExceeded, Stopped
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner
-from fanmap._policy.runs.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, State, Taken, Wake, Word
+from fanmap._policy.runs.effects import (
+    AWAY,
+    END,
+    FEED,
+    HIRE,
+    WAIT,
+    WAKE_ALL,
+    WAKE_READER,
+    State,
+    Stop,
+    Taken,
+    Wake,
+    Word,
+)
 from fanmap._policy.runs.flow import Flow
 from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 from fanmap._policy.runs.results import Record, ResultBuffer
@@ -138,7 +151,7 @@ class Run(Reckoning):
         self.post(self._remind, worker)
         return WAIT
 
-    def complete(self, worker: Puller, record: Record, *, stop: bool = False) -> Taken:
+    def complete(self, worker: Puller, record: Record, *, stop: Stop = False) -> Taken:
         """An item has its outcome; then as `take`."""
         taken = self.do(self.flow.complete, record, worker, stop)
         if taken is not BUSY:

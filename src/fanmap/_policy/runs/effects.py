@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from typing_extensions import override
 
@@ -34,6 +34,9 @@ class Word:
 
 Taken = Entry | Unfinished | Word
 """A worker's next item; one that came back; or what to do instead."""
+
+Stop = bool | Literal["unanswered"]
+"""Is no other item worth starting after this one? "unanswered": as nobody was answered for `max_wait`."""
 
 WAIT: Final = Word("WAIT")  # until woken
 END: Final = Word("END")  # nothing more to do

@@ -28,6 +28,7 @@ from fanmap._policy.runs.effects import (
     Begun,
     Reader,
     State,
+    Stop,
     Taken,
     Wake,
     Word,
@@ -59,7 +60,8 @@ class Flow(Crew[W]):
     """
 
     __slots__ = (
-        "_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "begun_items", "cut", "reader", "reason",
+        "_deadline", "_fed", "_given_up", "_late", "_max_failures", "_reader_steps", "begun_items", "cut", "reader",
+        "reason",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +86,7 @@ class Flow(Crew[W]):
         self._late = late
         self._max_failures = max_failures
         self._reader_steps = reader_steps
+        self._given_up = 0  # items before this one filled the window, and nobody was answered
         self._fed = False  # the input was stepped since the last result left
 
     # Workers
@@ -120,11 +123,13 @@ class Flow(Crew[W]):
             self._idle.append(worker)
         return WAIT
 
-    def complete(self, record: Record, worker: W | None = None, stop: bool = False) -> Taken:
+    def complete(self, record: Record, worker: W | None = None, stop: Stop = False) -> Taken:
         """An item has its outcome; with `stop`, one after which no other is worth starting. The worker's next item."""
         if self.state is CLOSED:
             return END
         results, error = self.results, record[2]
+        if stop and stop is not True and self._ends_alone(record[0]):
+            stop = False
         # Woken once, the reader looks until nothing may leave: 1 wake-up for many results.
         if results.add(record) and self.reader is WAITING:
             self.reader = WOKEN
@@ -284,10 +289,33 @@ class Flow(Crew[W]):
         inputs, may_start = self.inputs, self.results.may_start
         return inputs.take_aside(may_start) or inputs.take_early(may_start)
 
+    def _ends_alone(self, index: int) -> bool:
+        """Nobody was answered for `max_wait`, and this item has failed: does it end, and the run go on?
+
+        Where those that were tried fill the window, nobody knows of the others: they end with what they came to, and
+        the next one that is tried decides.
+        """
+        results, inputs = self.results, self.inputs
+        if index < self._given_up:
+            return True
+        if self.state is not RUNNING or results.may_take() or results.has_ready():
+            return False
+        if inputs or not inputs.more(results.taken):
+            return False
+        self._given_up = results.taken
+        for one in inputs.give_up():
+            self._end_with_last_failure(one)
+        self._effects.append(WAKE_READER)
+        return True
+
     def _end_unfinished(self, unfinished: Unfinished) -> None:
         """A run that is stopped: an item that has been tried ends with its last failure, where that is an outcome."""
+        if self.keeps_failures():
+            self._end_with_last_failure(unfinished)
+
+    def _end_with_last_failure(self, unfinished: Unfinished) -> None:
         last = None if unfinished.attempts is None else unfinished.attempts.last
-        if last is not None and self.keeps_failures():
+        if last is not None:
             attempts = unfinished.calls - unfinished.refusals
             at = unfinished.until
             self.results.add((unfinished.index, None, last, attempts, unfinished.queued, unfinished.started, at))

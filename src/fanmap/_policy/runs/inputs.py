@@ -122,6 +122,13 @@ class InputBuffer:
             self.aside.remove(least)
         return least
 
+    def give_up(self) -> list[Unfinished]:
+        """Those that were tried are no longer waited for."""
+        tried = [one for one in (*self.returned, *self.aside) if one.calls]
+        self.returned = [one for one in self.returned if not one.calls]
+        self.aside.clear()
+        return tried
+
     def recall(self) -> None:
         """What was set aside is first in line again."""
         while self.aside:
