@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import sys
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from fanmap._drive.drivers import loops
 from fanmap._policy.runs.attempt import Retry
 
+F = TypeVar("F", bound=Callable[..., Any])
 _THERE: tuple[Any, ...] = (list, tuple, set, frozenset, deque, type(dict[str, str]().values()))
 
 
@@ -40,6 +44,28 @@ def _unique(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
             entries.append(entry)
         places.append(place)
     return entries, places
+
+
+def holding(function: F) -> F:
+    """The same coroutine function; a call that is cancelled before its first step leaves nothing un-awaited either."""
+
+    @functools.wraps(function)
+    def hold(*args: Any, **options: Any) -> Any:
+        work = function(*args, **options)
+        weakref.finalize(work, _close_unawaited, args).atexit = False
+        return work
+
+    if sys.version_info >= (3, 12):
+        return cast("F", inspect.markcoroutinefunction(hold))
+    hold._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return cast("F", hold)
+
+
+def _close_unawaited(given: tuple[Any, ...]) -> None:
+    for one in given:
+        for entry in cast("Iterable[Any]", one) if type(one) in _THERE else (one,):
+            if inspect.iscoroutine(entry):
+                discard(entry)
 
 
 def hint(entry: Any, error: BaseException) -> str | None:

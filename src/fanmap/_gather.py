@@ -15,7 +15,7 @@ from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
 from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._drive.runs import launch
-from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, is_function, release
+from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, holding, is_function, release
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
 from fanmap._policy.limits.adaptive import Adaptive
@@ -173,7 +173,8 @@ async def gather_bounded(
 async def gather_bounded(
     *aws: Entry[T], return_exceptions: bool, **options: Unpack[_Options]
 ) -> list[T | BaseException]: ...
-@public  # type: ignore[misc]  # a list, says the code
+@holding  # type: ignore[misc]  # a list, says the code
+@public
 async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
     *aws: Entry[T] | Iterable[Entry[T]] | AsyncIterable[Entry[T]],
     max_concurrency: int | Literal["auto"] | Adaptive | None = None,

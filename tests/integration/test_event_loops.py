@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -114,3 +116,68 @@ def test_a_thread_that_is_importing_trio_is_in_nobody_s_way(monkeypatch):
 @parallel_map
 def ask_nothing(item):
     return item
+
+
+@pytest.mark.parametrize("factory", ["of before 3.11", "that raises once"])
+def test_a_run_ends_with_what_a_task_factory_raised(factory):
+    def old(loop, work):
+        return asyncio.Task(work, loop=loop)
+
+    asked = []
+
+    def once(loop, work, **options):
+        asked.append(work)
+        if len(asked) == 2:
+            raise MemoryError("no task")
+        return asyncio.Task(work, loop=loop, **options)
+
+    @parallel_map(max_concurrency=2)
+    async def ask(number):
+        return number
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(old if factory == "of before 3.11" else once)
+        try:
+            with pytest.raises((TypeError, MemoryError), match="context|no task"):
+                await ask.amap(range(4))
+        finally:
+            loop.set_task_factory(None)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+        gc.collect()
+    assert ask.limits.stats.in_flight == 0
+
+
+def test_an_asyncio_loop_that_is_host_to_trio_is_asyncio_in_its_own_tasks():
+    trio = pytest.importorskip("trio")
+
+    @parallel_map(max_concurrency=2)
+    async def ask(number):
+        return number
+
+    async def guest():
+        await trio.sleep(0)
+        return await ask.amap(range(4))
+
+    async def main():
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        outcomes = []
+
+        def done(outcome):
+            outcomes.append(outcome)
+            over.set()
+
+        trio.lowlevel.start_guest_run(
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=done,
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        here = await ask.amap(range(4))
+        await over.wait()
+        return here, outcomes[0].unwrap()
+
+    assert asyncio.run(main()) == ([0, 1, 2, 3], [0, 1, 2, 3])

@@ -88,3 +88,38 @@ def test_the_task_that_awaits_it_cannot_be_among_what_it_awaits():
         return await gather_bounded(one())
 
     assert asyncio.run(main()) == [1]
+
+
+async def cancelled_at_once():
+    task = asyncio.ensure_future(gather_bounded(one(), one()))
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def out_of_time():
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gather_bounded([one(), one()]), 0)
+
+
+async def with_a_failed_sibling():
+    async def fail():
+        raise ValueError
+
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await asyncio.sleep(0)
+            group.create_task(gather_bounded((one(), one())))
+
+
+@pytest.mark.parametrize("how", [cancelled_at_once, out_of_time, with_a_failed_sibling])
+def test_a_call_that_is_cancelled_before_its_first_step_leaves_no_coroutine_unawaited(how):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(how())
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_it_is_a_coroutine_function():
+    assert asyncio.iscoroutinefunction(gather_bounded)

@@ -47,6 +47,42 @@ WAYS = {
 }
 
 
+async def its_variable(item):
+    await asyncio.sleep(0)
+    return var.get()
+
+
+STEPPED = {
+    "amap": lambda rows: parallel_map(max_concurrency=2)(its_variable).amap(rows),
+    "imap": lambda rows: drained(parallel_map(max_concurrency=2)(its_variable).imap(rows)),
+    "as_completed": lambda rows: drained(parallel_map(max_concurrency=2)(its_variable).as_completed(rows)),
+    "gather_bounded": lambda rows: gather_bounded((its_variable(row) for row in rows), max_concurrency=2),
+}
+
+
+@pytest.mark.parametrize("way", STEPPED)
+def test_a_generator_is_stepped_in_the_callers_task_and_context(way):
+    """Its variables are put back where they were set (a span's, structlog's), and no item sees them."""
+    steppers = []
+
+    def rows():
+        token = var.set("the generator's")
+        try:
+            for number in range(40):
+                steppers.append(asyncio.current_task())
+                yield number
+        finally:
+            var.reset(token)
+
+    async def main():
+        seen = await STEPPED[way](rows())
+        assert set(steppers) == {asyncio.current_task()}
+        assert var.get() == "unset"
+        return {getattr(value, "value", value) for value in seen}
+
+    assert asyncio.run(main()) == {"unset"}
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_every_item_sees_the_callers_variables_and_none_of_another_items(way):
     def inside():

@@ -163,3 +163,31 @@ def test_a_task_that_nobody_keeps_is_kept_while_it_waits_for_a_slot():
 
     asyncio.run(asyncio.wait_for(main(), 60))
     assert ended == [0, 1]
+
+
+def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped():
+    """Its calls are cancelled, which they see when the loop runs again, if it ever does."""
+    limits = Limits(2)
+
+    @parallel_map(limits=limits)
+    async def ask(number):
+        if number:
+            await asyncio.sleep(3600)
+        return number
+
+    @parallel_map(limits=limits)
+    def quick(number):
+        return number
+
+    async def first():
+        return await anext(ask.imap(range(100)))
+
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(first()) == 0
+        gc.collect()
+        assert quick.map(range(4), deadline=120) == [0, 1, 2, 3]
+        loop.run_until_complete(asyncio.sleep(0.01))  # on again: the cancelled calls end, and give back nothing twice
+    finally:
+        loop.close()
+    assert (limits.stats.in_flight, quick.map(range(4))) == (0, [0, 1, 2, 3])

@@ -171,3 +171,55 @@ def test_a_run_long_after_an_outage_is_judged_by_what_it_sees_itself(silence, an
         server.end = virtual.now() + 0.5  # the first calls still fail
         found = ask.map(range(20), return_exceptions=True)
     assert sum(isinstance(one, int) for one in found) == answered
+
+
+@pytest.mark.parametrize("way", ["imap", "as_completed"])
+@pytest.mark.parametrize("bad", [31, 32])
+def test_a_window_full_of_items_that_always_fail_costs_no_other(way, bad):
+    """They end with their failures after `max_wait`; none that is not tried would know of it."""
+    with VirtualTime() as virtual:
+        server = Server(virtual, poison=range(bad))
+
+        @parallel_map(limits=Limits(4), retry=Retry(attempts=3))
+        def ask(item):
+            virtual.sleep(0.3)
+            return server.answer(item)
+
+        inputs = iter(range(100))
+        if way == "imap":
+            found = list(ask.imap(inputs, return_exceptions=True))
+        else:
+            found = [outcome.error or outcome.value for outcome in ask.as_completed(inputs)]
+    assert sorted(one for one in found if not isinstance(one, Down)) == list(range(bad, 100))
+    assert len(found) == 100
+
+
+def test_eight_items_that_are_always_refused_cost_no_other_though_they_hold_up_the_window():
+    class Refused(Exception):
+        status_code = 429
+
+    with VirtualTime() as virtual:
+
+        @parallel_map(limits=Limits(4))
+        def ask(item):
+            virtual.sleep(0.3)
+            if item < 8:
+                raise Refused
+            return item
+
+        found = list(ask.imap(iter(range(200)), return_exceptions=True))
+    assert [one for one in found if not isinstance(one, Refused)] == list(range(8, 200))
+
+
+def test_a_loop_whose_input_was_not_read_to_its_end_says_so():
+    with VirtualTime() as virtual:
+        server = Server(virtual, begin=5.0, end=1e9)
+
+        @parallel_map(limits=Limits(4), retry=Retry(attempts=3))
+        def ask(item):
+            virtual.sleep(0.3)
+            return server.answer(item)
+
+        with pytest.warns(UserWarning, match="the run of ask was stopped by Down: the rest of its input was not"):
+            found = [outcome.index for outcome in ask.as_completed(iter(range(10_000)))]
+    assert len(found) == len(set(found)) < 200

@@ -63,3 +63,72 @@ def test_a_run_ends_with_ctrl_c_that_came_while_it_started_its_second_thread(mon
         over.set()
         idle.extendleft(warm)
     assert called in ([], [0])
+
+
+class Alarm(Exception):
+    """A signal handler's own, as timeouts by alarms and task queues have it."""
+
+
+@pytest.mark.parametrize("kind", [Alarm, RuntimeError, MemoryError])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_run_ends_with_what_a_signal_handler_raised_while_it_started_a_thread(monkeypatch, kind, begun):
+    """Taken for "no more threads", a worker that has begun would be counted out twice, and the run would not end."""
+    idle = warm_threads.current.idle
+    warm = list(idle)
+    idle.clear()
+    start, starts = threading.Thread.start, []
+
+    def handler():
+        raise kind("the alarm")
+
+    def second(self):
+        starts.append(self)
+        if begun or len(starts) != 2:
+            start(self)
+        if len(starts) == 2:
+            handler()
+
+    monkeypatch.setattr(threading.Thread, "start", second)
+
+    @parallel_map(max_concurrency=2)
+    def ask(item):
+        return item
+
+    try:
+        with pytest.raises(kind, match="the alarm"):
+            ask.map(range(1000))
+    finally:
+        idle.extendleft(warm)
+    assert ask.map(range(4)) == [0, 1, 2, 3]  # calls that were left behind end
+
+
+def test_a_run_goes_on_with_the_threads_there_are(monkeypatch):
+    idle = warm_threads.current.idle
+    warm = list(idle)
+    idle.clear()
+    start, starts = threading.Thread.start, []
+
+    def only_one(self):
+        starts.append(self)
+        if len(starts) > 1:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", only_one)
+    try:
+        assert parallel_map(max_concurrency=4)(abs).map(range(100)) == list(range(100))
+    finally:
+        idle.extendleft(warm)
+    assert len(starts) > 1
+
+
+def test_a_thread_that_was_taken_out_for_a_job_that_never_came_ends(monkeypatch):
+    """Ctrl-C between taking it and giving it the job."""
+    monkeypatch.setattr(warm_threads, "_KEEP_WARM", 0.001)
+    threads = warm_threads.WarmThreads()
+    thread = warm_threads._Thread(threads, lambda: None)
+    thread.job = None  # and it is not among the idle
+    body = threading.Thread(target=thread.main, daemon=True)
+    body.start()
+    body.join(120)
+    assert not body.is_alive()

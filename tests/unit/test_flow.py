@@ -51,13 +51,10 @@ class Scene:
         return told
 
 
-def scene(items=None, *, results=None, most=4, limit=8, steps=None, stop_on_failure=True, **options):
+def scene(items=None, *, results=None, most=4, limit=8, stop_on_failure=True, **options):
     effects = []
     results = InList(stop_on_failure=stop_on_failure) if results is None else results
-    flow = Flow(InputBuffer(items, most), results, effects, most=most, ceiling=Slots(limit), **options)
-    if steps is not None:
-        flow.who_steps(workers=steps == "workers")
-    return Scene(flow, effects)
+    return Scene(Flow(InputBuffer(items, most), results, effects, most=most, ceiling=Slots(limit), **options), effects)
 
 
 def record(index, value=None, error=None):
@@ -115,7 +112,7 @@ def test_a_list_has_its_workers_at_once_and_one_more_than_slots_to_wait(most, it
 
 
 def test_an_iterators_workers_come_with_its_items():
-    it = scene(steps="reader", most=2)
+    it = scene(reader_steps=True, most=2)
     it.flow.start()
     assert it.told() == []
     for number in range(3):
@@ -124,7 +121,7 @@ def test_an_iterators_workers_come_with_its_items():
 
 
 def test_a_worker_that_waits_is_woken_before_another_is_hired():
-    it = scene(steps="reader", most=4)
+    it = scene(reader_steps=True, most=4)
     worker = Worker()
     it.flow.push("a", 0.0)
     assert it.flow.take(worker, 0.0) == (0, "a", 0.0)
@@ -174,7 +171,7 @@ def test_no_more_are_hired_than_there_are_items_without_an_outcome():
 
 
 def test_nor_more_than_were_read_of_an_input_that_is_over():
-    it = scene(steps="reader", most=4)
+    it = scene(reader_steps=True, most=4)
     it.flow.push("a", 0.0)
     it.flow.end_input()
     assert it.told() == [HIRE, WAKE_READER]
@@ -209,7 +206,7 @@ def test_a_full_window_lets_workers_wait_until_results_have_left():
 
 
 def test_a_worker_that_waits_twice_is_told_of_once():
-    it = scene(steps="reader")
+    it = scene(reader_steps=True)
     worker = Worker()
     assert it.flow.take(worker, 0.0) is WAIT
     assert it.flow.take(worker, 0.0) is WAIT
@@ -219,7 +216,7 @@ def test_a_worker_that_waits_twice_is_told_of_once():
 
 
 def test_where_the_reader_waits_it_is_told_that_workers_have_nothing():
-    it = scene(steps="reader")
+    it = scene(reader_steps=True)
     it.flow.hired = 1
     assert it.flow.take(Worker(), 0.0) is WAIT
     assert it.told() == []  # it does something else, and looks when it comes back
@@ -230,7 +227,7 @@ def test_where_the_reader_waits_it_is_told_that_workers_have_nothing():
 
 
 def test_the_read_ahead_is_refilled_before_it_runs_dry():
-    it = scene(steps="reader", most=2)
+    it = scene(reader_steps=True, most=2)
     for number in range(16):
         it.flow.push(number, 0.0)
     it.flow.hired = 2
@@ -242,19 +239,6 @@ def test_the_read_ahead_is_refilled_before_it_runs_dry():
     assert it.told() == []
     it.flow.take(worker, 0.0)
     assert it.told() == [WAKE_READER]
-
-
-def test_workers_in_the_readers_loop_step_the_input_while_it_waits():
-    it = scene(steps="workers", most=2)
-    worker = Worker()
-    assert it.flow.take(worker, 0.0) is WAIT
-    assert it.flow.poll(0.0) is WAIT
-    assert it.told() == [Wake([worker]), HIRE]
-    assert it.flow.take(worker, 0.0) is FEED
-    assert it.flow.take_stepped("a", 7.0) == (0, "a", 7.0)
-    assert it.told() == [HIRE]
-    it.flow.results.bound = 0
-    assert it.flow.take(worker, 0.0) is WAIT
 
 
 def test_a_worker_that_retires_takes_nothing_more():
@@ -283,7 +267,7 @@ def test_one_that_retires_hires_nobody_the_reader_does_when_it_next_waits():
 
 
 def test_the_reader_is_not_told_of_the_read_ahead_while_it_is_away():
-    it = scene(steps="reader", most=2)
+    it = scene(reader_steps=True, most=2)
     for number in range(16):
         it.flow.push(number, 0.0)
     it.told()
@@ -344,7 +328,7 @@ def test_one_that_waits_for_its_time_is_taken_early_where_the_window_is_full():
 
 
 def test_what_is_recalled_goes_before_what_is_new_and_wakes_those_who_wait():
-    it = scene(steps="reader")
+    it = scene(reader_steps=True)
     worker = Worker()
     for number in range(2):
         it.flow.push(number, 0.0)
@@ -361,7 +345,7 @@ def test_what_is_recalled_goes_before_what_is_new_and_wakes_those_who_wait():
 
 
 def test_a_worker_that_left_while_it_waited_is_not_woken():
-    it = scene(steps="reader", most=2)
+    it = scene(reader_steps=True, most=2)
     one = Worker()
     it.flow.hired = 2
     it.flow.take(one, 0.0)
@@ -402,7 +386,7 @@ def test_the_reader_hires_for_what_came_back():
 
 
 def test_the_last_worker_that_leaves_tells_the_reader_and_one_that_waited_is_forgotten():
-    it = scene(steps="reader")
+    it = scene(reader_steps=True)
     one, other = Worker(), Worker()
     it.flow.hired = 2
     it.flow.take(one, 0.0)
@@ -433,7 +417,7 @@ def test_what_is_set_aside_comes_back_when_nothing_else_is_left_or_when_it_is_re
 @pytest.mark.parametrize("items", [list(range(9)), None])
 def test_what_is_set_aside_goes_on_where_no_other_has_room(items):
     """The reader waits for the first item, and no other may be taken before it has left: all stood still for ever."""
-    it = scene(items, results=windowed(2), steps=None if items else "reader")
+    it = scene(items, results=windowed(2), reader_steps=not items)
     if not items:
         for number in range(2):
             it.flow.push(number, 0.0)
@@ -522,7 +506,7 @@ def test_nothing_goes_first_in_a_run_that_is_stopped_or_has_a_failure_that_ends_
         lambda flow: flow.stop(None, drain=True),
         lambda flow: flow.complete(record(0, error=ValueError())),
     ):
-        it = scene(steps="reader", results=windowed(9))
+        it = scene(reader_steps=True, results=windowed(9))
         for number in range(2):
             it.flow.push(number, 0.0)
         it.flow.take(Worker(), 0.0)
@@ -533,7 +517,7 @@ def test_nothing_goes_first_in_a_run_that_is_stopped_or_has_a_failure_that_ends_
 
 def test_what_a_step_of_the_input_would_bring_is_not_there_yet():
     """Those that were refused went round among the workers, without end, where a reader was to step it."""
-    it = scene(steps="reader", results=windowed(1))
+    it = scene(reader_steps=True, results=windowed(1))
     assert (it.flow.has_more(), it.flow.has_less_tried(1)) == (True, False)
     it.flow.push(0, 0.0)
     assert (it.flow.has_more(), it.flow.has_less_tried(1)) == (True, True)
@@ -602,7 +586,7 @@ def test_an_outcome_that_is_told_twice_counts_once():
 
 
 def test_a_slow_input_is_stepped_between_results_but_not_before_each_of_them():
-    it = scene(steps="reader", results=AsCompleted(32), most=2)
+    it = scene(reader_steps=True, results=AsCompleted(32), most=2)
     assert it.flow.poll(0.0) is FEED
     it.flow.push("a", 0.0)
     assert it.flow.take(Worker(), 0.0)[0] == 0
@@ -614,7 +598,7 @@ def test_a_slow_input_is_stepped_between_results_but_not_before_each_of_them():
 
 
 def test_what_needs_a_look_at_the_clock_or_a_step_is_not_popped_without_one():
-    for options in ({"deadline": 9.0}, {"steps": "reader"}):
+    for options in ({"deadline": 9.0}, {"reader_steps": True}):
         it = scene(results=AsCompleted(32), **options)
         it.flow.push("a", 0.0)
         it.flow.complete(record(0))
@@ -628,7 +612,7 @@ def test_what_needs_a_look_at_the_clock_or_a_step_is_not_popped_without_one():
 
 
 def test_a_reader_that_steps_the_input_is_away_and_wakes_nobody():
-    it = scene(steps="reader", most=1)
+    it = scene(reader_steps=True, most=1)
     for number in range(8):
         it.flow.push(number, 0.0)
     assert (it.flow.poll(0.0), it.flow.reader) == (WAIT, Reader.WAITING)
@@ -648,7 +632,7 @@ def test_a_failure_ends_a_list_though_others_are_under_way():
 
 
 def test_the_input_is_not_stepped_beyond_the_window():
-    it = scene(steps="reader", results=AsCompleted(1), most=2)
+    it = scene(reader_steps=True, results=AsCompleted(1), most=2)
     assert it.flow.may_feed()
     it.flow.push("a", 0.0)
     assert not it.flow.may_feed()
@@ -663,7 +647,7 @@ def test_a_run_that_is_told_to_drain_twice_still_drains():
 
 def test_of_several_results_the_next_leaves_at_once_only_where_the_read_ahead_is_not_empty():
     for pushed, then in ((2, FEED), (3, 1)):
-        it = scene(steps="reader", results=AsCompleted(32), most=2)
+        it = scene(reader_steps=True, results=AsCompleted(32), most=2)
         for number in range(pushed):
             it.flow.push(number, 0.0)
         for number in range(2):
@@ -675,17 +659,13 @@ def test_of_several_results_the_next_leaves_at_once_only_where_the_read_ahead_is
 
 
 def test_who_waits_for_the_window_is_not_woken_by_a_reader_that_waits():
-    for items, steps in ((list(range(40)), None), (None, "workers")):
-        it = scene(items, steps=steps, results=windowed(16))
-        for number in range(16):
-            if items is None:
-                it.flow.take_stepped(number, 0.0)
-            else:
-                it.flow.take(Worker(), 0.0)
-        it.flow.hired = it.flow.most
-        it.told()
-        assert it.flow.take(Worker(), 0.0) is WAIT
-        assert (it.flow.poll(0.0), it.told()) == (WAIT, [])
+    it = scene(list(range(40)), results=windowed(16))
+    for _ in range(16):
+        it.flow.take(Worker(), 0.0)
+    it.flow.hired = it.flow.most
+    it.told()
+    assert it.flow.take(Worker(), 0.0) is WAIT
+    assert (it.flow.poll(0.0), it.told()) == (WAIT, [])
 
 
 def test_what_ends_with_its_last_failure_says_how_often_it_was_tried():
@@ -888,7 +868,7 @@ def test_where_failures_are_raised_what_had_been_tried_is_dropped():
 
 
 def test_once_it_is_closed_what_comes_in_is_dropped():
-    it = scene(steps="reader")
+    it = scene(reader_steps=True)
     for number in range(3):
         it.flow.push(number, 0.0)
     it.flow.take(Worker(), 0.0)
@@ -917,3 +897,80 @@ def test_a_second_reader_takes_nothing_away_from_one_that_waits():
     assert it.flow.poll(1.0) == record(index, "first")
     it.flow.complete(record(1, "second"))
     assert it.flow.pop_ready() == record(1, "second")  # nobody waits
+
+
+# A window of items that nobody answers
+
+
+def full_window(*, last=None, **options):
+    """Four items fill the window, three of them tried and parted with; the fourth is under way."""
+    last = Down() if last is None else last
+    it = scene(results=AsCompleted(4), reader_steps=True, stop_on_failure=False, most=2, **options)
+    for number in range(4):
+        it.flow.push(number, 0.0)
+    for _ in range(4):
+        it.flow.take(Worker(), 0.0)
+    it.flow.put_back(unfinished(0, calls=2, last=last, until=50.0))
+    it.flow.set_aside(unfinished(1, calls=1, last=last))
+    it.flow.set_aside(unfinished(2, calls=1, last=last))
+    it.told()
+    return it
+
+
+class Down(Exception):
+    """A server's."""
+
+
+def test_where_items_that_nobody_answers_fill_the_window_they_end_and_the_run_goes_on():
+    it, own, others = full_window(last=(last := Down())), Down(), []
+    assert it.flow.complete(record(3, error=own), Worker(), "unanswered") is WAIT
+    assert (it.flow.state, it.told()) == (State.RUNNING, [WAKE_READER])
+    assert not it.flow.inputs.aside and not it.flow.inputs.returned
+    while len(others) < 4:
+        said = it.flow.poll(0.0)
+        if said is FEED:  # there is room for one that nobody has tried
+            it.flow.push("a new one", 0.0)
+        else:
+            others.append(said[0:3])
+    assert others == [(0, None, last), (1, None, last), (2, None, last), (3, None, own)]
+    assert it.flow.results.taken > 4
+
+
+def test_of_those_the_ones_in_other_hands_end_alone_and_the_next_one_decides():
+    it = full_window()
+    it.flow.complete(record(2, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.RUNNING
+    assert it.flow.poll(0.0)[0] == 0
+    it.flow.push("a new one", 0.0)
+    assert it.flow.take(Worker(), 0.0)[0] == 4
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.RUNNING
+    it.flow.complete(record(4, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+
+
+def test_the_run_ends_where_the_window_has_room_or_there_is_no_more_or_all_is_lost():
+    it = full_window()
+    it.flow.results.bound = 5
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+    it = full_window()
+    it.flow.inputs.over = True
+    it.flow.complete(record(3, error=Down()), Worker(), "unanswered")
+    assert it.flow.state is State.DRAINING
+    it = full_window()
+    it.flow.complete(record(3, error=Down()), Worker(), True)
+    assert it.flow.state is State.DRAINING
+    it = scene(results=AsCompleted(2), reader_steps=True, stop_on_failure=False)
+    for number in range(2):
+        it.flow.push(number, 0.0)
+    it.flow.take(Worker(), 0.0)
+    it.flow.complete(record(0, error=Down()), Worker(), "unanswered")  # the other one was never tried
+    assert it.flow.state is State.DRAINING
+
+
+def test_one_that_came_back_untried_is_kept_for_another_worker():
+    it = full_window()
+    it.flow.inputs.put_back(unfinished(2))
+    it.flow.complete(record(3, error=Down()), None, "unanswered")
+    assert [one.index for one in it.flow.inputs.returned] == [2]

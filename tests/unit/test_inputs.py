@@ -25,7 +25,7 @@ def test_an_unfinished_item_is_itself_and_does_not_change():
         one.index = 2  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("workers", "room"), [(1, 8), (2, 16), (3, 16), (4, 16), (16, 16), (17, 17), (40, 40)])
+@pytest.mark.parametrize(("workers", "room"), [(1, 8), (2, 16), (3, 16), (8, 16), (9, 18), (40, 80)])
 def test_the_read_ahead_is_as_long_as_the_workers_need(workers, room):
     inputs = InputBuffer(None, workers)
     for number in range(room):
@@ -41,7 +41,7 @@ def test_the_read_ahead_is_as_long_as_the_workers_need(workers, room):
 
 def test_the_low_watermark_is_half_and_there_is_none_once_the_input_is_over():
     inputs = InputBuffer(None, 17)
-    for number in range(9):
+    for number in range(18):
         inputs.put((number, "item", 0.0))
     assert not inputs.at_low_watermark()
     inputs.get()

@@ -86,6 +86,16 @@ class Real:
         return thread
 
 
+def is_no_thread(error: BaseException) -> bool:
+    """Did no further thread begin, as the system allows no more? A signal handler's exception may come out as well."""
+    if type(error) not in (RuntimeError, MemoryError):
+        return False
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and step.tb_frame.f_code is threading.Thread.start.__code__
+
+
 world: World = Real()
 
 

@@ -143,6 +143,11 @@ def tell_of_broken_journal(error: Exception) -> None:
     _advise(f"results were not kept: {error}")
 
 
+def warn_of_unread_input(name: str, reason: BaseException) -> None:
+    """A loop over outcomes ends as if the input had, and nothing in it says that there was more."""
+    _advise(f"the run of {name} was stopped by {type_name(reason)}: the rest of its input was not read")
+
+
 def warn_of_progress(what: str, error: BaseException) -> None:
     """What shows a run's progress fails; the run goes on."""
     _advise(f"{what} raised {type_name(error)}{_where(error)}: the run continues")

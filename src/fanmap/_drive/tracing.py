@@ -19,7 +19,7 @@ from fanmap._drive.runs.worker import Worker
 from fanmap._errors import NotRun
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.permit import SLOTTED, Permit
-from fanmap._policy.runs.effects import Taken
+from fanmap._policy.runs.effects import Stop, Taken
 from fanmap._policy.runs.inputs import Unfinished
 from fanmap._policy.runs.results import Record
 from fanmap._policy.trace.log import Fate, TraceLog, pack_call, pack_wait
@@ -60,7 +60,7 @@ class TracedRun(Run):
         return TracedRecordingWorker(self, cast("Any", self.recording))
 
     @override
-    def complete(self, worker: Any, record: Record, *, stop: bool = False) -> Taken:
+    def complete(self, worker: Any, record: Record, *, stop: Stop = False) -> Taken:
         if record[2] is None and record[3]:
             self._note_call(pack_call(record[0], record[5], record[6]))
         elif record[2] is not None and worker.called:

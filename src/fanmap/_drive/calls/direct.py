@@ -17,6 +17,7 @@ from fanmap._drive.calls.plan import END, Arguments, Plan, Word
 from fanmap._drive.calls.scope import Scope, current_scope, still_open
 from fanmap._errors import as_in_generator
 from fanmap._policy.limits.permit import Owner, Permit
+from fanmap._policy.runs.effects import Stop
 from fanmap._raw import is_a
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Single(Caller):
         self.error: BaseException | None = None
 
     @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: Stop) -> Word:
         if error is not None and is_a(error, StopIteration):
             error = as_in_generator(self.plan.name, error)
         self.value, self.error = value, error
@@ -104,7 +105,7 @@ class Block(Caller):
         return todo
 
     @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: Stop) -> Word:
         begun = self._inside is not None
         self.quit()
         if error is not None and not begun:

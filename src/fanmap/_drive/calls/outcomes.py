@@ -13,8 +13,9 @@ from fanmap._drive.calls.plan import BACK_OFF, ENDED, NEW, Plan, Word
 from fanmap._drive.calls.scope import Scope
 from fanmap._errors import note_item
 from fanmap._policy.limits.brake import given_up
-from fanmap._policy.limits.permit import Owner, Permit
+from fanmap._policy.limits.permit import RUNNING, Owner, Permit
 from fanmap._policy.runs.attempt import Attempts
+from fanmap._policy.runs.effects import Stop
 
 
 class Outcomes(Listening):
@@ -60,7 +61,7 @@ class Outcomes(Listening):
 
     # What becomes of an item; a run's worker does otherwise
 
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: Stop) -> Word:
         raise NotImplementedError
 
     def _out_of_attempts(self, error: Exception) -> Word:
@@ -83,6 +84,12 @@ class Outcomes(Listening):
     def attempts(self) -> int:
         """Calls of this item that were not refused."""
         return self._calls - self._refusals
+
+    def leave_to(self, owner: Owner) -> None:
+        """From now on this one says whether the call under way is over."""
+        permit = self._permit
+        if permit is not None and permit.state == RUNNING:  # in a line, it stands among its owner's
+            permit.owner = owner
 
     # The end of an item
 
@@ -118,10 +125,11 @@ class Outcomes(Listening):
 
     def _end_beyond_max_wait(self, error: Exception, wait: float | None, *, refused: bool = True) -> Word:
         """The server keeps everybody from working for longer than anybody here wants to wait: the run stops."""
-        note_item(error, f"fanmap: not sent again: {given_up(self.plan.budget.max_wait, wait, refused=refused)}")
-        return self._end(None, error, stop=True)
+        max_wait = self.plan.budget.max_wait
+        note_item(error, f"fanmap: not sent again: {given_up(max_wait, wait, refused=refused)}")
+        return self._end(None, error, stop="unanswered" if wait is None or wait <= max_wait else True)
 
-    def _end(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Word:
+    def _end(self, value: Any, error: BaseException | None, *, stop: Stop = False) -> Word:
         """An item has its outcome."""
         tally = self.tally
         tally.done += 1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.drivers import tasks
 from fanmap._drive.drivers.aio_waiter import Waiter, new_waiter
+from fanmap._drive.drivers.owners import LeftOwner
 from fanmap._drive.runs.ports import Ledger
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
@@ -33,11 +34,10 @@ class Pool:
     abandons = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, in_callers_loop: bool) -> None:
-        self.in_callers_loop = in_callers_loop
         self._loop = loop
         self._context = contextvars.copy_context()
         self._thread = threading.get_ident() if in_callers_loop else -1
-        self._tasks: dict[asyncio.Task[bool], None] = {}
+        self._tasks: dict[asyncio.Task[bool], Worker] = {}
         self._news: deque[tuple[Worker, bool]] = deque()  # for the loop's thread: (worker, is it new?)
         self._announced = False
 
@@ -66,7 +66,10 @@ class Pool:
                 self._loop.call_soon_threadsafe(self._cancel)
 
     def drop(self) -> None:
-        """Cancel from wherever the last reference went away, perhaps after the loop was closed."""
+        """Cancel from wherever the last reference went away, perhaps after the loop was stopped or closed."""
+        left = LeftOwner(self._loop)  # it may be stopped before their cancellation has gone through, and for good
+        for worker in tuple(self._tasks.values()):
+            worker.leave_to(left)
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._cancel)
 
@@ -101,8 +104,18 @@ class Pool:
         self._work(worker, waiter)
 
     def _work(self, worker: Worker, waiter: Waiter) -> None:
-        task = self._loop.create_task(_pull(worker, waiter), context=self._context.copy())
-        self._tasks[task] = None
+        work = _pull(worker, waiter)
+        try:
+            task = self._loop.create_task(work, context=self._context.copy())
+        except BaseException as error:  # the loop is closed, or its task factory raised
+            work.close()
+            worker.run.interrupt(error)
+            worker.quit()
+            worker.run.left(worker)
+            if not is_a(error, Exception):
+                raise
+            return
+        self._tasks[task] = worker
         # Not a `finally` in the task: one that is cancelled before its first step never runs a line.
         task.add_done_callback(partial(self._ended, worker, waiter))
 

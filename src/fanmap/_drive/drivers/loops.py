@@ -17,7 +17,7 @@ def running() -> Literal["asyncio", "trio"] | None:
     """The kind of loop that runs in this thread; None: no loop does."""
     trio = sys.modules.get("trio")
     try:
-        if trio is not None and trio.lowlevel.in_trio_run():
+        if trio is not None and trio.lowlevel.in_trio_task():
             return "trio"
     except AttributeError:  # another thread is importing it: nobody runs in it yet
         pass

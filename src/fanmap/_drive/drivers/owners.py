@@ -11,6 +11,8 @@ import threading
 import weakref
 from typing import Any
 
+from typing_extensions import override
+
 from fanmap._drive.drivers import loops
 from fanmap._policy.limits.permit import Owner
 
@@ -33,6 +35,17 @@ class LoopOwner:
         """Is the loop closed, or nowhere any more?"""
         loop = self._loop()
         return loop is None or loop.is_closed()
+
+
+class LeftOwner(LoopOwner):
+    """One asyncio loop, for calls that nobody waits for any more: they are over as soon as it stands still."""
+
+    __slots__ = ()
+
+    @override
+    def gone(self) -> bool:
+        loop = self._loop()
+        return loop is None or not loop.is_running()
 
 
 class TrioOwner:

@@ -25,7 +25,6 @@ class Pool:
     """The workers of a run as threads, each in its own copy of the caller's context."""
 
     abandons = True  # a thread cannot be cancelled
-    in_callers_loop = False
 
     def __init__(self) -> None:
         self._context = contextvars.copy_context()

@@ -68,7 +68,6 @@ class Pool:
     """The workers of a run as tasks under one system task."""
 
     abandons = False
-    in_callers_loop = True
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()

@@ -21,6 +21,7 @@ from fanmap._errors import left_behind
 from fanmap._raw import is_a
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work
+_PATIENCE = 6  # times as long it waits for the job of somebody who has taken it out: Ctrl-C may have cut that off
 
 
 class _Thread:
@@ -35,9 +36,11 @@ class _Thread:
 
     def main(self) -> None:
         idle, state = self.others.idle, ThreadState()
-        while True:
+        patience = _PATIENCE
+        while patience:
             job, self.job = self.job, None
             if job is not None:
+                patience = _PATIENCE
                 job()
                 del job
                 state.put_back()
@@ -47,6 +50,7 @@ class _Thread:
                 try:
                     idle.remove(self)
                 except ValueError:  # somebody has taken it out: a job is on its way
+                    patience -= 1
                     continue
                 if self.job is None:
                     return

@@ -19,6 +19,7 @@ from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import JournalError, NotRun
 from fanmap._policy.journals.kept import NOTHING_SPENT, of_rates
+from fanmap._policy.runs.effects import Stop
 
 if TYPE_CHECKING:
     from fanmap._drive.journals.recording import Recording
@@ -41,7 +42,7 @@ class RecordingWorker(Worker):
         self._found: Any = None
         self._spent = NOTHING_SPENT  # by the calls of its item
         self._written = NOTHING_SPENT  # of what it has spent, what stands in the file
-        self._outcome: tuple[Any, BaseException | None, bool, int] | None = None  # that the disk is to have first
+        self._outcome: tuple[Any, BaseException | None, Stop, int] | None = None  # that the disk is to have first
 
     @override
     def _start_item(self) -> Word:
@@ -93,7 +94,7 @@ class RecordingWorker(Worker):
         return Caller.returned(self, value)
 
     @override
-    def _end(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Word:
+    def _end(self, value: Any, error: BaseException | None, *, stop: Stop = False) -> Word:
         return Caller._end(self, value, error, stop=stop)  # not by the way of nearly every call, which writes nothing
 
     @override
@@ -106,7 +107,7 @@ class RecordingWorker(Worker):
         return took
 
     @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: Stop) -> Word:
         try:
             if self._key is not None and self._calls:
                 spent, self._spent = self._spent, NOTHING_SPENT

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fanmap._drive.calls.reading import surviving
-from fanmap._drive.notices import tell_of_broken_journal
+from fanmap._drive.notices import tell_of_broken_journal, warn_of_unread_input
 from fanmap._errors import (
     ENDS,
     BudgetExceeded,
@@ -107,6 +107,8 @@ class Ending:
                     tell_of_broken_journal(broken)
                 if self.keep_failures or not is_a(reason, Stopped):
                     self._fill(reason, reason if cut is None else cut, now)
+                if not flow.inputs.over and not is_a(reason, (Stopped, DeadlineExceeded)):
+                    warn_of_unread_input(self._name, reason)
             if input_error is not None:
                 self._raise(input_error, "the input of ")
             if lost:

@@ -108,18 +108,20 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
 def _hire(pool: Any) -> Hire:
     """How a run hires a worker for this pool."""
 
-    def hire(run: Run) -> None:
+    def hire(run: Run) -> BaseException | None:
         worker: Any = run.new_worker() or Worker(run.plan, run.outer, run.owner, run)
         run.hired(worker)
         try:
             pool.spawn(worker)
-        except Exception:  # no more threads
-            run.fired(worker)
-            raise
-        except BaseException:  # Ctrl-C, perhaps before the pool knew of a worker that will be waited for
+        except BaseException as error:
+            if clock.is_no_thread(error):
+                run.fired(worker)
+                return error
+            # Ctrl-C or an alarm's, perhaps before the pool knew of a worker that will be waited for.
             if not pool.abandons:
                 pool.spawn(worker)
             raise
+        return None
 
     return hire
 

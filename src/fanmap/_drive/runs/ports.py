@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from fanmap._drive.limits.tally import Tally
 from fanmap._policy.limits.door import Door
-from fanmap._policy.runs.effects import Begun, Taken, Word
+from fanmap._policy.runs.effects import Begun, Stop, Taken, Word
 from fanmap._policy.runs.inputs import Unfinished
 from fanmap._policy.runs.results import Record
 from fanmap._types import Wait
@@ -46,11 +46,9 @@ class WorkerPool(Protocol):
 
     Attributes:
         abandons: a stopped run does not wait for calls under way (threads cannot be cancelled).
-        in_callers_loop: workers run where the reader runs, and may step its input.
     """
 
     abandons: bool
-    in_callers_loop: bool
 
     def wake(self, workers: Sequence[Any]) -> None: ...
     def cancel(self) -> None: ...
@@ -64,7 +62,7 @@ class Ledger(Protocol):
     door: Door | None
 
     def take(self, worker: Any) -> Taken: ...
-    def complete(self, worker: Any, record: Record, *, stop: bool = False) -> Taken: ...
+    def complete(self, worker: Any, record: Record, *, stop: Stop = False) -> Taken: ...
     def put_back(self, unfinished: Unfinished) -> None: ...
     def set_aside(self, unfinished: Unfinished) -> None: ...
     def answered(self) -> None: ...
@@ -94,6 +92,6 @@ class Recording(Protocol):
     def close(self) -> None: ...
 
 
-Hire = Callable[[Any], None]
-"""Hires a worker for this run."""
+Hire = Callable[[Any], BaseException | None]
+"""Hires a worker for this run; answers why it could not."""
 __all__ = ["Begun", "Hire", "Ledger", "Puller", "Record", "Recording", "Unfinished", "Waker", "Word", "WorkerPool"]

@@ -20,7 +20,20 @@ from fanmap._drive.runs.reckoning import Reckoning
 from fanmap._errors import DeadlineExceeded, Stopped
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner
-from fanmap._policy.runs.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, State, Taken, Wake, Word
+from fanmap._policy.runs.effects import (
+    AWAY,
+    END,
+    FEED,
+    HIRE,
+    WAIT,
+    WAKE_ALL,
+    WAKE_READER,
+    State,
+    Stop,
+    Taken,
+    Wake,
+    Word,
+)
 from fanmap._policy.runs.flow import Flow
 from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 from fanmap._policy.runs.results import Record, ResultBuffer
@@ -87,6 +100,7 @@ class Run(Reckoning):
             ceiling=plan.budget.hiring,
             deadline=self.deadline,
             max_failures=max_failures,
+            reader_steps=self._iterator is not None,
             late=lambda: DeadlineExceeded(f"the run of {plan.name} took longer than {deadline} s"),
         )
         self.ending = Ending(plan.name, self.flow, total=total, seconds=deadline, keep_failures=keep_failures)
@@ -97,8 +111,6 @@ class Run(Reckoning):
     def attach(self, pool: WorkerPool, reader: Waker, hire: Hire) -> None:
         """Who works, who reads, and how to hire; from now on the run can be stopped."""
         self._pool, self._reader, self._hire = pool, reader, hire
-        if self._iterator is not None:
-            self.flow.who_steps(workers=pool.in_callers_loop)
 
     def start(self) -> None:
         """Set the pool to work; the reader polls from now on."""
@@ -134,16 +146,19 @@ class Run(Reckoning):
     def take(self, worker: Puller) -> Taken:
         """The worker's next item, or what to do instead."""
         taken = self.do(self.flow.take, worker, clock.now())
-        return self._stepped(worker, taken)
+        if taken is not BUSY:
+            return taken  # type: ignore[no-any-return]
+        self.post(self._remind, worker)
+        return WAIT
 
-    def complete(self, worker: Puller, record: Record, *, stop: bool = False) -> Taken:
+    def complete(self, worker: Puller, record: Record, *, stop: Stop = False) -> Taken:
         """An item has its outcome; then as `take`."""
         taken = self.do(self.flow.complete, record, worker, stop)
-        if taken is not BUSY and taken is not FEED:
+        if taken is not BUSY:
             return taken  # type: ignore[no-any-return]
-        if taken is BUSY:
-            self.post(self.flow.complete, record, None, stop)
-        return self._stepped(worker, taken)
+        self.post(self.flow.complete, record, None, stop)
+        self.post(self._remind, worker)
+        return WAIT
 
     def put_back(self, unfinished: Unfinished) -> None:
         """A worker ends before its item has."""
@@ -255,22 +270,29 @@ class Run(Reckoning):
         return None if record is BUSY else record
 
     def feed(self) -> None:
-        """Step the input once, here and now, in the caller's thread or task."""
+        """Step the input, here and now, in the caller's thread or task, as often as nothing else is to be done."""
         assert self._iterator is not None
-        try:
-            item = next(self._iterator)
-        except StopIteration:
-            self.end_input(None)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self.end_input(error)
-        else:
-            self.push(item)
+        more: bool = True
+        while more:
+            try:
+                item = next(self._iterator)
+            except StopIteration:
+                self.end_input(None)
+                return
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.end_input(error)
+                return
+            more = self.push(item) and self.tick is None
 
-    def push(self, item: Any) -> None:
-        """One input has been taken."""
+    def push(self, item: Any) -> bool:
+        """One input has been taken. True: step it again."""
+        more = self.do(self.flow.push, item, clock.now())
+        if more is not BUSY:
+            return more  # type: ignore[no-any-return]
         self.post(self.flow.push, item, clock.now())
+        return False
 
     def dressed(self, item: Any) -> Any:
         """An async input's item as workers take it."""
@@ -338,27 +360,6 @@ class Run(Reckoning):
 
     # With the books closed
 
-    def _stepped(self, worker: Puller, taken: Any) -> Taken:
-        """A worker in the caller's own loop steps the input itself."""
-        if taken is BUSY:
-            self.post(self._remind, worker)
-            return WAIT
-        if taken is not FEED:
-            return taken  # type: ignore[no-any-return]
-        assert self._iterator is not None
-        try:
-            item = next(self._iterator)
-        except StopIteration:
-            self.end_input(None)
-            return END
-        except (KeyboardInterrupt, SystemExit) as error:
-            self.interrupt(error)
-            return END
-        except BaseException as error:
-            self.end_input(error)
-            return END
-        return self.do(self.flow.take_stepped, item, clock.now())  # type: ignore[no-any-return]
-
     @override
     def act(self, thing: Word | Wake) -> None:
         """Carry out what the flow has decided."""
@@ -369,16 +370,16 @@ class Run(Reckoning):
             except RuntimeError:  # its loop is closed: a call that was left behind has ended
                 pass
         elif effect is HIRE:
-            try:
-                self._hire(self)
-            except Exception as error:  # no more threads: go on with those there are, if any
+            error = self._hire(self)
+            if error is not None:  # no more threads: go on with those there are, if any
                 self.post(self._not_hired, error)
+                del error
         else:
             self._pool.wake(effect.workers if isinstance(effect, Wake) else list(self.flow.workers))
 
-    def _not_hired(self, error: Exception) -> None:
+    def _not_hired(self, error: BaseException) -> None:
         self.flow.left(None)
-        if not self.flow.hired:
+        if not self.flow.hired and self.flow.work_left():
             if self.ending.interrupt is None:
                 self.ending.interrupt = error
             self.flow.stop(error)

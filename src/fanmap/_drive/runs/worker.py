@@ -20,7 +20,7 @@ from fanmap._errors import ENDS, as_in_generator, note_item
 from fanmap._policy.failures.groups import carries_interrupt
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner, Permit
-from fanmap._policy.runs.effects import Begun
+from fanmap._policy.runs.effects import Begun, Stop
 from fanmap._policy.runs.results import Record
 from fanmap._policy.streams import Whole, ordinary
 from fanmap._raw import is_a
@@ -155,7 +155,7 @@ class Worker(Exchanging):
     # What becomes of an item
 
     @override
-    def _end(self, value: Any, error: BaseException | None, *, stop: bool = False) -> Word:
+    def _end(self, value: Any, error: BaseException | None, *, stop: Stop = False) -> Word:
         scope, permit = self._scope, self._permit
         admission = self.plan.budget.admission
         if (
@@ -216,7 +216,7 @@ class Worker(Exchanging):
         return self._ask()
 
     @override
-    def _deliver(self, value: Any, error: BaseException | None, *, stop: bool) -> Word:
+    def _deliver(self, value: Any, error: BaseException | None, *, stop: Stop) -> Word:
         self._phase = NEW
         run = self.run
         if error is None:

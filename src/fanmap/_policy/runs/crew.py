@@ -107,15 +107,16 @@ class Crew(Generic[W]):
             return True
         return any(one.calls < calls for one in list(inputs.aside))  # asked while others take and put back
 
-    # Inside
-
-    def _work_left(self) -> bool:
+    def work_left(self) -> bool:
+        """May there be an item that nobody has in hand?"""
         if self.state is not RUNNING:
             return False
         inputs, results = self.inputs, self.results
         return (results.cut is None and inputs.more(results.taken)) or any(
             results.may_start(one.index) for one in (*inputs.returned, *inputs.aside)
         )
+
+    # Inside
 
     def _may_hire(self) -> bool:
         return (
@@ -124,7 +125,7 @@ class Crew(Generic[W]):
             and self.hired <= self._ceiling.limit
             and self.state is RUNNING
             and self.hired < self._unended()
-            and self._work_left()
+            and self.work_left()
         )
 
     def _unended(self) -> float:

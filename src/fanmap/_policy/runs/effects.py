@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from typing_extensions import override
 
@@ -35,9 +35,12 @@ class Word:
 Taken = Entry | Unfinished | Word
 """A worker's next item; one that came back; or what to do instead."""
 
+Stop = bool | Literal["unanswered"]
+"""Is no other item worth starting after this one? "unanswered": as nobody was answered for `max_wait`."""
+
 WAIT: Final = Word("WAIT")  # until woken
 END: Final = Word("END")  # nothing more to do
-FEED: Final = Word("FEED")  # step the input once, then `push` or `end_input`; a worker: `take_stepped`
+FEED: Final = Word("FEED")  # step the input once, then `push` or `end_input`
 WAKE_READER: Final = Word("WAKE_READER")
 WAKE_ALL: Final = Word("WAKE_ALL")  # every worker there is
 HIRE: Final = Word("HIRE")  # a worker, counted already; `left` if that fails

@@ -28,11 +28,12 @@ from fanmap._policy.runs.effects import (
     Begun,
     Reader,
     State,
+    Stop,
     Taken,
     Wake,
     Word,
 )  # fmt: skip
-from fanmap._policy.runs.inputs import Entry, InputBuffer, Unfinished
+from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 from fanmap._policy.runs.results import Record, ResultBuffer
 
 W = TypeVar("W", bound=Worker)
@@ -50,6 +51,7 @@ class Flow(Crew[W]):
         deadline: when the run is stopped, by `late`; None: never.
         late: makes the reason that a run has which took too long.
         max_failures: the failure with which the run is stopped, waiting for what has begun; None: no number of them.
+        reader_steps: the input is an iterator, which the reader steps, where it stands.
 
     Attributes:
         reason: why the run was stopped.
@@ -58,7 +60,7 @@ class Flow(Crew[W]):
     """
 
     __slots__ = (
-        "_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "_workers_step", "begun_items", "cut", "reader",
+        "_deadline", "_fed", "_given_up", "_late", "_max_failures", "_reader_steps", "begun_items", "cut", "reader",
         "reason",
     )  # fmt: skip
 
@@ -73,6 +75,7 @@ class Flow(Crew[W]):
         deadline: float | None = None,
         late: Callable[[], BaseException] = TimeoutError,
         max_failures: int | None = None,
+        reader_steps: bool = False,
     ) -> None:
         super().__init__(inputs, results, effects, most=most, ceiling=ceiling)
         self.reader: Reader = AWAY
@@ -82,18 +85,14 @@ class Flow(Crew[W]):
         self._deadline = deadline
         self._late = late
         self._max_failures = max_failures
-        self._workers_step = False
-        self._reader_steps = False
+        self._reader_steps = reader_steps
+        self._given_up = 0  # items before this one filled the window, and nobody was answered
         self._fed = False  # the input was stepped since the last result left
-
-    def who_steps(self, *, workers: bool) -> None:
-        """The input is an iterator: workers step it while the reader waits (in its loop), or the reader does."""
-        self._workers_step, self._reader_steps = workers, not workers
 
     # Workers
 
     def take(self, worker: W, now: float) -> Taken:
-        """The worker's next item; FEED: it steps the input; WAIT: it is woken; END."""
+        """The worker's next item; WAIT: it is woken; END."""
         inputs, results = self.inputs, self.results
         if self.state or inputs.returned or results.cut is not None:
             if self.state:
@@ -116,8 +115,6 @@ class Flow(Crew[W]):
             return entry
         elif inputs.over:
             return self._last_chance()
-        elif self._workers_step and self.reader is not AWAY and results.may_take():
-            return FEED
         elif self.reader is not AWAY:
             self._effects.append(WAKE_READER)
         if (inputs.returned or inputs.aside) and (tried := self._take_tried()) is not None:
@@ -126,17 +123,13 @@ class Flow(Crew[W]):
             self._idle.append(worker)
         return WAIT
 
-    def take_stepped(self, item: Any, now: float) -> Entry:
-        """The worker has stepped the input itself."""
-        entry = self.results.take(), item, now
-        self._consider_hiring()
-        return entry
-
-    def complete(self, record: Record, worker: W | None = None, stop: bool = False) -> Taken:
+    def complete(self, record: Record, worker: W | None = None, stop: Stop = False) -> Taken:
         """An item has its outcome; with `stop`, one after which no other is worth starting. The worker's next item."""
         if self.state is CLOSED:
             return END
         results, error = self.results, record[2]
+        if stop and stop is not True and self._ends_alone(record[0]):
+            stop = False
         # Woken once, the reader looks until nothing may leave: 1 wake-up for many results.
         if results.add(record) and self.reader is WAITING:
             self.reader = WOKEN
@@ -205,11 +198,9 @@ class Flow(Crew[W]):
             return FEED
         if ready:
             return self._pop()
-        if not self.hired and not self._work_left():
+        if not self.hired and not self.work_left():
             return END
         self.reader = WAITING
-        if self._workers_step and self.may_feed():
-            self._wake_idle()
         self._consider_hiring()
         return WAIT
 
@@ -225,14 +216,15 @@ class Flow(Crew[W]):
             return None
         return self._pop()
 
-    def push(self, item: Any, now: float) -> None:
-        """The input was stepped: to a parked worker, a new one, or the read-ahead."""
+    def push(self, item: Any, now: float) -> bool:
+        """The input was stepped: to a parked worker, a new one, or the read-ahead. True: a `poll` would say FEED."""
         self._fed = True
         self.inputs.put((self.results.take(), item, now))
         if self._idle:
             self._effects.append(Wake([self._idle.pop()]))
         else:
             self._consider_hiring()
+        return self._deadline is None and self.may_feed() and not self.results.has_ready()
 
     def end_input(self) -> None:
         """No more input; what was taken still runs to its end."""
@@ -297,10 +289,33 @@ class Flow(Crew[W]):
         inputs, may_start = self.inputs, self.results.may_start
         return inputs.take_aside(may_start) or inputs.take_early(may_start)
 
+    def _ends_alone(self, index: int) -> bool:
+        """Nobody was answered for `max_wait`, and this item has failed: does it end, and the run go on?
+
+        Where those that were tried fill the window, nobody knows of the others: they end with what they came to, and
+        the next one that is tried decides.
+        """
+        results, inputs = self.results, self.inputs
+        if index < self._given_up:
+            return True
+        if self.state is not RUNNING or results.may_take() or results.has_ready():
+            return False
+        if inputs or not inputs.more(results.taken):
+            return False
+        self._given_up = results.taken
+        for one in inputs.give_up():
+            self._end_with_last_failure(one)
+        self._effects.append(WAKE_READER)
+        return True
+
     def _end_unfinished(self, unfinished: Unfinished) -> None:
         """A run that is stopped: an item that has been tried ends with its last failure, where that is an outcome."""
+        if self.keeps_failures():
+            self._end_with_last_failure(unfinished)
+
+    def _end_with_last_failure(self, unfinished: Unfinished) -> None:
         last = None if unfinished.attempts is None else unfinished.attempts.last
-        if last is not None and self.keeps_failures():
+        if last is not None:
             attempts = unfinished.calls - unfinished.refusals
             at = unfinished.until
             self.results.add((unfinished.index, None, last, attempts, unfinished.queued, unfinished.started, at))

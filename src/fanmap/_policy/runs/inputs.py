@@ -61,7 +61,7 @@ class InputBuffer:
         self.returned: list[Unfinished] = []
         self.aside: deque[Unfinished] = deque()
         self._read_ahead: deque[Entry] = deque()
-        self._capacity = min(max(workers, 16), 8 * workers)
+        self._capacity = min(max(2 * workers, 16), 8 * workers)
 
     def __len__(self) -> int:
         """Items in the read-ahead."""
@@ -121,6 +121,13 @@ class InputBuffer:
         if least is not None:
             self.aside.remove(least)
         return least
+
+    def give_up(self) -> list[Unfinished]:
+        """Those that were tried are no longer waited for."""
+        tried = [one for one in (*self.returned, *self.aside) if one.calls]
+        self.returned = [one for one in self.returned if not one.calls]
+        self.aside.clear()
+        return tried
 
     def recall(self) -> None:
         """What was set aside is first in line again."""
