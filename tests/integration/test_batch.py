@@ -109,6 +109,14 @@ def lines(server: Server) -> list[int]:
     return [len(batch.requests) for batch in server.batches.made]
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield
+    assert [str(one.message) for one in said] == []
+
+
 # Functions as people have them
 
 
@@ -443,6 +451,52 @@ def test_map_has_what_batch_has_paid(server: Server, options: dict[str, Any]) ->
     assert server.sent == 1
 
 
+# Paid twice, and said
+
+
+def under_way(server: Server, ask: Any, options: dict[str, Any], prompts: list[str] = PROMPTS) -> None:
+    """Submit, and leave: the batch goes on."""
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        ask.batch(prompts, **options, wait=0)
+    server.batches.script = BatchScript()
+
+
+@pytest.mark.parametrize("make", [of_openai, of_async_openai])
+def test_map_says_once_that_it_pays_again_for_what_a_batch_has_under_way(
+    make: Any, server: Server, options: dict[str, Any]
+) -> None:
+    ask = parallel_map(make(server))
+    under_way(server, ask, options, ["a", "b"])
+    under_way(server, ask, options)  # c goes in a second one
+    with pytest.warns(RuntimeWarning) as said:
+        assert ask.map(PROMPTS, resume=options["resume"]) == [told(prompt) for prompt in PROMPTS]
+    (warning,) = said
+    file, name = options["resume"], ask.__name__
+    assert str(warning.message) == (
+        f"resume={str(file)!r}: 2 batches of this file may still be under way, and answers are being paid for again: "
+        "this run calls for items that were submitted there. To wait for them instead, write "
+        f"{name}.batch(...); to end them, `fanmap batch cancel {file}`"
+    )
+    assert server.sent == 3
+
+
+def test_and_nothing_where_it_does_not(server: Server, options: dict[str, Any]) -> None:
+    ask, file = parallel_map(of_openai(server)), options["resume"]
+    under_way(server, ask, options)
+    with unwarned():
+        assert ask.map(["d"], resume=file) == [told("d")]  # it is in no batch
+    with pytest.warns(RuntimeWarning, match="1 batch of this file"):
+        ask.map([*PROMPTS, "d"], resume=file)
+    with unwarned():
+        ask.map([*PROMPTS, "d"], resume=file)  # nothing is called
+    options["resume"] = file.with_name("second")
+    ask.batch(PROMPTS, **options)
+    file.unlink()
+    with unwarned():  # its batch has been collected
+        assert ask.map([*PROMPTS, "e"], resume=options["resume"])[3] == told("e")
+
+
 # Lines that are no answers
 
 
@@ -688,14 +742,6 @@ class Worker:
     def close(self) -> None:
         self.inbox.put(None)
         self.thread.join()
-
-
-@contextmanager
-def unwarned() -> Iterator[None]:
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        yield
-    assert [str(one.message) for one in said] == []
 
 
 @pytest.fixture

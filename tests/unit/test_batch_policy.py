@@ -361,6 +361,14 @@ def test_lines_that_nobody_knows_are_passed_over() -> None:
     assert told(over_line("gone", 1.0, "ended")).under_way == {}
 
 
+def test_a_journal_knows_which_batches_are_not_over() -> None:
+    reading = Reading()
+    second = HandIn("second", "openai", PLACE, 1, 5.0, ("q", "r"), reserved=1.0)
+    for line in (intent_line(HAND_IN), intent_line(second), over_line("name", 8.0, "ended")):
+        reading.add(line)
+    assert reading.under_way == {"second": ["q", "r"]}
+
+
 def test_a_journal_hands_on_what_is_not_its_own() -> None:
     seen: list[tuple[str, int]] = []
     reading = Reading(lambda said, place: seen.append((said["kind"], place)))

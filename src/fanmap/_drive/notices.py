@@ -161,6 +161,31 @@ def warn_of_stray_request(name: str, place: str) -> None:
     )
 
 
+class PaidAgain(RuntimeWarning):
+    """What `warn_of_paid_again` says.
+
+    Attributes:
+        batches: of the file that are under way.
+        path: of the file.
+    """
+
+    def __init__(self, text: str, batches: int, path: str) -> None:
+        super().__init__(text)
+        self.batches = batches
+        self.path = path
+
+
+def warn_of_paid_again(path: str, name: str, batches: int) -> None:
+    """A run calls for items whose answers are on their way in a batch."""
+    which, them = ("1 batch", "it") if batches == 1 else (f"{batches} batches", "them")
+    text = (
+        f"resume={path!r}: {which} of this file may still be under way, and answers are being paid for again: this "
+        f"run calls for items that were submitted there. To wait for {them} instead, write {name}.batch(...); to end "
+        f"{them}, `fanmap batch cancel {path}`"
+    )
+    _advise(PaidAgain(text, batches, path))
+
+
 def _where(error: BaseException) -> str:
     """The line that raised it: its text may hold users' data, a line of a program does not."""
     step = traceback_of(error)
@@ -176,7 +201,7 @@ def _in_ipython() -> bool:
     return hasattr(builtins, "get_ipython")
 
 
-def _advise(text: str) -> None:
+def _advise(text: str | Warning) -> None:
     try:
         if sys.version_info >= (3, 12):
             warnings.warn(text, skip_file_prefixes=(_PACKAGE,))

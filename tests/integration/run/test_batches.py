@@ -127,6 +127,18 @@ def test_the_journal_is_that_of_a_run_without_it(run, words, server):
     assert lines(server) == [3]
 
 
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_a_run_without_it_says_first_that_it_pays_again_for_what_is_under_way(function, run, words, server):
+    server.batches.script = BatchScript(delay=math.inf)
+    run(f"job:{function}", *words, "--deadline", "0.01")
+    status, _, said = run(f"job:{function}", "in.csv", "-o", "out.csv", "--quiet")
+    assert (status, whole(), server.sent) == (0, True, 3)
+    assert said == (
+        "fanmap: 1 batch of out.csv.journal may still be under way, and answers are being paid for again: to wait for "
+        "it instead, stop this run and add --batch; to end it, `fanmap batch cancel out.csv.journal`\n"
+    )
+
+
 def test_a_function_that_asks_twice_takes_two_turns_and_options_of_rows_are_as_ever(run, words, server):
     status, _, said = run("job:twice", *words, "--limit", "2", "--answer-field", "said", "--quiet")
     assert (status, said, lines(server)) == (0, "", [2, 2])
