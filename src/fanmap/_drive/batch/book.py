@@ -46,6 +46,7 @@ class Book:
         homes: the group of each hand-in that an item of this run waits for.
         caps: the most lines of a hand-in, where a provider wants fewer than it says.
         seen: what a provider said last of each hand-in.
+        only_meets: items run to show their client, and send nothing.
         stopped: why nothing more is to be done.
         patience: with an item's threads and tasks that are late.
         sent_at_once: requests that could not travel in a batch.
@@ -72,6 +73,7 @@ class Book:
         self.ledger = ledger
         self.spending = spending
         self.sent_at_once = 0
+        self.only_meets = False
         self.patience = Patience()
         self.noted: dict[str, Noted] = {}
         self.postings: dict[Group, Posting] = {}
@@ -147,6 +149,13 @@ class Book:
                 self._lines.write(line)
                 self.noted[key] = Noted(group, self._size, len(line), provider.weight(question), index, cost)
                 self._size += len(line)
+
+    def meet(self, index: int, question: Question, headers: Mapping[str, str], sender: Callable[[], Sender]) -> None:
+        """An item's request shows through whom to ask; as `note`, but nothing is asked."""
+        with self._lock:
+            group = group_of(question, headers)
+            if group not in self.postings:
+                self.postings[group] = Posting(sender(), meant_for_all(headers), index)
 
     def sends_at_once(self) -> None:
         """A request goes to the wire."""

@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fanmap._drive import clock
 from fanmap._drive.batch import clients
@@ -24,7 +24,7 @@ from fanmap._drive.limits.budget import Budget
 from fanmap._drive.wire.observing import Request, Unwind
 from fanmap._drive.wire.wires import ASYNC_HTTPX
 from fanmap._errors import BatchError
-from fanmap._policy.batch.question import NotBatched, QuestionKeys, read_question
+from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, read_question
 from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
 from fanmap._policy.tokens.money import only_counts
 
@@ -53,7 +53,8 @@ class Capture:
         asked_for: the keys of all questions that it has asked.
         open: those of them that have no answer yet.
         outlet: of its requests that go to the wire.
-        cut: it was unwound because the job has been stopped: whatever it returned or raised is nothing.
+        cut: it was unwound because the job has been stopped, or only its client was wanted: whatever it returned or
+            raised is nothing.
     """
 
     def __init__(self, book: Book, index: int, key: str, plan: Plan) -> None:
@@ -73,6 +74,8 @@ class Capture:
     def asked(self, request: Request) -> Any:
         """A request is about to go: its answer; else it is taken down, and its call unwound."""
         taken = clients.take(request)
+        if self._book.only_meets:
+            self._meet(request, taken)
         if taken is None:  # of a client that is not captured
             return self._to_wire(request)
         question = read_question(*taken, self._book.endpoints)
@@ -96,6 +99,13 @@ class Capture:
             return self._unwind_when_quiet()
         if threading.get_ident() != self._thread:
             self._wait_for_siblings()
+        raise Unwind
+
+    def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
+        question = None if taken is None else read_question(*taken, self._book.endpoints)
+        if taken is not None and isinstance(question, Question):
+            self._book.meet(self._index, question, taken.headers, lambda: clients.sender_for(request))
+        self.cut = True
         raise Unwind
 
     def _stop(self, why: BaseException) -> Unwind:
