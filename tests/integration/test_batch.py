@@ -688,6 +688,33 @@ def test_another_host_is_asked_at_once_under_the_limits(server: Server, options:
     assert limits.stats.in_flight == 0
 
 
+@pytest.mark.parametrize("make", [of_openai, of_async_openai])
+def test_the_first_one_is_said_with_the_cure(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask, base = parallel_map(make(server)), server.openai_url
+    with pytest.warns(RuntimeWarning) as said:
+        ask.batch(PROMPTS, **{**options, "endpoints": ()})
+    (warning,) = said
+    assert str(warning.message) == (
+        f"requests of {ask.__name__} to {base} are sent at once, at full price: this server is not known to accept "
+        f"batches. If it does, add endpoints=[{base!r}]. With only=True, such a request is an error and is not sent"
+    )
+    options["resume"] = options["resume"].with_name("second")
+    with unwarned():
+        ask.batch(PROMPTS, **{**options, "endpoints": [base]})
+    assert (server.sent, lines(server)) == (3, [3])
+
+
+def test_a_stream_or_a_request_of_another_kind_is_no_matter(server: Server, options: dict[str, Any]) -> None:
+    client = kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+
+    def ask(prompt: str) -> str:
+        requests.get(f"{server.url}/search", timeout=120)
+        return "".join(str(event) for event in client.responses.create(model="m", input=prompt, stream=True))
+
+    with unwarned():
+        parallel_map(ask).batch(PROMPTS, **{**options, "endpoints": ()})
+
+
 def test_async_too(server: Server, options: dict[str, Any]) -> None:
     limits = Limits(2)
     ask = parallel_map(limits=limits)(of_async_openai(server))
@@ -788,8 +815,9 @@ def test_async_ones_of_other_tasks_too_and_other_hosts_are_nobodys_business(
         return await batch
 
     async def quiet_then_warned() -> None:
-        with unwarned():
+        with pytest.warns(RuntimeWarning) as said:
             assert await main(()) == [told("a")]
+        assert [type(one.message).__name__ for one in said] == ["UnknownServer"]
         options["resume"] = options["resume"].with_name("second")
         with pytest.warns(UserWarning, match="none of its items sent it"):
             assert await main((server.openai_url,)) == [told("a")]

@@ -55,12 +55,26 @@ def test_where_a_request_can_travel(url: str, provider: str, root: str, query: s
 
 
 @pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://api.openai.com.evil.com/v1/responses", "https://api.openai.com.evil.com/v1"),
+        ("https://evil.com/api.openai.com/v1/responses", "https://evil.com/api.openai.com/v1"),
+        ("http://here:10/v1/responses?key=secret", "http://here:10/v1"),
+        ("https://me:secret@here/llm/v1/chat/completions", "https://here/llm/v1"),
+        ("https://here/openai/deployments/d/chat/completions", "https://here/openai"),
+    ],
+)
+def test_a_server_that_is_not_known_has_a_base_to_name(url: str, base: str) -> None:
+    assert question(url) == NotBatched("host", base)
+    assert isinstance(question(url.replace("me:secret@", ""), endpoints=(base,)), Question)
+
+
+@pytest.mark.parametrize(
     ("url", "body", "why"),
     [
         ("https://api.openai.com/v1/responses", b'{"stream":true}', "streaming"),
-        ("https://api.openai.com.evil.com/v1/responses", BODY, "host"),
-        ("https://evil.com/api.openai.com/v1/responses", BODY, "host"),
-        ("http://here:10/v1/responses", BODY, "host"),
+        ("https://here/v1/responses", b'{"model":"m","stream":true}', "streaming"),
+        ("https://chat.com/channels/7/messages", b'{"content":"hi"}', "path"),
         ("https://api.openai.com/v1/files", BODY, "path"),
         ("https://api.openai.com/v1/responses", b"no JSON", "path"),
         ("https://api.openai.com/v1/responses", b"[1]", "path"),

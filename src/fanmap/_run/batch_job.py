@@ -94,7 +94,7 @@ class BatchJob:
                 wait=args.deadline,
                 poll=args.poll,
                 max_turns=8,
-                only=False,
+                only=args.only,
                 endpoints=args.endpoints,
                 progress=None if args.quiet else self._look,
             )

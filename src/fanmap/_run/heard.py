@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fanmap._drive.notices import PaidAgain
+from fanmap._drive.batch.notices import PaidAgain, UnknownServer
 from fanmap._run.reasons import Reason, before_writing_again, journal_text
 
 _NOTICE: Final = "results were not kept: "  # as the library warns
@@ -37,7 +37,8 @@ class Heard:
     def __enter__(self) -> Self:
         self._filters.__enter__()
         warnings.filterwarnings("always", _NOTICE)
-        warnings.filterwarnings("always", category=PaidAgain)
+        for kind in (PaidAgain, UnknownServer):
+            warnings.filterwarnings("always", category=kind)
         self._show, warnings.showwarning = warnings.showwarning, self._hear
         return self
 
@@ -51,6 +52,8 @@ class Heard:
         text = str(message)
         if isinstance(message, PaidAgain):
             self._say(f"fanmap: {_paid_again(message)}")
+        elif isinstance(message, UnknownServer):
+            self._say(f"fanmap: {_unknown_server(message)}")
         elif text.startswith(_NOTICE):
             self.unkept = _not_kept(text.removeprefix(_NOTICE))
         else:
@@ -70,4 +73,12 @@ def _paid_again(notice: PaidAgain) -> str:
     return (
         f"{which} of {path} may still be under way, and answers are being paid for again: to wait for {them} instead, "
         f"stop this run and add --batch; to end {them}, `fanmap batch cancel {path}`"
+    )
+
+
+def _unknown_server(notice: UnknownServer) -> str:
+    return (
+        f"requests to {notice.base} are sent at once, at full price: this server is not known to accept batches; if it "
+        f"does, stop this run and add --endpoint {shlex.quote(notice.base)}; with --only, such a request is an error "
+        "and is not sent"
     )

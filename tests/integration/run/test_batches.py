@@ -241,6 +241,27 @@ def test_limits_of_the_command_line_hold_for_what_cannot_travel_in_a_batch(run, 
     assert run("job:ask", *words[:4], "--max-concurrency", "auto", "--retry", "2")[0] == 0
 
 
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_a_server_that_is_not_known_is_said_at_its_first_request(function, run, server):
+    words = (f"job:{function}", "in.csv", "-o", "out.csv", "--batch", "--quiet")
+    status, _, said = run(*words)
+    assert (status, server.sent) == (0, 3)
+    assert said == (
+        f"fanmap: requests to {server.openai_url} are sent at once, at full price: this server is not known to accept "
+        f"batches; if it does, stop this run and add --endpoint {server.openai_url}; with --only, such a request is an "
+        "error and is not sent\n"
+    )
+
+
+def test_with_only_nothing_is_sent_at_once(run, server):
+    words = ("job:ask", "in.csv", "-o", "out.csv", "--batch", "--quiet")
+    status, _, _ = run(*words, "--only")
+    assert (status, server.sent, lines(server)) == (1, 0, [])
+    base = server.openai_url
+    assert run(*words, "--only", "--endpoint", base, "--poll", "0.01") == (0, "", "")
+    assert (server.sent, lines(server)) == (0, [3])
+
+
 # Stopped, and going on
 
 

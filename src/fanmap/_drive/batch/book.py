@@ -13,6 +13,7 @@ from typing import IO, Any
 from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Sender, meant_for_all
+from fanmap._drive.batch.notices import warn_of_unknown_server
 from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
 from fanmap._drive.batch.spending import Spending
 from fanmap._drive.journals.journal import Journal
@@ -74,6 +75,7 @@ class Book:
         self.spending = spending
         self.sent_at_once = 0
         self.only_meets = False
+        self._warned = False
         self.patience = Patience()
         self.noted: dict[str, Noted] = {}
         self.postings: dict[Group, Posting] = {}
@@ -156,6 +158,13 @@ class Book:
             group = group_of(question, headers)
             if group not in self.postings:
                 self.postings[group] = Posting(sender(), meant_for_all(headers), index)
+
+    def meets_unknown(self, base: str) -> None:
+        """A request goes to the wire because nobody knows that its server takes batches: that is said once."""
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            warn_of_unknown_server(self.name, base)
 
     def sends_at_once(self) -> None:
         """A request goes to the wire."""

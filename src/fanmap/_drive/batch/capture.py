@@ -82,6 +82,8 @@ class Capture:
         if isinstance(question, NotBatched):
             if self._book.only:
                 raise self._stop(_only(question, taken.url))
+            if question.why == "host":
+                self._book.meets_unknown(question.base)
             return self._to_wire(request)
         with self._lock:
             key = self.keys.key(question.digest)

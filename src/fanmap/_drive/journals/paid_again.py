@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from fanmap._drive.notices import warn_of_paid_again
+from fanmap._drive.batch.notices import warn_of_paid_again
 from fanmap._policy.batch.question import item_of, mark_of
 
 
