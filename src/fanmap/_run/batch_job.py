@@ -6,6 +6,7 @@ All rows are read before the first request is submitted, and written when the la
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -188,5 +189,6 @@ def _say(text: str) -> None:
 
 
 def _reason_of(error: BatchError) -> Reason:
-    text = str(error).replace("call again to", "rerun the same command to")
+    text = str(error).replace("call again to", "rerun the same command to").replace("only=True, but", "--only, but", 1)
+    text = re.sub(r"add endpoints=\['(.*)'\]$", r"add --endpoint \1", text)
     return Reason(text, "" if "rerun the same command" in text else "after fixing that, ")

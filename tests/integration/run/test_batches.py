@@ -255,9 +255,13 @@ def test_a_server_that_is_not_known_is_said_at_its_first_request(function, run, 
 
 def test_with_only_nothing_is_sent_at_once(run, server):
     words = ("job:ask", "in.csv", "-o", "out.csv", "--batch", "--quiet")
-    status, _, _ = run(*words, "--only")
+    status, _, said = run(*words, "--only")
     assert (status, server.sent, lines(server)) == (1, 0, [])
     base = server.openai_url
+    assert said == (
+        f"fanmap: --only, but a call of the function sends a request to {base}, which is not known to accept batches. "
+        f"If it does, add --endpoint {base}\n{KEPT}after fixing that, rerun the same command to resume\n"
+    )
     assert run(*words, "--only", "--endpoint", base, "--poll", "0.01") == (0, "", "")
     assert (server.sent, lines(server)) == (0, [3])
 

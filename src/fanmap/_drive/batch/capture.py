@@ -206,10 +206,13 @@ async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> 
 
 
 def _only(question: NotBatched, url: str) -> BatchError:
-    why = {
-        "streaming": "a streaming request, which batches do not accept: call without stream=True",
-        "host": "a server that is not known to accept batches: name it in endpoints=",
-        "path": "a request that batches do not accept",
+    place = url.partition("?")[0]
+    scheme, _, rest = place.partition("://")
+    place = f"{scheme}://{rest.rpartition('@')[2]}"
+    what = {
+        "streaming": f"a streaming request to {place}, and batches accept none: call without stream=True",
+        "host": f"a request to {question.base}, which is not known to accept batches. If it does, add "
+        f"endpoints=[{question.base!r}]",
+        "path": f"a request to {place}, which is none that batches accept",
     }[question.why]
-    place = url.partition("?")[0].rpartition("@")[2]
-    return BatchError(f"only=True, and a call of the function sends {why} ({place})")
+    return BatchError(f"only=True, but a call of the function sends {what}")
