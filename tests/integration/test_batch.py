@@ -268,7 +268,8 @@ def test_two_calls_in_a_row_take_two_turns(server: Server, options: dict[str, An
     ask = parallel_map(lambda prompt: second(first(prompt)))
     assert ask.batch(PROMPTS, **options, progress=seen.append) == [told(told(prompt)) for prompt in PROMPTS]
     assert [(batch.provider, len(batch.requests)) for batch in server.batches.made] == [("openai", 3), ("anthropic", 3)]
-    assert max(step.turn for step in seen) == 3
+    assert seen[-1].summary is not None
+    assert [seen[0].turn, seen[-1].turn, seen[-1].summary.turns] == [0, 2, 2]
     assert seen[-1].done == 3
 
 
@@ -1030,10 +1031,10 @@ def test_lines_on_stderr(server: Server, options: dict[str, Any], capsys: Any) -
     ask = parallel_map(of_openai(server))
     ask.batch(PROMPTS, **options, progress=True)
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "fanmap: 0 of 3 items, turn 1; batches: none"
+    assert said[0] == "fanmap: 0 of 3 items; batches: none"
     assert "fanmap: 0 of 3 items, turn 1; batches: 1 submitted (0 of 3 requests)" in said
     assert said[-4:] == [
-        "fanmap: 3 of 3 items, turn 2; batches: none",
+        "fanmap: 3 of 3 items, turn 1; batches: none",
         "3 answered, 0 resumed, 0 failed",
         "1 turn, 1 batch ended; requests: 3 answered, 0 asked again, 0 failed, 0 expired",
         "15 tokens: 3 in, 12 out",

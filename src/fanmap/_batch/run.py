@@ -94,7 +94,6 @@ class BatchRun:
             ledger=self._ledger,
             spending=self._spending,
         )
-        self._turn = 1
         pace = Pace(self._until, options.poll)
         self._turns = Turns(self._book, pace, self._pending, self._look)
         try:
@@ -143,7 +142,6 @@ class BatchRun:
             except NoMoney as end:
                 self._run_out(end.why)
                 return
-            self._turn += 1
 
     def _end_pass(self) -> None:
         items = self._items
@@ -219,7 +217,7 @@ class BatchRun:
         if told is not None:
             done = self._done()
             summary = self._summary(done) if over else None
-            progress = BatchProgress(done, len(self._items.results), self._turn, self._book.infos(), summary)
+            progress = BatchProgress(done, len(self._items.results), self._turns.taken, self._book.infos(), summary)
             try:
                 told(progress)
             except Exception as error:  # the answers are paid for

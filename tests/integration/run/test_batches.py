@@ -99,7 +99,7 @@ def test_every_row_has_its_answer_through_one_batch(function, run, words, server
     assert (status, out, lines(server), server.sent) == (0, "", [3], 0)
     assert whole()
     assert said.splitlines()[:2] == [
-        "fanmap: 0 of 3 items, turn 1; batches: none",
+        "fanmap: 0 of 3 items; batches: none",
         "fanmap: 0 of 3 items, turn 1; batches: 1 submitted (0 of 3 requests)",
     ]
     assert said.splitlines()[-4 if function == "priced" else -3 :][:3] == [
