@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,38 @@ def test_a_function_that_asks_elsewhere_first_sends_nothing_for_it(
     server.batches.script = BatchScript()
     assert ask.batch(PROMPTS, **options) == answers  # type: ignore[attr-defined]
     assert (sent, under_way(file)) == ([], 1)
+
+
+def test_nor_does_a_task_that_it_leaves_behind(server: Server, options: dict[str, Any], file: Path) -> None:
+    streams, left, over = False, threading.Event(), threading.Event()
+    left.set()
+
+    async def late(prompt: str) -> str:
+        try:
+            return await later(prompt)
+        finally:
+            over.set()
+
+    async def later(prompt: str) -> str:
+        while not left.is_set():
+            await asyncio.sleep(0.001)
+        body = {"model": "m", "input": prompt, "stream": streams}
+        async with httpx.AsyncClient(verify=False, timeout=120) as client:
+            return (await client.post(f"{server.openai_url}/responses", json=body)).raise_for_status().text
+
+    @parallel_map
+    async def ask(prompt: str) -> str:
+        return "".join(await asyncio.gather(of_anthropic(server, [])(prompt), late(prompt)))
+
+    submit(ask, server, options)
+    answers, sent = pay_again(ask, options), server.sent
+    server.batches.script, streams = BatchScript(), True
+    left.clear()
+    over.clear()
+    assert ask.batch(PROMPTS, **options) == answers
+    left.set()
+    assert over.wait(120)
+    assert (server.sent, lines(server)) == (sent, [3, 3])
 
 
 def test_without_an_input_nobody_is_asked(server: Server, options: dict[str, Any], file: Path) -> None:

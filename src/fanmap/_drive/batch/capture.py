@@ -55,6 +55,7 @@ class Capture:
         outlet: of its requests that go to the wire.
         cut: it was unwound because the job has been stopped, or only its client was wanted: whatever it returned or
             raised is nothing.
+        only_meets: it is run to show its client, and sends nothing, nor do tasks that it leaves behind.
     """
 
     def __init__(self, book: Book, index: int, key: str, plan: Plan) -> None:
@@ -70,11 +71,12 @@ class Capture:
         self.asked_for: set[str] = set()
         self.open: list[str] = []
         self.cut = False
+        self.only_meets = book.only_meets
 
     def asked(self, request: Request) -> Any:
         """A request is about to go: its answer; else it is taken down, and its call unwound."""
         taken = clients.take(request)
-        if self._book.only_meets:
+        if self.only_meets:
             self._meet(request, taken)
         if taken is None:  # of a client that is not captured
             return self._to_wire(request)
