@@ -104,7 +104,8 @@ class BatchProgress:
     Attributes:
         done: items that have their result, or have failed.
         total: items.
-        turn: of this call, from 1; each ends when its batches have.
+        turn: of this call, from 1, counted as in `BatchSummary`: one begins when something was submitted, or is waited
+            for, and ends when its batches have. 0: none has begun.
         batches: that are under way.
         summary: what the call came to, the last time that it is told; before, None.
     """
@@ -124,7 +125,8 @@ class BatchProgress:
             counts[1] += batch.finished
             counts[2] += batch.total
         said = [f"{one[0]} {state} ({one[1]} of {one[2]} requests)" for state, one in states.items()]
-        return f"{self.done} of {self.total} items, turn {self.turn}; batches: {', '.join(said) or 'none'}"
+        turn = f", turn {self.turn}" if self.turn else ""
+        return f"{self.done} of {self.total} items{turn}; batches: {', '.join(said) or 'none'}"
 
 
 class BatchOptions(JournalOptions, total=False):

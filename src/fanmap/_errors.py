@@ -112,13 +112,16 @@ class BudgetExceeded(Exception):
 
     Attributes:
         amount: of the total.
-        spent: of it, by calls that have ended; one that did not tell what it took, at its estimate.
+        spent: of it, by calls that have ended; one that did not tell what it took, at its estimate; and what is
+            reserved.
+        reserved: dollars of that which batches under way may cost at most, until they are collected.
     """
 
-    def __init__(self, amount: float, spent: float, *, dollars: bool) -> None:
-        super().__init__(amount, spent, dollars)
+    def __init__(self, amount: float, spent: float, *, dollars: bool, reserved: float = 0.0) -> None:
+        super().__init__(amount, spent, dollars, reserved)
         self.amount: float = amount
         self.spent: float = spent
+        self.reserved: float = reserved
         self._dollars = dollars
         self._now: Callable[[], float] | None = None
 
@@ -132,19 +135,20 @@ class BudgetExceeded(Exception):
         now, self._now = self._now, None
         if now is not None:
             self.spent = now()
-            super().__init__(self.amount, self.spent, self._dollars)
+            super().__init__(self.amount, self.spent, self._dollars, self.reserved)
 
     def __reduce__(self) -> Any:
-        return _budget_exceeded, (self.amount, self.spent, self._dollars)
+        return _budget_exceeded, (self.amount, self.spent, self._dollars, self.reserved)
 
     def __str__(self) -> str:
         if self._dollars:
-            return f"max_spend={self.amount!r}: {in_dollars(self.spent)} spent, and one more call would exceed it"
+            gone = "spent or reserved for batches under way" if self.reserved else "spent"
+            return f"max_spend={self.amount!r}: {in_dollars(self.spent)} {gone}, and one more call would exceed it"
         return f"Rate({self.amount!r}, per=math.inf): {self.spent:g} used, and one more call would exceed it"
 
 
-def _budget_exceeded(amount: float, spent: float, dollars: bool) -> BudgetExceeded:
-    return BudgetExceeded(amount, spent, dollars=dollars)
+def _budget_exceeded(amount: float, spent: float, dollars: bool, reserved: float) -> BudgetExceeded:
+    return BudgetExceeded(amount, spent, dollars=dollars, reserved=reserved)
 
 
 class Stopped(Exception):

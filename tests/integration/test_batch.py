@@ -109,6 +109,14 @@ def lines(server: Server) -> list[int]:
     return [len(batch.requests) for batch in server.batches.made]
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield
+    assert [str(one.message) for one in said] == []
+
+
 # Functions as people have them
 
 
@@ -260,7 +268,8 @@ def test_two_calls_in_a_row_take_two_turns(server: Server, options: dict[str, An
     ask = parallel_map(lambda prompt: second(first(prompt)))
     assert ask.batch(PROMPTS, **options, progress=seen.append) == [told(told(prompt)) for prompt in PROMPTS]
     assert [(batch.provider, len(batch.requests)) for batch in server.batches.made] == [("openai", 3), ("anthropic", 3)]
-    assert max(step.turn for step in seen) == 3
+    assert seen[-1].summary is not None
+    assert [seen[0].turn, seen[-1].turn, seen[-1].summary.turns] == [0, 2, 2]
     assert seen[-1].done == 3
 
 
@@ -441,6 +450,52 @@ def test_map_has_what_batch_has_paid(server: Server, options: dict[str, Any]) ->
     ask.batch(PROMPTS, **options)
     assert ask.map([*PROMPTS, "d"], resume=options["resume"]) == [told(prompt) for prompt in [*PROMPTS, "d"]]
     assert server.sent == 1
+
+
+# Paid twice, and said
+
+
+def under_way(server: Server, ask: Any, options: dict[str, Any], prompts: list[str] = PROMPTS) -> None:
+    """Submit, and leave: the batch goes on."""
+    server.batches.script = BatchScript(delay=math.inf)
+    with pytest.raises(BatchPending):
+        ask.batch(prompts, **options, wait=0)
+    server.batches.script = BatchScript()
+
+
+@pytest.mark.parametrize("make", [of_openai, of_async_openai])
+def test_map_says_once_that_it_pays_again_for_what_a_batch_has_under_way(
+    make: Any, server: Server, options: dict[str, Any]
+) -> None:
+    ask = parallel_map(make(server))
+    under_way(server, ask, options, ["a", "b"])
+    under_way(server, ask, options)  # c goes in a second one
+    with pytest.warns(RuntimeWarning) as said:
+        assert ask.map(PROMPTS, resume=options["resume"]) == [told(prompt) for prompt in PROMPTS]
+    (warning,) = said
+    file, name = options["resume"], ask.__name__
+    assert str(warning.message) == (
+        f"resume={str(file)!r}: 2 batches of this file may still be under way, and answers are being paid for again: "
+        "this run calls for items that were submitted there. To wait for them instead, write "
+        f"{name}.batch(...); to end them, `fanmap batch cancel {file}`"
+    )
+    assert server.sent == 3
+
+
+def test_and_nothing_where_it_does_not(server: Server, options: dict[str, Any]) -> None:
+    ask, file = parallel_map(of_openai(server)), options["resume"]
+    under_way(server, ask, options)
+    with unwarned():
+        assert ask.map(["d"], resume=file) == [told("d")]  # it is in no batch
+    with pytest.warns(RuntimeWarning, match="1 batch of this file"):
+        ask.map([*PROMPTS, "d"], resume=file)
+    with unwarned():
+        ask.map([*PROMPTS, "d"], resume=file)  # nothing is called
+    options["resume"] = file.with_name("second")
+    ask.batch(PROMPTS, **options)
+    file.unlink()
+    with unwarned():  # its batch has been collected
+        assert ask.map([*PROMPTS, "e"], resume=options["resume"])[3] == told("e")
 
 
 # Lines that are no answers
@@ -634,6 +689,33 @@ def test_another_host_is_asked_at_once_under_the_limits(server: Server, options:
     assert limits.stats.in_flight == 0
 
 
+@pytest.mark.parametrize("make", [of_openai, of_async_openai])
+def test_the_first_one_is_said_with_the_cure(make: Any, server: Server, options: dict[str, Any]) -> None:
+    ask, base = parallel_map(make(server)), server.openai_url
+    with pytest.warns(RuntimeWarning) as said:
+        ask.batch(PROMPTS, **{**options, "endpoints": ()})
+    (warning,) = said
+    assert str(warning.message) == (
+        f"requests of {ask.__name__} to {base} are sent at once, at full price: this server is not known to accept "
+        f"batches. If it does, add endpoints=[{base!r}]. With only=True, such a request is an error and is not sent"
+    )
+    options["resume"] = options["resume"].with_name("second")
+    with unwarned():
+        ask.batch(PROMPTS, **{**options, "endpoints": [base]})
+    assert (server.sent, lines(server)) == (3, [3])
+
+
+def test_a_stream_or_a_request_of_another_kind_is_no_matter(server: Server, options: dict[str, Any]) -> None:
+    client = kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+
+    def ask(prompt: str) -> str:
+        requests.get(f"{server.url}/search", timeout=120)
+        return "".join(str(event) for event in client.responses.create(model="m", input=prompt, stream=True))
+
+    with unwarned():
+        parallel_map(ask).batch(PROMPTS, **{**options, "endpoints": ()})
+
+
 def test_async_too(server: Server, options: dict[str, Any]) -> None:
     limits = Limits(2)
     ask = parallel_map(limits=limits)(of_async_openai(server))
@@ -646,16 +728,30 @@ def test_async_too(server: Server, options: dict[str, Any]) -> None:
 
 def test_only_refuses_that_before_anything_is_sent(server: Server, options: dict[str, Any]) -> None:
     ask = parallel_map(of_openai(server))
-    with pytest.raises(BatchError, match="endpoints=") as raised:
+    with pytest.raises(BatchError) as raised:
         ask.batch(PROMPTS, **{**options, "endpoints": ()}, only=True)
-    assert "key-of" not in str(raised.value)
+    base, sends = server.openai_url, "only=True, but a call of the function sends"
+    assert str(raised.value) == (
+        f"{sends} a request to {base}, which is not known to accept batches. If it does, add endpoints=[{base!r}]"
+    )
     client = kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
 
     def stream(prompt: str) -> str:
         return "".join(str(event) for event in client.responses.create(model="m", input=prompt, stream=True))
 
-    with pytest.raises(BatchError, match="call without stream=True"):
+    with pytest.raises(BatchError) as raised:
         parallel_map(stream).batch(PROMPTS, **options, only=True)
+    assert str(raised.value) == (
+        f"{sends} a streaming request to {base}/responses, and batches accept none: call without stream=True"
+    )
+
+    def search(prompt: str) -> str:
+        where = f"{server.url}/search?q={prompt}".replace("://", "://me:secret@")
+        return requests.get(where, timeout=120).text
+
+    with pytest.raises(BatchError) as raised:
+        parallel_map(search).batch(PROMPTS, **options, only=True)
+    assert str(raised.value) == f"{sends} a request to {server.url}/search, which is none that batches accept"
     assert server.sent == 0
     assert lines(server) == []
 
@@ -688,14 +784,6 @@ class Worker:
     def close(self) -> None:
         self.inbox.put(None)
         self.thread.join()
-
-
-@contextmanager
-def unwarned() -> Iterator[None]:
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        yield
-    assert [str(one.message) for one in said] == []
 
 
 @pytest.fixture
@@ -742,8 +830,9 @@ def test_async_ones_of_other_tasks_too_and_other_hosts_are_nobodys_business(
         return await batch
 
     async def quiet_then_warned() -> None:
-        with unwarned():
+        with pytest.warns(RuntimeWarning) as said:
             assert await main(()) == [told("a")]
+        assert [type(one.message).__name__ for one in said] == ["UnknownServer"]
         options["resume"] = options["resume"].with_name("second")
         with pytest.warns(UserWarning, match="none of its items sent it"):
             assert await main((server.openai_url,)) == [told("a")]
@@ -942,10 +1031,10 @@ def test_lines_on_stderr(server: Server, options: dict[str, Any], capsys: Any) -
     ask = parallel_map(of_openai(server))
     ask.batch(PROMPTS, **options, progress=True)
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "fanmap: 0 of 3 items, turn 1; batches: none"
+    assert said[0] == "fanmap: 0 of 3 items; batches: none"
     assert "fanmap: 0 of 3 items, turn 1; batches: 1 submitted (0 of 3 requests)" in said
     assert said[-4:] == [
-        "fanmap: 3 of 3 items, turn 2; batches: none",
+        "fanmap: 3 of 3 items, turn 1; batches: none",
         "3 answered, 0 resumed, 0 failed",
         "1 turn, 1 batch ended; requests: 3 answered, 0 asked again, 0 failed, 0 expired",
         "15 tokens: 3 in, 12 out",

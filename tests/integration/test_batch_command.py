@@ -64,6 +64,9 @@ def test_status_and_cancel(server: Server, tmp_path: Path) -> None:
     done = command("cancel", str(file), **here)
     assert done.returncode == 0
     assert "cancelled, 0 of 2" in done.stdout
+    assert done.stdout.endswith(
+        "\nanswers received so far are kept: the next call of batch(), or of `fanmap run --batch`, collects them\n"
+    )
     with pytest.raises(BatchError, match="was cancelled"):
         call()
     server.batches.script = BatchScript()

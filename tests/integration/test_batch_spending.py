@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,11 +156,15 @@ def test_what_was_submitted_is_spent_until_it_is_settled(server: Server, options
     with pytest.raises(BudgetExceeded) as raised:  # a call under the same limits does not wait for a day
         ask("f")
     assert raised.value.spent == pytest.approx(4 * COST)
+    assert raised.value.reserved == pytest.approx(4 * COST)
+    text = "max_spend=0.1: $0.1000 spent or reserved for batches under way, and one more call would exceed it"
+    assert str(raised.value) == text
     other = parallel_map(limits=limited(0.1))(asking(server))  # in another process
     with pytest.raises(BudgetExceeded):
         other.map(["f"], resume=options["resume"])
-    with pytest.raises(BudgetExceeded):  # no item of this call is in that batch, which nobody waits for
+    with pytest.raises(BudgetExceeded) as raised:  # no item of this call is in that batch, which nobody waits for
         other.batch(["f"], **options)
+    assert str(raised.value) == str(pickle.loads(pickle.dumps(raised.value))) == text
     assert (server.sent, lines(server)) == (0, [4])
     server.batches.script = BatchScript()
     assert ask.batch(PROMPTS[:4], **options) == [told(prompt) for prompt in PROMPTS[:4]]

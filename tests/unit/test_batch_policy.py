@@ -55,12 +55,26 @@ def test_where_a_request_can_travel(url: str, provider: str, root: str, query: s
 
 
 @pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://api.openai.com.evil.com/v1/responses", "https://api.openai.com.evil.com/v1"),
+        ("https://evil.com/api.openai.com/v1/responses", "https://evil.com/api.openai.com/v1"),
+        ("http://here:10/v1/responses?key=secret", "http://here:10/v1"),
+        ("https://me:secret@here/llm/v1/chat/completions", "https://here/llm/v1"),
+        ("https://here/openai/deployments/d/chat/completions", "https://here/openai"),
+    ],
+)
+def test_a_server_that_is_not_known_has_a_base_to_name(url: str, base: str) -> None:
+    assert question(url) == NotBatched("host", base)
+    assert isinstance(question(url.replace("me:secret@", ""), endpoints=(base,)), Question)
+
+
+@pytest.mark.parametrize(
     ("url", "body", "why"),
     [
         ("https://api.openai.com/v1/responses", b'{"stream":true}', "streaming"),
-        ("https://api.openai.com.evil.com/v1/responses", BODY, "host"),
-        ("https://evil.com/api.openai.com/v1/responses", BODY, "host"),
-        ("http://here:10/v1/responses", BODY, "host"),
+        ("https://here/v1/responses", b'{"model":"m","stream":true}', "streaming"),
+        ("https://chat.com/channels/7/messages", b'{"content":"hi"}', "path"),
         ("https://api.openai.com/v1/files", BODY, "path"),
         ("https://api.openai.com/v1/responses", b"no JSON", "path"),
         ("https://api.openai.com/v1/responses", b"[1]", "path"),
@@ -359,6 +373,14 @@ def test_lines_that_nobody_knows_are_passed_over() -> None:
         assert (job.under_way, job.answers, job.ids) == ({}, {}, set())
     assert told(handed_in_line("gone", 1.0, "b")).ids == set()
     assert told(over_line("gone", 1.0, "ended")).under_way == {}
+
+
+def test_a_journal_knows_which_batches_are_not_over() -> None:
+    reading = Reading()
+    second = HandIn("second", "openai", PLACE, 1, 5.0, ("q", "r"), reserved=1.0)
+    for line in (intent_line(HAND_IN), intent_line(second), over_line("name", 8.0, "ended")):
+        reading.add(line)
+    assert reading.under_way == {"second": ["q", "r"]}
 
 
 def test_a_journal_hands_on_what_is_not_its_own() -> None:

@@ -21,6 +21,8 @@ from fanmap._drive.journals.codec import KeyedInput
 from fanmap._drive.wire.hook import ensure
 from fanmap._drive.wire.observing import Unwind, observer
 from fanmap._errors import BatchError, JournalError
+from fanmap._policy.batch.job import HandIn
+from fanmap._policy.batch.question import item_of, mark_of
 from fanmap._policy.journals.kept import NOTHING_SPENT, Spent
 from fanmap._policy.runs.attempt import Attempts, Retry
 from fanmap._raw import INTERRUPTS, is_a
@@ -82,6 +84,13 @@ class Items:
         """Those that have no outcome yet."""
         results, failures = self.results, self.failures
         return [index for index in range(len(results)) if results[index] is _UNFINISHED and index not in failures]
+
+    def of(self, hand_in: HandIn) -> int | None:
+        """The first item that has asked something in there, else the first of all; None: there is none."""
+        marks = {item_of(question) for question in hand_in.questions}
+        keys = (one.key for one in self._inputs)
+        found = (index for index, key in enumerate(keys) if key is not None and mark_of(key) in marks)
+        return next(found, 0 if self._inputs else None)
 
     def finished(self) -> dict[int, Any]:
         """The results so far, by index."""

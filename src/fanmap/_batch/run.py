@@ -15,6 +15,7 @@ from fanmap._batch_types import BatchProgress, BatchSummary
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Sender
+from fanmap._drive.batch.orphans import Orphans
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.steps import Turns
 from fanmap._drive.batch.strays import Strays
@@ -93,8 +94,8 @@ class BatchRun:
             ledger=self._ledger,
             spending=self._spending,
         )
-        self._turn = 1
-        self._turns = Turns(self._book, Pace(self._until, options.poll), self._pending, self._look)
+        pace = Pace(self._until, options.poll)
+        self._turns = Turns(self._book, pace, self._pending, self._look)
         try:
             self._items = Items(
                 self._book,
@@ -106,6 +107,7 @@ class BatchRun:
                 block=block_plan(settings.limits),
                 max_turns=options.max_turns,
             )
+            self._orphans = Orphans(self._book, pace, self._items.of)
             self.runner: Any = parallel._copy(self._items.ago if parallel._is_async else self._items.go, unbounded)
         except BaseException:
             self.close()
@@ -133,13 +135,13 @@ class BatchRun:
                 yield Pass(left)
             try:
                 self._end_pass()
+                yield from self._orphans.look()
                 if not items.left():
                     return
                 yield from self._turns.turn()
             except NoMoney as end:
                 self._run_out(end.why)
                 return
-            self._turn += 1
 
     def _end_pass(self) -> None:
         items = self._items
@@ -215,7 +217,7 @@ class BatchRun:
         if told is not None:
             done = self._done()
             summary = self._summary(done) if over else None
-            progress = BatchProgress(done, len(self._items.results), self._turn, self._book.infos(), summary)
+            progress = BatchProgress(done, len(self._items.results), self._turns.taken, self._book.infos(), summary)
             try:
                 told(progress)
             except Exception as error:  # the answers are paid for

@@ -49,7 +49,7 @@ def batch(what: Literal["status", "cancel"], path: str) -> int:
             said = str(failure)
         _tell(f"{hand_in.id or '(no id yet)'} at {hand_in.place.root}, {len(hand_in.questions)} requests: {said}")
     if what == "cancel" and under_way and not failed:
-        _tell("answers received so far are kept: the next identical call collects them")
+        _tell("answers received so far are kept: the next call of batch(), or of `fanmap run --batch`, collects them")
     return 1 if failed else 0
 
 

@@ -58,12 +58,12 @@ def tell_of_client_retries(name: str) -> None:
         "with max_retries=0, for instance OpenAI(max_retries=0), or pass Limits(read_responses=True), which sees those "
         "retries"
     )
-    _advise(text)
+    advise(text)
 
 
 def warn_nothing_settled(name: str) -> None:
     """`tpm=` is kept by guesses alone."""
-    _advise(
+    advise(
         f"tpm= relies on estimates alone: none of the first 20 calls of {name} reported its token usage. Return the "
         "whole reply, so that its usage can be read, or pass rate=Rate(tokens, cost=..., usage=...) instead of tpm="
     )
@@ -72,7 +72,7 @@ def warn_nothing_settled(name: str) -> None:
 def warn_no_quota(name: str) -> None:
     """A server that does not tell the limit that was to be followed."""
     what = "requests" if name == "rpm" else "tokens"
-    _advise(
+    advise(
         f'{name}="auto" follows the limit of {what} that a server states in its response headers. This server states '
         f"none, so none applies: if you know the number, write {name}=NUMBER",
         within_client=True,
@@ -81,12 +81,12 @@ def warn_no_quota(name: str) -> None:
 
 def warn_unpriced(reason: object) -> None:
     """A response that nobody could price, where that stops nothing."""
-    _advise(f"stats.spent does not include calls without a price: {reason}", within_client=True)
+    advise(f"stats.spent does not include calls without a price: {reason}", within_client=True)
 
 
 def warn_unknown_client(method: str) -> None:
     """A client whose method has changed: its responses are not read."""
-    _advise(
+    advise(
         f"{method} has a signature that fanmap does not know, so its responses are not read. Return the whole reply, "
         "so that its usage can be read, or give a Rate your own usage="
     )
@@ -94,7 +94,7 @@ def warn_unknown_client(method: str) -> None:
 
 def warn_of_smaller_settings(name: str, said: str) -> None:
     """Another process has the same name with smaller numbers, which hold for all."""
-    _advise(f"shared={name!r}: the smallest value among the processes applies: {said}")
+    advise(f"shared={name!r}: the smallest value among the processes applies: {said}")
 
 
 _told_of_copies = False
@@ -105,7 +105,7 @@ def tell_of_copied_limits(shown: str) -> None:
     global _told_of_copies
     if not _told_of_copies:
         _told_of_copies = True
-        _advise(
+        advise(
             f"{shown} came here from another process, and every process now has a budget of its own: for one budget "
             'write Limits(..., shared="NAME")'
         )
@@ -120,7 +120,7 @@ def tell_of_blocking(name: str) -> None:
     if _told_of_blocking or _in_ipython():
         return
     _told_of_blocking = True
-    _advise(
+    advise(
         f"a blocking run of {name} blocks the running event loop, and everything else on it, until it ends: "
         f"write `await {name}.amap(...)` or `async for ... in {name}.imap(...)`"
     )
@@ -128,44 +128,35 @@ def tell_of_blocking(name: str) -> None:
 
 def tell_of_damage(path: str, lines: int) -> None:
     """Records of a journal that cannot be believed."""
-    _advise(f"resume={path!r}: {lines} damaged record(s) skipped; their items run again")
+    advise(f"resume={path!r}: {lines} damaged record(s) skipped; their items run again")
 
 
 def warn_of_unfit_results(path: str, count: int, name: str) -> None:
     """Results in a journal that are not what the function's annotation says (any more)."""
-    _advise(
+    advise(
         f"resume={path!r}: {count} stored result(s) do not match the return type of {name}; their items were run again"
     )
 
 
 def tell_of_broken_journal(error: Exception) -> None:
     """What finished is in the caller's hands, and not all of it in the file."""
-    _advise(f"results were not kept: {error}")
+    advise(f"results were not kept: {error}")
 
 
 def warn_of_unread_input(name: str, reason: BaseException) -> None:
     """A loop over outcomes ends as if the input had, and nothing in it says that there was more."""
-    _advise(f"the run of {name} was stopped by {type_name(reason)}: the rest of its input was not read")
+    advise(f"the run of {name} was stopped by {type_name(reason)}: the rest of its input was not read")
 
 
 def warn_of_progress(what: str, error: BaseException) -> None:
     """What shows a run's progress fails; the run goes on."""
-    _advise(f"{what} raised {type_name(error)}{_where(error)}: the run continues")
+    advise(f"{what} raised {type_name(error)}{_where(error)}: the run continues")
 
 
 def warn_of_trace(path: str, error: BaseException) -> None:
     """The drawing of a run could not be written when it was over."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else type_name(error)
-    _advise(f"trace={path!r} could not be written: {why}")
-
-
-def warn_of_stray_request(name: str, place: str) -> None:
-    """A request that a batch could have taken has come by, and is of no item."""
-    _advise(
-        f"a request to {place} was sent at once, at full price, while {name}.batch was collecting requests, because "
-        f"none of its items sent it. If a thread of your own sends what {name} asks for, start that thread inside the "
-        "function, or run its work in the context of the item: contextvars.copy_context().run(...)"
-    )
+    advise(f"trace={path!r} could not be written: {why}")
 
 
 def _where(error: BaseException) -> str:
@@ -183,8 +174,8 @@ def _in_ipython() -> bool:
     return hasattr(builtins, "get_ipython")
 
 
-def _advise(text: str, *, within_client: bool = False) -> None:
-    """Warn of the user's line. `within_client`: it may be known while a client of theirs reads a response."""
+def advise(text: str | Warning, *, within_client: bool = False) -> None:
+    """Warn at the line of the user's that led here. `within_client`: a client of theirs may stand between it and us."""
     try:
         if sys.version_info >= (3, 12) and not within_client:
             warnings.warn(text, skip_file_prefixes=(_PACKAGE,))
@@ -237,7 +228,7 @@ def classified(classify: Callable[[BaseException], object], error: BaseException
 
 def warn_of_opposite_orders(one: tuple[str, str], other: tuple[str, str]) -> None:
     """Two Limits are asked for inside each other, in both orders; each pair is (outer function, inner function)."""
-    _advise(
+    advise(
         f"{one[0]} calls {one[1]} while it holds a slot of its own Limits, and {other[0]} calls {other[1]} in the "
         "opposite order. When both Limits are full, each waits for the other forever. Take them in the same order "
         "everywhere, or give these functions one Limits"

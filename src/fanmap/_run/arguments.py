@@ -64,6 +64,7 @@ def add_run(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParse
         "--endpoint", metavar="URL", action="append", default=[], type=_url, dest="endpoints",
         help="with --batch, a server that accepts batches besides the providers' own; may be repeated",
     )  # fmt: skip
+    add("--only", action="store_true", help="with --batch, send nothing that cannot travel in a batch: stop instead")
     add(
         "--poll", metavar="SECONDS", type=positive,
         help="with --batch, seconds between looks at the batches (default: 5, growing to 300)",

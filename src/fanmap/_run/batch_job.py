@@ -6,6 +6,7 @@ All rows are read before the first request is submitted, and written when the la
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from fanmap._raw import is_a
 from fanmap._run.answers import to_json
 from fanmap._run.batch_words import BatchOver
 from fanmap._run.calling import Call
+from fanmap._run.heard import Heard
 from fanmap._run.interrupts import Interrupts
 from fanmap._run.job import as_it_is, outcome_of
 from fanmap._run.output import Output
@@ -24,7 +26,6 @@ from fanmap._run.report import Report
 from fanmap._run.rows import Rows
 from fanmap._run.rows_out import Table
 from fanmap._run.run_args import RunArgs
-from fanmap._run.unkept import Unkept
 from fanmap._stderr import is_terminal, say
 from fanmap._ways import Parallel
 from fanmap.types import BatchProgress, BatchSummary
@@ -46,7 +47,7 @@ class BatchJob:
         self._rows, self._table, self._output = rows, table, output
         self._journal = journal
         self._report = Report()
-        self._interrupts, self._unkept = Interrupts(), Unkept()
+        self._interrupts, self._heard = Interrupts(), Heard(_say)
         self._summary: BatchSummary | None = None
         self._last = ""
         self._stopped: Reason | None = None
@@ -63,7 +64,7 @@ class BatchJob:
             BrokenPipeError: nobody reads the output any more.
         """
         run = self._open(await self._calls())
-        with self._interrupts, self._unkept:
+        with self._interrupts, self._heard:
             try:
                 self._output.open(self._heed)  # after the journal, whose lock keeps a second run away
             except BaseException:
@@ -94,7 +95,7 @@ class BatchJob:
                 wait=args.deadline,
                 poll=args.poll,
                 max_turns=8,
-                only=False,
+                only=args.only,
                 endpoints=args.endpoints,
                 progress=None if args.quiet else self._look,
             )
@@ -124,7 +125,7 @@ class BatchJob:
         except JournalError as error:
             self._stopped = Reason(f"stopped by the journal: {journal_text(error)}", before_writing_again(error.errno))
         except BatchError as error:
-            self._stopped = self._unkept.reason or _reason_of(error)
+            self._stopped = self._heard.unkept or _reason_of(error)
         except SystemExit:
             text = f"{self._args.function} ended the program: it calls sys.exit()"
             self._stopped = Reason(text, "after fixing that, ")
@@ -183,6 +184,11 @@ class BatchJob:
         return self._status if self._stopped is not None else int(self._report.failed > 0)
 
 
+def _say(text: str) -> None:
+    say(f"{text}\n")
+
+
 def _reason_of(error: BatchError) -> Reason:
-    text = str(error).replace("call again to", "rerun the same command to")
+    text = str(error).replace("call again to", "rerun the same command to").replace("only=True, but", "--only, but", 1)
+    text = re.sub(r"add endpoints=\['(.*)'\]$", r"add --endpoint \1", text)
     return Reason(text, "" if "rerun the same command" in text else "after fixing that, ")

@@ -10,6 +10,7 @@ from typing import Any
 from fanmap import JournalError
 from fanmap._failure import CommandError
 from fanmap._run.answers import AnswerNotJson, to_json
+from fanmap._run.heard import Heard
 from fanmap._run.interrupts import Interrupts
 from fanmap._run.last_words import Over
 from fanmap._run.output import Output
@@ -21,7 +22,6 @@ from fanmap._run.rows_in import Row
 from fanmap._run.rows_out import Table
 from fanmap._run.run_args import RunArgs
 from fanmap._run.trace_path import check_trace
-from fanmap._run.unkept import Unkept
 from fanmap._run.watching import Watch
 from fanmap._ways import Parallel
 from fanmap.types import JournalOptions, Results, RunStats
@@ -54,8 +54,8 @@ class Job:
         self._rows, self._table, self._output = rows, table, output
         self._total, self._journal = total, journal
         self._report = Report()
-        self._interrupts, self._unkept = Interrupts(), Unkept()
         self._watch = Watch(total, quiet=args.quiet)
+        self._interrupts, self._heard = Interrupts(), Heard(self._watch.say)
         self._failure: CommandError | None = None
         self._reader_left = False
         self._stopping = False
@@ -89,13 +89,20 @@ class Job:
             CommandError: journal or output cannot be used; nothing was called.
             BrokenPipeError: nobody reads the output any more.
         """
-        results = self._results
-        try:
-            await results.__aenter__()
-        except (JournalError, TypeError, ValueError) as error:
-            raise CommandError(journal_text(error), status=2) from error
-        processes = self._processes or contextlib.nullcontext()
-        with self._interrupts, self._unkept:
+        with self._heard:  # before the first call
+            try:
+                await self._results.__aenter__()
+            except (JournalError, TypeError, ValueError) as error:
+                raise CommandError(journal_text(error), status=2) from error
+            left = await self._run()
+        if self._reader_left:
+            raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+        return self._tell(left)
+
+    async def _run(self) -> str | None:
+        """Where rows are left that were written, of a file that is not whole; None: nowhere else."""
+        results, processes = self._results, self._processes or contextlib.nullcontext()
+        with self._interrupts:
             try:
                 self._output.open(self._heed)  # after the journal, whose lock keeps a second run away
                 async with processes:
@@ -105,9 +112,7 @@ class Job:
                 await results.aclose()
                 self._watch.clear()
                 left = self._output.leave()
-        if self._reader_left:
-            raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
-        return self._tell(left)
+        return left
 
     async def _take_all(self) -> None:
         try:
@@ -188,7 +193,7 @@ class Job:
             total=self._total,
             complete=complete,
             failure=self._failure,
-            unkept=self._unkept.reason,
+            unkept=self._heard.unkept,
             signal=interrupts.name if interrupted else None,
             journal=self._journal,
             left=left,

@@ -42,6 +42,7 @@ class RunArgs:
     processes: int | None
     batch: bool
     endpoints: list[str]
+    only: bool
     poll: float | None
 
     def within(self, folder: str) -> RunArgs:
@@ -77,7 +78,9 @@ class RunArgs:
             CommandError: one of them does not.
         """
         if not self.batch:
-            for option, given in (("--endpoint", bool(self.endpoints)), ("--poll", self.poll is not None)):
+            for option, given in (
+                ("--endpoint", bool(self.endpoints)), ("--only", self.only), ("--poll", self.poll is not None),
+            ):  # fmt: skip
                 if given:
                     raise CommandError(f"{option} is only for --batch", status=2)
             return

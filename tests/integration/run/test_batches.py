@@ -99,7 +99,7 @@ def test_every_row_has_its_answer_through_one_batch(function, run, words, server
     assert (status, out, lines(server), server.sent) == (0, "", [3], 0)
     assert whole()
     assert said.splitlines()[:2] == [
-        "fanmap: 0 of 3 items, turn 1; batches: none",
+        "fanmap: 0 of 3 items; batches: none",
         "fanmap: 0 of 3 items, turn 1; batches: 1 submitted (0 of 3 requests)",
     ]
     assert said.splitlines()[-4 if function == "priced" else -3 :][:3] == [
@@ -125,6 +125,18 @@ def test_the_journal_is_that_of_a_run_without_it(run, words, server):
     assert server.sent == 1
     assert run("job:ask", *words)[0] == 0
     assert lines(server) == [3]
+
+
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_a_run_without_it_says_first_that_it_pays_again_for_what_is_under_way(function, run, words, server):
+    server.batches.script = BatchScript(delay=math.inf)
+    run(f"job:{function}", *words, "--deadline", "0.01")
+    status, _, said = run(f"job:{function}", "in.csv", "-o", "out.csv", "--quiet")
+    assert (status, whole(), server.sent) == (0, True, 3)
+    assert said == (
+        "fanmap: 1 batch of out.csv.journal may still be under way, and answers are being paid for again: to wait for "
+        "it instead, stop this run and add --batch; to end it, `fanmap batch cancel out.csv.journal`\n"
+    )
 
 
 def test_a_function_that_asks_twice_takes_two_turns_and_options_of_rows_are_as_ever(run, words, server):
@@ -227,6 +239,31 @@ def test_limits_of_the_command_line_hold_for_what_cannot_travel_in_a_batch(run, 
     assert (status, whole(), server.sent, server.max_in_flight) == (0, True, 3, 1)
     assert said.endswith("\n3 requests sent at once, at full price\n")
     assert run("job:ask", *words[:4], "--max-concurrency", "auto", "--retry", "2")[0] == 0
+
+
+@pytest.mark.parametrize("function", ["ask", "later"])
+def test_a_server_that_is_not_known_is_said_at_its_first_request(function, run, server):
+    words = (f"job:{function}", "in.csv", "-o", "out.csv", "--batch", "--quiet")
+    status, _, said = run(*words)
+    assert (status, server.sent) == (0, 3)
+    assert said == (
+        f"fanmap: requests to {server.openai_url} are sent at once, at full price: this server is not known to accept "
+        f"batches; if it does, stop this run and add --endpoint {server.openai_url}; with --only, such a request is an "
+        "error and is not sent\n"
+    )
+
+
+def test_with_only_nothing_is_sent_at_once(run, server):
+    words = ("job:ask", "in.csv", "-o", "out.csv", "--batch", "--quiet")
+    status, _, said = run(*words, "--only")
+    assert (status, server.sent, lines(server)) == (1, 0, [])
+    base = server.openai_url
+    assert said == (
+        f"fanmap: --only, but a call of the function sends a request to {base}, which is not known to accept batches. "
+        f"If it does, add --endpoint {base}\n{KEPT}after fixing that, rerun the same command to resume\n"
+    )
+    assert run(*words, "--only", "--endpoint", base, "--poll", "0.01") == (0, "", "")
+    assert (server.sent, lines(server)) == (0, [3])
 
 
 # Stopped, and going on

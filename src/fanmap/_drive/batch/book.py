@@ -13,6 +13,7 @@ from typing import IO, Any
 from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Sender, meant_for_all
+from fanmap._drive.batch.notices import warn_of_unknown_server
 from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
 from fanmap._drive.batch.spending import Spending
 from fanmap._drive.journals.journal import Journal
@@ -46,6 +47,7 @@ class Book:
         homes: the group of each hand-in that an item of this run waits for.
         caps: the most lines of a hand-in, where a provider wants fewer than it says.
         seen: what a provider said last of each hand-in.
+        only_meets: items run to show their client, and send nothing.
         stopped: why nothing more is to be done.
         patience: with an item's threads and tasks that are late.
         sent_at_once: requests that could not travel in a batch.
@@ -72,6 +74,8 @@ class Book:
         self.ledger = ledger
         self.spending = spending
         self.sent_at_once = 0
+        self.only_meets = False
+        self._warned = False
         self.patience = Patience()
         self.noted: dict[str, Noted] = {}
         self.postings: dict[Group, Posting] = {}
@@ -147,6 +151,20 @@ class Book:
                 self._lines.write(line)
                 self.noted[key] = Noted(group, self._size, len(line), provider.weight(question), index, cost)
                 self._size += len(line)
+
+    def meet(self, index: int, question: Question, headers: Mapping[str, str], sender: Callable[[], Sender]) -> None:
+        """An item's request shows through whom to ask; as `note`, but nothing is asked."""
+        with self._lock:
+            group = group_of(question, headers)
+            if group not in self.postings:
+                self.postings[group] = Posting(sender(), meant_for_all(headers), index)
+
+    def meets_unknown(self, base: str) -> None:
+        """A request goes to the wire because nobody knows that its server takes batches: that is said once."""
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            warn_of_unknown_server(self.name, base)
 
     def sends_at_once(self) -> None:
         """A request goes to the wire."""

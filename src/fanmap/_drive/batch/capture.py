@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fanmap._drive import clock
 from fanmap._drive.batch import clients
@@ -24,7 +24,7 @@ from fanmap._drive.limits.budget import Budget
 from fanmap._drive.wire.observing import Request, Unwind
 from fanmap._drive.wire.wires import ASYNC_HTTPX
 from fanmap._errors import BatchError
-from fanmap._policy.batch.question import NotBatched, QuestionKeys, read_question
+from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, read_question
 from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
 from fanmap._policy.tokens.money import only_counts
 
@@ -53,7 +53,9 @@ class Capture:
         asked_for: the keys of all questions that it has asked.
         open: those of them that have no answer yet.
         outlet: of its requests that go to the wire.
-        cut: it was unwound because the job has been stopped: whatever it returned or raised is nothing.
+        cut: it was unwound because the job has been stopped, or only its client was wanted: whatever it returned or
+            raised is nothing.
+        only_meets: it is run to show its client, and sends nothing, nor do tasks that it leaves behind.
     """
 
     def __init__(self, book: Book, index: int, key: str, plan: Plan) -> None:
@@ -69,16 +71,21 @@ class Capture:
         self.asked_for: set[str] = set()
         self.open: list[str] = []
         self.cut = False
+        self.only_meets = book.only_meets
 
     def asked(self, request: Request) -> Any:
         """A request is about to go: its answer; else it is taken down, and its call unwound."""
         taken = clients.take(request)
+        if self.only_meets:
+            self._meet(request, taken)
         if taken is None:  # of a client that is not captured
             return self._to_wire(request)
         question = read_question(*taken, self._book.endpoints)
         if isinstance(question, NotBatched):
             if self._book.only:
                 raise self._stop(_only(question, taken.url))
+            if question.why == "host":
+                self._book.meets_unknown(question.base)
             return self._to_wire(request)
         with self._lock:
             key = self.keys.key(question.digest)
@@ -96,6 +103,13 @@ class Capture:
             return self._unwind_when_quiet()
         if threading.get_ident() != self._thread:
             self._wait_for_siblings()
+        raise Unwind
+
+    def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
+        question = None if taken is None else read_question(*taken, self._book.endpoints)
+        if taken is not None and isinstance(question, Question):
+            self._book.meet(self._index, question, taken.headers, lambda: clients.sender_for(request))
+        self.cut = True
         raise Unwind
 
     def _stop(self, why: BaseException) -> Unwind:
@@ -194,10 +208,13 @@ async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> 
 
 
 def _only(question: NotBatched, url: str) -> BatchError:
-    why = {
-        "streaming": "a streaming request, which batches do not accept: call without stream=True",
-        "host": "a server that is not known to accept batches: name it in endpoints=",
-        "path": "a request that batches do not accept",
+    place = url.partition("?")[0]
+    scheme, _, rest = place.partition("://")
+    place = f"{scheme}://{rest.rpartition('@')[2]}"
+    what = {
+        "streaming": f"a streaming request to {place}, and batches accept none: call without stream=True",
+        "host": f"a request to {question.base}, which is not known to accept batches. If it does, add "
+        f"endpoints=[{question.base!r}]",
+        "path": f"a request to {place}, which is none that batches accept",
     }[question.why]
-    place = url.partition("?")[0].rpartition("@")[2]
-    return BatchError(f"only=True, and a call of the function sends {why} ({place})")
+    return BatchError(f"only=True, but a call of the function sends {what}")

@@ -40,6 +40,47 @@ class Collector:
             book.over(hand_in.name, "void")
             words = batch.words or batch.problem or "no reason given"
             raise BatchError(f"the provider refused batch {batch.id}: {words}")
+        left, again, spent = yield from self._read(hand_in, group, group.model, batch)
+        if batch.state != "cancelled":
+            for key in hand_in.questions:
+                if key in left or key in again:
+                    self._no_answer(key, again.get(key))
+        book.ledger.batches += 1
+        book.over(hand_in.name, "ended")
+        if batch.state == "cancelled":
+            raise BatchError(f"batch {batch.id} was cancelled: call again to submit what it has not answered")
+        if book.spending is not None:
+            book.spending.check()
+        if spent:
+            raise BatchError("the account has no credit left: answers are kept, call again to resume")
+
+    def collect_unwanted(self, hand_in: HandIn, group: Group, batch: Batch) -> Steps[None]:
+        """The same where no item waits for it: nothing is asked again, and however it ended is no error."""
+        book = self._book
+        if batch.state == "failed":
+            book.over(hand_in.name, "void")
+            return
+        left, again, _ = yield from self._read(hand_in, group, "", batch)
+        if batch.state != "cancelled":
+            for key in (key for key in hand_in.questions if key in left or key in again):
+                book.ledger.count("failed" if key in again and again[key].status is not None else "expired")
+        book.ledger.batches += 1
+        book.over(hand_in.name, "ended")
+
+    def _read(
+        self, hand_in: HandIn, group: Group, model: str, batch: Batch
+    ) -> Steps[tuple[set[str], dict[str, Line], bool]]:
+        """Keep what is an answer, or a failure for a client to see.
+
+        Args:
+            hand_in: that is over.
+            group: through whom to read it.
+            model: that was asked for; "": each answer says it.
+            batch: its end.
+
+        Returns:
+            The questions without a line; the lines that a repeat may mend, by question; has the account nothing left?
+        """
         left = set(hand_in.questions)
         again: dict[str, Line] = {}
         spent = False
@@ -58,21 +99,10 @@ class Collector:
                             if asked_again(line.status, line.body):
                                 again[line.key] = line
                             else:
-                                self._keep(hand_in, group.model, line)
+                                self._keep(hand_in, model, line)
             if read >= min(batch.finished, len(hand_in.questions)):
                 break
-        if batch.state != "cancelled":
-            for key in hand_in.questions:
-                if key in left or key in again:
-                    self._no_answer(key, again.get(key))
-        book.ledger.batches += 1
-        book.over(hand_in.name, "ended")
-        if batch.state == "cancelled":
-            raise BatchError(f"batch {batch.id} was cancelled: call again to submit what it has not answered")
-        if book.spending is not None:
-            book.spending.check()
-        if spent:
-            raise BatchError("the account has no credit left: answers are kept, call again to resume")
+        return left, again, spent
 
     def _keep(self, hand_in: HandIn, model: str, line: Line) -> None:
         """A line has an answer, or a failure for its client to see."""

@@ -83,7 +83,8 @@ class Spending:
 
     def exceeded(self) -> BudgetExceeded:
         """What to raise where nothing more fits."""
-        return BudgetExceeded(self._total.rate.amount, self._total.gone, dollars=True)
+        total = self._total
+        return BudgetExceeded(total.rate.amount, total.gone, dollars=True, reserved=total.aside)
 
     def reserve(self, hand_in: HandIn) -> None:
         """It is about to be handed in."""

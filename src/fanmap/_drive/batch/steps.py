@@ -13,6 +13,7 @@ from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.collecting import Collector
+from fanmap._drive.batch.finding import Finder
 from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.talking import Pace, Sleep, Steps, Talk, refused
@@ -20,10 +21,9 @@ from fanmap._errors import BatchError, BatchPending
 from fanmap._policy.batch.hand_ins import split
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.question import Group
-from fanmap._policy.batch.wire import Batch, Place, Refused
+from fanmap._policy.batch.wire import Place, Refused
 
 _LOOKS: Final = 3  # for a batch whose making was not answered
-_YOUNG: Final = 60.0  # seconds in which it may still appear
 _LOSSES: Final = 3
 
 
@@ -124,23 +124,16 @@ class Turns:
                 yield from self._find(name)
 
     def _find(self, name: str) -> Steps[None]:
-        book = self._book
-        hand_in, group = book.job.under_way[name], book.homes[name]
-        provider, others = PROVIDERS[group.provider], set[str]()
-        looks, delays = 0, self._pace.delays()
+        book, looks, delays = self._book, 0, self._pace.delays()
+        hand_in = book.job.under_way[name]
+        finder = Finder(book, self._talk, hand_in, book.homes[name])
         while True:
-            flow = provider.find(hand_in.place, name, hand_in.began, len(hand_in.questions))
-            found, sure = yield from self._talk.asking("batches could not be listed", flow, group)
-            found = [one for one in found if one.id not in book.job.ids and one.id not in others]
-            for batch in found:
-                if sure or (batch.results and (yield from self._is_ours(batch, hand_in, group))):
-                    book.handed_in(name, batch.id)
-                    return
-                if batch.state != "running":
-                    others.add(batch.id)
-            if not found:
+            state = yield from finder.look()
+            if state == "found":
+                return
+            if state == "nowhere":
                 looks += 1
-                if looks >= _LOOKS or clock.wall() - hand_in.began > _YOUNG:
+                if looks >= _LOOKS or not finder.may_still_appear():
                     book.over(name, "void")
                     return
             else:
@@ -148,15 +141,6 @@ class Turns:
                 self._look()
                 self._leave_in_time()
             yield Sleep(next(delays))
-
-    def _is_ours(self, batch: Batch, hand_in: HandIn, group: Group) -> Steps[bool]:
-        questions, provider = set(hand_in.questions), PROVIDERS[group.provider]
-        with (yield from self._talk.download(batch.results[0], group)) as file:
-            for text in file:
-                line = provider.read_line(text)
-                if line is not None:
-                    return line.key in questions
-        return False
 
     # Waiting
 

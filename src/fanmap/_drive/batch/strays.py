@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from fanmap._drive.batch.clients import take
+from fanmap._drive.batch.notices import warn_of_stray_request
 from fanmap._drive.calls.scope import current_scope
-from fanmap._drive.notices import warn_of_stray_request
 from fanmap._drive.wire import observing
 from fanmap._drive.wire.observing import Request
 from fanmap._policy.batch.question import Question, read_question

@@ -78,11 +78,13 @@ class Talk:
     Args:
         book: of the job.
         pace: of its waiting.
+        patient: what a repeat may mend is repeated; else everything is sent once, for nobody waits for it.
     """
 
-    def __init__(self, book: Book, pace: Pace) -> None:
+    def __init__(self, book: Book, pace: Pace, *, patient: bool = True) -> None:
         self._book = book
         self._pace = pace
+        self._patient = patient
 
     def asking(self, what: str, flow: Flow[T], group: Group, files: list[IO[bytes]] | None = None) -> Steps[T]:
         """See a flow through, or end the job with the provider's words.
@@ -121,7 +123,7 @@ class Talk:
                         if not call.safe:
                             raise
                     if answer is not None:
-                        if answer.status == 401 and not refreshed:
+                        if answer.status == 401 and not refreshed and self._patient:
                             refreshed, self._book.refreshing = True, group
                             yield Pass([posting.item])
                             self._book.refreshing = None
@@ -131,7 +133,7 @@ class Talk:
                         if not asked_again(answer.status, document(answer.body)):
                             break
                     failures += 1
-                    if failures >= _FAILURES:
+                    if failures >= _FAILURES or not self._patient:
                         if answer is not None:
                             break
                         raise BatchError("the provider's batch interface cannot be reached; call again to resume")

@@ -38,6 +38,7 @@ class Journal:
         spent: what its lines say was spent, when it was opened.
         usual: dollars that an item took, on average; None: no line says.
         reserved: dollars that batches under way may cost, when it was opened, by the key of their lines.
+        under_way: the questions of batches that were under way, when it was opened, by the same key.
         broken: it failed, and nothing more is written.
         failure: how, until it is closed.
 
@@ -88,6 +89,7 @@ class Journal:
             raise self._error("is not a fanmap journal: give resume= a path of its own")
         self._places, self.skipped, self._end = reading.places, reading.skipped, reading.end
         self.spent, self.usual, self.reserved = reading.spent, reading.usual, reading.reserved
+        self.under_way = reading.under_way
         try:
             if journal_file.cut(fd, reading.end):
                 _logger.info("%s: the last record is incomplete; its item runs again", self.path)

@@ -6,7 +6,7 @@ When, is `recording_worker`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import clock
 from fanmap._drive.journals.codec import Codec, KeyedInput, NotKept, Undecodable, Unfit
@@ -21,6 +21,9 @@ from fanmap._policy.journals.journal import Keys, error_line, value_line
 from fanmap._policy.journals.kept import Spent
 from fanmap._raw import is_a
 
+if TYPE_CHECKING:
+    from fanmap._drive.journals.paid_again import PaidAgain
+
 
 class Recording:
     """What one run and its journal have to do with each other; the journal is closed with the run."""
@@ -33,6 +36,11 @@ class Recording:
         self._unfit: list[int] = []  # indices, from any thread; and the next as well
         self._unstored: list[int] = []
         self._disk_waits: DiskWaits | None = None
+        self._paid_again: PaidAgain | None = None
+        if journal.under_way:
+            from fanmap._drive.journals.paid_again import PaidAgain  # only where there are batches
+
+            self._paid_again = PaidAgain(journal.path, codec.name, journal.under_way)
         if journal.skipped:
             tell_of_damage(journal.path, journal.skipped)
         if len(journal):
@@ -68,6 +76,11 @@ class Recording:
             return None
         except Undecodable as error:
             raise JournalError(f"resume={self._journal.path!r} {error}") from error.__cause__
+
+    def look(self, key: str) -> None:
+        """This item is about to be called, outside of a batch: where one has it under way, that is said once."""
+        if self._paid_again is not None:
+            self._paid_again.look(key)
 
     def write(self, key: str, index: int, seconds: float, value: Any, error: BaseException | None, spent: Spent) -> int:
         """Write an outcome.

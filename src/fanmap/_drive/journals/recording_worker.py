@@ -58,6 +58,7 @@ class RecordingWorker(Worker):
                 # Through the driver's loop, not by a call from here: a thousand such items would recurse.
                 self._phase = RECORDED
                 return AGAIN
+            self._recording.look(self._key)
         return super()._start_item()
 
     def _break_off(self, error: JournalError) -> Word:

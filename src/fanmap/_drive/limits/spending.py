@@ -82,7 +82,8 @@ class Spending(Counting):
         dollars = is_dollars(total.rate)
         if dollars and self.money is not None and self.money.broken:
             return self.money.failure()
-        return BudgetExceeded(total.rate.amount, total.gone, dollars=dollars).follow(lambda: total.gone)
+        error = BudgetExceeded(total.rate.amount, total.gone, dollars=dollars, reserved=total.aside)
+        return error.follow(lambda: total.gone)
 
     def count_kept(self, path: str, kept: Spent, usual: float | None) -> None:
         """A journal is opened in which so much was spent: it counts first, but for what this process wrote itself.

@@ -54,9 +54,15 @@ class Question(NamedTuple):
 
 
 class NotBatched(NamedTuple):
-    """A request that goes to the wire, and why: "streaming", or a `host` or `path` that no batch is known for."""
+    """A request that goes to the wire.
+
+    Attributes:
+        why: "streaming"; a "path" that no batch is known for; or all but its "host" would do.
+        base: of the URLs of that host, as `endpoints=` takes it; else "".
+    """
 
     why: Literal["streaming", "host", "path"]
+    base: str = ""
 
 
 def read_question(
@@ -76,8 +82,6 @@ def read_question(
     if tail is None or method.upper() != "POST" or body is None:
         return NotBatched("path")
     provider = _TAILS[tail]
-    if not _takes_batches(provider, parts, url, endpoints):
-        return NotBatched("host")
     try:
         said: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -88,13 +92,17 @@ def read_question(
     if asked.get("stream"):
         return NotBatched("streaming")
     asked.pop("stream", None)
+    model: object = asked.get("model")
     path, root = parts.path, parts.path[: -len(tail)]
     deployment = _DEPLOYMENT.fullmatch(path)
     if deployment is not None:  # Azure's older paths name the model, and a line has them without it
         path, root = deployment["tail"], deployment["root"]
+    if not _takes_batches(provider, parts, url, endpoints):
+        if deployment is None and not isinstance(model, str):  # of a chat, say, which has messages too
+            return NotBatched("path")
+        return NotBatched("host", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{root}")
     version = path.rfind("/v1/")
     endpoint = path[version:] if version >= 0 else tail
-    model: object = asked.get("model")
     meaning = [headers.get(name) for name in MEANINGFUL[:2]]
     text = sorted_compact([provider, endpoint, asked, meaning])
     return Question(

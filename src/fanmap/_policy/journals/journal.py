@@ -126,6 +126,7 @@ class Reading:
         skipped: lines that cannot be believed.
         spent: what all of them together say was spent.
         reserved: dollars that what was submitted, and is not over, may cost at most, by the key of its lines.
+        under_way: the questions of each batch that was submitted, and is not over, by the key of its lines.
         end: bytes up to the end of the last whole line; what follows is torn.
         finish: what the last line lacks: `b"\\n"`, or nothing.
         foreign: there is something in the file, and no line of it begins as a journal's.
@@ -138,6 +139,7 @@ class Reading:
         self.skipped = 0
         self.spent = NOTHING_SPENT
         self.reserved: dict[str, float] = {}
+        self.under_way: dict[str, list[str]] = {}
         self._shares: dict[str, tuple[str, float]] = {}  # of that, by the question
         self._priced = 0
         self.end = 0
@@ -167,7 +169,7 @@ class Reading:
                 self.spent += spent
                 self._priced += spent.cost > 0
             if "kind" in said:
-                self._reserve(said)
+                self._follow_batch(said)
                 if self._others is not None:
                     self._others(said, self.end)
             elif "value" in said:
@@ -176,19 +178,22 @@ class Reading:
         if whole is not line:
             self.finish = b"\n"
 
-    def _reserve(self, said: dict[str, Any]) -> None:
+    def _follow_batch(self, said: dict[str, Any]) -> None:
         key, kind = said["key"], said["kind"]
-        if "reserved" in said:
-            amount = self.reserved[key] = amount_of(said["reserved"])
+        if kind == "intent":
             questions: Any = said.get("questions")
             names = [one for one in questions if isinstance(one, str)] if isinstance(questions, list) else []  # pyright: ignore
-            self._shares.update((name, (key, amount / len(names))) for name in names)
+            self.under_way[key] = names
+            if "reserved" in said:
+                amount = self.reserved[key] = amount_of(said["reserved"])
+                self._shares.update((name, (key, amount / len(names))) for name in names)
         elif kind == "answer" and key in self._shares:  # its own line says what it cost
             name, share = self._shares.pop(key)
             if name in self.reserved:
                 self.reserved[name] = max(0.0, self.reserved[name] - share)
         elif kind == "over":
             self.reserved.pop(key, None)
+            self.under_way.pop(key, None)
 
     @property
     def usual(self) -> float | None:
