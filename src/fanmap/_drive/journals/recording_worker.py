@@ -116,7 +116,8 @@ class RecordingWorker(Worker):
                 if spent:
                     self._written += spent
                 if end and self.owner.can_block:  # a loop, on which others wait
-                    self._outcome, self._phase, self.delay = (value, error, stop, end), SYNCING, None
+                    outcome: tuple[Any, BaseException | None, Stop, int] = (value, error, stop, end)
+                    self._outcome, self._phase, self.delay = outcome, SYNCING, None
                     self._recording.wake_when_synced(self.wake)
                     return WAIT
                 if end:
