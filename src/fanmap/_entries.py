@@ -65,7 +65,9 @@ def _close_unawaited(given: tuple[Any, ...]) -> None:
     for one in given:
         for entry in cast("Iterable[Any]", one) if type(one) in _THERE else (one,):
             if inspect.iscoroutine(entry):
-                discard(entry)
+                if inspect.getcoroutinestate(entry) != inspect.CORO_CREATED:  # the call began, and has left none
+                    return
+                entry.close()
 
 
 def hint(entry: Any, error: BaseException) -> str | None:

@@ -460,7 +460,7 @@ def test_an_outage_that_lasts_too_long_stops_the_run(clock):
         while word is WAIT:
             clock.now += worker.delay
             word = worker.step()
-    assert run.stops == [True]
+    assert run.stops == ["unanswered"]
 
 
 @pytest.mark.parametrize(("deadline", "word"), [(100.24, END), (100.25, WAIT), (None, WAIT)])
