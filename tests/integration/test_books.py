@@ -15,6 +15,7 @@ import pytest
 from fanmap import Limits, Rate, Retry, parallel_map, to_sync
 from fanmap._drive import clock, on_top
 from fanmap._drive.books import BUSY, Books
+from fanmap._drive.drivers import thread_waiter
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.limits.limits import budget_of
 from fanmap._drive.runs.run import Run
@@ -319,6 +320,30 @@ def test_for_code_on_top_one_is_let_out_at_a_time_within_a_named_wait_too(monkey
     budget.release(waiting)
     budget.look(other)
     assert other.state == RUNNING
+
+
+def test_a_main_thread_that_waits_in_slices_has_waited_since_the_first_of_them(monkeypatch):
+    """Else nobody would be let out for it, or only by luck: it looks up for Ctrl-C as often as others are let out."""
+    monkeypatch.setattr(thread_waiter, "_SLICE", 0.01)
+    waiter, stuck, over = thread_waiter.WaiterOnTop(), [], threading.Event()
+
+    def watch():
+        while not stuck and not over.wait(0.001):
+            if on_top.stuck():
+                stuck.append(True)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(1_000):
+        waiter.wait(None)
+        if stuck:
+            break
+    over.set()
+    watcher.join()
+    assert stuck
+    waiter.wake()
+    waiter.wait(None)  # woken: from now on it waits anew
+    assert waiter._since is None and not on_top.somebody_waits()
 
 
 def test_of_two_that_look_at_once_one_is_let_out(monkeypatch):

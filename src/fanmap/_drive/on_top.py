@@ -59,10 +59,12 @@ def waits_here() -> bool:
     return get_ident() in _waiting
 
 
-def begin_to_wait() -> None:
-    """This thread, on top of ours, waits for others from now on."""
-    _waiting[get_ident()] = clock.now()
-    everybody_looks()
+def begin_to_wait(since: float | None) -> float:
+    """This thread, on top of ours, waits for others from now on, or goes on to wait `since` then; when it began."""
+    _waiting[get_ident()] = began = clock.now() if since is None else since
+    if since is None:
+        everybody_looks()
+    return began
 
 
 def end_to_wait() -> None:

@@ -30,8 +30,11 @@ class Waiter:
 
     def wait(self, seconds: float | None) -> None:
         """Until woken, or `seconds` are over (None: no bound); may return early."""
+        self._wait(seconds)
+
+    def _wait(self, seconds: float | None) -> bool:
         most = _SLICE if self._hears_signals() else threading.TIMEOUT_MAX
-        self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
+        return self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
 
     def _hears_signals(self) -> bool:
         """Is this the main thread, in real time? No signal interrupts a virtual wait."""
@@ -48,18 +51,24 @@ class Waiter:
 class WaiterOnTop(Waiter):
     """One that waits on top of ours, and lets others go on meanwhile."""
 
-    __slots__ = ()
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: float | None = None  # it waits, in slices; None: it was woken
 
     @override
     def wait(self, seconds: float | None) -> None:
-        nested = waits_here()
+        nested, woken = waits_here(), False
         try:
             if not nested:
-                begin_to_wait()
-            super().wait(seconds)
+                self._since = begin_to_wait(self._since)
+            woken = self._wait(seconds)
         finally:
             if not nested:
                 end_to_wait()
+        if woken:
+            self._since = None
 
 
 def waiter_here(caller: Caller | None = None) -> Waiter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from typing_extensions import override
@@ -79,4 +80,5 @@ class Held:
         if call is not None:
             self._call = None
             call.end()
-            logger.debug("a stream of %s was dropped before its end: its slot is given back", call.plan.name)
+            with suppress(Exception):  # a handler's
+                logger.debug("a stream of %s was dropped before its end: its slot is given back", call.plan.name)
