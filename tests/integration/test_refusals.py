@@ -1105,7 +1105,9 @@ def test_a_large_prompt_is_never_starved():
 def test_a_prompt_that_could_never_start_is_an_error_at_once():
     ask = parallel_map(tpm=100)(lambda text: text)
     with VirtualTime() as virtual:
-        with pytest.raises(ValueError, match=r"tpm must be >= the tokens that one call may take, 250 by estimate, got 100"):
+        with pytest.raises(
+            ValueError, match=r"tpm must be >= the tokens that one call may take, 250 by estimate, got 100"
+        ):
             ask("x" * 1000)
         assert virtual.now() == 0
 
