@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from fanmap import Limits, parallel_map
+from fanmap import BridgeError, Limits, parallel_map
 
 
 # What the interpreter says of a loop that nobody has closed is not tested here.
@@ -191,3 +191,28 @@ def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped(
     finally:
         loop.close()
     assert (limits.stats.in_flight, quick.map(range(4))) == (0, [0, 1, 2, 3])
+
+
+def test_a_blocking_call_where_a_dropped_iterators_calls_hold_every_slot_is_a_bridge_error():
+    """They end when the loop goes on, which that call would block."""
+    limits = Limits(2)
+
+    @parallel_map(limits=limits)
+    async def ask(number):
+        if number:
+            await asyncio.sleep(3600)
+        return number
+
+    @parallel_map(limits=limits)
+    def quick(number):
+        return number
+
+    async def main():
+        assert await anext(ask.imap(range(100))) == 0
+        with pytest.raises(BridgeError):
+            quick.map(range(3))
+        while limits.stats.in_flight:
+            await asyncio.sleep(0)
+        return quick.map(range(3))
+
+    assert asyncio.run(main()) == [0, 1, 2]

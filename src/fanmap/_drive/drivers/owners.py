@@ -38,9 +38,17 @@ class LoopOwner:
 
 
 class LeftOwner(LoopOwner):
-    """One asyncio loop, for calls that nobody waits for any more: they are over as soon as it stands still."""
+    """Stands for the owner of calls that nobody waits for any more: they are over as soon as its loop stands still.
 
-    __slots__ = ()
+    Attributes:
+        whose: that owner.
+    """
+
+    __slots__ = ("whose",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.whose = of_asyncio(loop)
 
     @override
     def gone(self) -> bool:

@@ -60,7 +60,7 @@ class Lines(Starts):
         return (
             len(holding) >= self.limit > 0
             and lender not in holding
-            and all(permit.owner is owner and stays(permit) for permit in holding)
+            and all(is_of(permit, owner) and stays(permit) for permit in holding)
         )
 
     def ages(self, now: float) -> list[float]:
@@ -199,6 +199,11 @@ class Lines(Starts):
         if siblings is not None and last in siblings:
             siblings.move_to_end(last, last=False)
         return True
+
+
+def is_of(permit: Permit, owner: Owner) -> bool:
+    """Does this owner run its call, or did before another one stood for it?"""
+    return permit.owner is owner or getattr(permit.owner, "whose", None) is owner
 
 
 def stays(permit: Permit) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from fanmap._policy.limits import admission
-from fanmap._policy.limits.lines import stays
+from fanmap._policy.limits.lines import is_of, stays
 from fanmap._policy.limits.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
 from fanmap._policy.limits.rate import Grant
 from fanmap._policy.limits.total import Total
@@ -137,7 +137,7 @@ class SharedAdmission(SharedLines):
         return (
             len(holding) >= ceiling > 0
             and lender not in holding
-            and all(permit.owner is owner and stays(permit) for permit in holding)
+            and all(is_of(permit, owner) and stays(permit) for permit in holding)
         )
 
     # Inside
