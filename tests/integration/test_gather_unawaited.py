@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import sys
 import warnings
 from collections import deque
 
@@ -122,4 +124,5 @@ def test_a_call_that_is_cancelled_before_its_first_step_leaves_no_coroutine_unaw
 
 
 def test_it_is_a_coroutine_function():
-    assert asyncio.iscoroutinefunction(gather_bounded)
+    module = inspect if sys.version_info >= (3, 12) else asyncio
+    assert module.iscoroutinefunction(gather_bounded)

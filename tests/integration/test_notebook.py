@@ -180,5 +180,5 @@ except Exception as error:
     print(*error.__notes__)
 """
         )
-        assert "use `.map` everywhere or `await .amap` everywhere" in printed
+        assert "use `.map` everywhere, or await everything within one `asyncio.run`" in printed
         assert server.max_in_flight <= 4

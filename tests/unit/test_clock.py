@@ -89,15 +89,18 @@ def test_a_run_ends_with_what_a_signal_handler_raised_while_it_started_a_thread(
             handler()
 
     monkeypatch.setattr(threading.Thread, "start", second)
+    over = threading.Event()
 
     @parallel_map(max_concurrency=2)
     def ask(item):
+        over.wait()  # or the first thread would be idle again before a second is started
         return item
 
     try:
         with pytest.raises(kind, match="the alarm"):
             ask.map(range(1000))
     finally:
+        over.set()
         idle.extendleft(warm)
     assert ask.map(range(4)) == [0, 1, 2, 3]  # calls that were left behind end
 
