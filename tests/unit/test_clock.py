@@ -69,13 +69,19 @@ class Alarm(Exception):
     """A signal handler's own, as timeouts by alarms and task queues have it."""
 
 
+@pytest.fixture
+def no_warm_threads():
+    """Threads must be started, also where those of another test come back meanwhile."""
+    before = warm_threads.use(warm_threads.WarmThreads())
+    yield
+    warm_threads.use(before)
+
+
+@pytest.mark.usefixtures("no_warm_threads")
 @pytest.mark.parametrize("kind", [Alarm, RuntimeError, MemoryError])
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_run_ends_with_what_a_signal_handler_raised_while_it_started_a_thread(monkeypatch, kind, begun):
     """Taken for "no more threads", a worker that has begun would be counted out twice, and the run would not end."""
-    idle = warm_threads.current.idle
-    warm = list(idle)
-    idle.clear()
     start, starts = threading.Thread.start, []
 
     def handler():
@@ -96,33 +102,31 @@ def test_a_run_ends_with_what_a_signal_handler_raised_while_it_started_a_thread(
         over.wait()  # or the first thread would be idle again before a second is started
         return item
 
-    try:
-        with pytest.raises(kind, match="the alarm"):
-            ask.map(range(1000))
-    finally:
-        over.set()
-        idle.extendleft(warm)
+    with pytest.raises(kind, match="the alarm"):
+        ask.map(range(1000))
+    over.set()
     assert ask.map(range(4)) == [0, 1, 2, 3]  # calls that were left behind end
 
 
+@pytest.mark.usefixtures("no_warm_threads")
 def test_a_run_goes_on_with_the_threads_there_are(monkeypatch):
-    idle = warm_threads.current.idle
-    warm = list(idle)
-    idle.clear()
     start, starts = threading.Thread.start, []
+
+    second = threading.Event()
 
     def only_one(self):
         starts.append(self)
         if len(starts) > 1:
+            second.set()
             raise RuntimeError("can't start new thread")
         start(self)
 
+    def tried(item):
+        second.wait()
+        return item
+
     monkeypatch.setattr(threading.Thread, "start", only_one)
-    try:
-        assert parallel_map(max_concurrency=4)(abs).map(range(100)) == list(range(100))
-    finally:
-        idle.extendleft(warm)
-    assert len(starts) > 1
+    assert parallel_map(max_concurrency=4)(tried).map(range(100)) == list(range(100))
 
 
 def test_a_thread_that_was_taken_out_for_a_job_that_never_came_ends(monkeypatch):
