@@ -165,8 +165,8 @@ def test_a_task_that_nobody_keeps_is_kept_while_it_waits_for_a_slot():
     assert ended == [0, 1]
 
 
-def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped():
-    """Its calls are cancelled, which they see when the loop runs again, if it ever does."""
+def two_under_one_limits():
+    """An `async def` of whose calls only the first ends, and a `def`, on two slots."""
     limits = Limits(2)
 
     @parallel_map(limits=limits)
@@ -178,6 +178,13 @@ def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped(
     @parallel_map(limits=limits)
     def quick(number):
         return number
+
+    return limits, ask, quick
+
+
+def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped():
+    """Its calls are cancelled, which they see when the loop runs again, if it ever does."""
+    limits, ask, quick = two_under_one_limits()
 
     async def first():
         return await anext(ask.imap(range(100)))
@@ -195,17 +202,7 @@ def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped(
 
 def test_a_blocking_call_where_a_dropped_iterators_calls_hold_every_slot_is_a_bridge_error():
     """They end when the loop goes on, which that call would block."""
-    limits = Limits(2)
-
-    @parallel_map(limits=limits)
-    async def ask(number):
-        if number:
-            await asyncio.sleep(3600)
-        return number
-
-    @parallel_map(limits=limits)
-    def quick(number):
-        return number
+    limits, ask, quick = two_under_one_limits()
 
     async def main():
         assert await anext(ask.imap(range(100))) == 0

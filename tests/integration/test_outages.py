@@ -220,6 +220,6 @@ def test_a_loop_whose_input_was_not_read_to_its_end_says_so():
             virtual.sleep(0.3)
             return server.answer(item)
 
-        with pytest.warns(UserWarning, match="the run of ask was stopped by Down: the rest of its input was not"):
+        with pytest.warns(UserWarning, match="the rest of the input of ask was not read, as the run was stopped: Down"):
             found = [outcome.index for outcome in ask.as_completed(iter(range(10_000)))]
     assert len(found) == len(set(found)) < 200

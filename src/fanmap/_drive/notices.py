@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import cast
 
+from fanmap._errors import NotRun
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._raw import INTERRUPTS, is_a, traceback_of, type_name
 
@@ -143,9 +144,14 @@ def tell_of_broken_journal(error: Exception) -> None:
     advise(f"results were not kept: {error}")
 
 
+class UnreadInput(UserWarning):
+    """What `warn_of_unread_input` says."""
+
+
 def warn_of_unread_input(name: str, reason: BaseException) -> None:
     """A loop over outcomes ends as if the input had, and nothing in it says that there was more."""
-    advise(f"the run of {name} was stopped by {type_name(reason)}: the rest of its input was not read")
+    why = str(reason) if is_a(reason, NotRun) else type_name(reason)  # other texts may have a prompt in them
+    advise(UnreadInput(f"the rest of the input of {name} was not read, as the run was stopped: {why}"))
 
 
 def warn_of_progress(what: str, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Hears the warnings of the library that the command says in words of its own.
+"""Hears the warnings of the library that the command says in words of its own, or has said already.
 
 Answers that can no longer be kept are no warning here: no row need tell, the run stops, and that is why.
 """
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from fanmap._drive.batch.notices import PaidAgain, UnknownServer
+from fanmap._drive.notices import UnreadInput
 from fanmap._run.reasons import Reason, before_writing_again, journal_text
 
 _NOTICE: Final = "results were not kept: "  # as the library warns
@@ -56,7 +57,7 @@ class Heard:
             self._say(f"fanmap: {_unknown_server(message)}")
         elif text.startswith(_NOTICE):
             self.unkept = _not_kept(text.removeprefix(_NOTICE))
-        else:
+        elif not isinstance(message, UnreadInput):  # which is what "not run" counts, beside the reason
             self._show(message, *rest, **more)
 
 

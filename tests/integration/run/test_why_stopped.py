@@ -125,6 +125,15 @@ def test_how_long_a_server_may_keep_everybody_waiting_can_be_said(run):
     assert "fanmap: stopped by --max-wait: the server asks to wait for 2 s\n" in said
 
 
+def test_rows_that_were_not_read_are_counted_and_not_warned_of(run, recwarn):
+    put("job.py", "class Down(Exception):\n    status_code = 500\n\ndef down(prompt):\n    raise Down\n")
+    put("in.txt", "".join(f"{n}\n" for n in range(2_000)))
+    _, _, said = run("job:down", "in.txt", "--max-wait", "0.5", "--retry", "2", "--max-concurrency", "2")
+    assert "fanmap: stopped by --max-wait: no call succeeded for that long (Down)\n" in said
+    assert " not run\n" in said
+    assert not [str(one.message) for one in recwarn if "was not read" in str(one.message)]
+
+
 def test_a_decorated_function_keeps_the_rest_of_its_limits_under_another_max_wait(run):
     put(
         "job.py",
