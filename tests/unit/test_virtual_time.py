@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import threading
 import time
 
@@ -186,6 +188,24 @@ def test_a_program_that_sets_timers_for_ever_is_stuck_at_the_horizon():
 
     with VirtualTime(horizon=86400) as virtual, pytest.raises(Deadlock, match="main"):
         virtual.run(main())
+
+
+def test_the_collector_rests_while_it_is_looked_who_waits(monkeypatch):
+    """On CPython 3.11 the collector may wait for ever there, with the interpreter's lock in its hands."""
+    look, collects = sys._current_frames, []
+
+    def watched():
+        collects.append(gc.isenabled())
+        return look()
+
+    async def main():
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(sys, "_current_frames", watched)
+    with VirtualTime() as virtual, pytest.raises(Deadlock, match="main"):
+        virtual.run(main())
+    assert collects and not any(collects)
+    assert gc.isenabled()
 
 
 def test_something_outside_may_still_wake_a_loop_that_has_nothing_to_do(monkeypatch):

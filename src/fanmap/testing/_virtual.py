@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 from fanmap._drive import clock
@@ -240,9 +241,20 @@ class Signal:
             self._baton.wake(self._waiting)
 
 
+def _frames() -> dict[int, FrameType]:
+    """What each thread runs. Without the collector: CPython 3.11 holds a lock that the end of a `threading.local` takes."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # pyright: ignore[reportPrivateUsage] (documented, for debugging a deadlock)
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _who_waits(parked: list[Party]) -> str:
     lines = ["nothing can run, and no timer is due within the horizon:"]
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] (documented, for debugging a deadlock)
+    frames = _frames()
     for party in parked:
         stack: list[tuple[str, str, int]] = []
         frame = frames.get(party.thread.ident or 0)
