@@ -8,7 +8,6 @@ a sign from outside, everybody is stuck. What parks (locks, sleeps, event loops)
 from __future__ import annotations
 
 import math
-import os
 import random
 import threading
 import time
@@ -207,13 +206,3 @@ class Baton:
         """Nobody can run: the main thread raises."""
         self.root.stuck = self._describe(list(self._parked))
         self.wake(self.root)
-
-
-def stack_top(stack: list[tuple[str, str, int]]) -> str:
-    """Where somebody waits: function, file and line of the innermost call, then of those outside of fanmap."""
-    here = os.path.dirname(__file__)
-    library = os.path.dirname(here)
-    calls = [call for call in stack if os.path.dirname(call[1]) != here]
-    shown = calls[:1] + [call for call in calls[1:] if not call[1].startswith(library)][:3]
-    places = [f"{function} ({os.path.basename(file)}:{line})" for function, file, line in shown]
-    return ", in ".join(places) or "its start"

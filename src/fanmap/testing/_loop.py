@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from typing_extensions import override
 
-from fanmap.testing._baton import Baton, stack_top
+from fanmap.testing._baton import Baton
+from fanmap.testing._stuck import stack_top
 
 _Events = list[tuple[selectors.SelectorKey, int]]
 

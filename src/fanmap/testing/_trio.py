@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import trio
 from typing_extensions import override
 
-from fanmap.testing._baton import Baton, Deadlock, stack_top
+from fanmap.testing._baton import Baton, Deadlock
+from fanmap.testing._stuck import stack_top
 
 R = TypeVar("R")
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import random
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fanmap._drive import clock
 from fanmap._drive.drivers import portal, warm_threads
 from fanmap._drive.drivers.thread_waiter import Waiter
 from fanmap._policy.limits import admission
-from fanmap.testing._baton import Baton, Party, stack_top
+from fanmap.testing._baton import Baton, Party
 from fanmap.testing._loop import VirtualLoop
+from fanmap.testing._stuck import who_waits
 
 R = TypeVar("R")
 
@@ -128,7 +127,7 @@ class VirtualTime:
     def __enter__(self) -> Self:
         if isinstance(clock.world, _World):
             raise RuntimeError("virtual time is already active: its blocks cannot be nested")
-        self._baton = baton = Baton(self._start, self._start + self._horizon, self._chance, _who_waits)
+        self._baton = baton = Baton(self._start, self._start + self._horizon, self._chance, who_waits)
         self._world = _World(baton)
         pool, place, world = warm_threads.use(warm_threads.WarmThreads()), portal.use(None), clock.enter(self._world)
         source = clock.install(lambda: baton.now)
@@ -239,29 +238,3 @@ class Signal:
         self._locked = False
         if self._waiting is not None:
             self._baton.wake(self._waiting)
-
-
-def _frames() -> dict[int, FrameType]:
-    """What each thread runs. Without the collector: CPython 3.11 holds a lock that the end of a `threading.local` takes."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()  # pyright: ignore[reportPrivateUsage] (documented, for debugging a deadlock)
-    finally:
-        if collects:
-            gc.enable()
-
-
-def _who_waits(parked: list[Party]) -> str:
-    lines = ["nothing can run, and no timer is due within the horizon:"]
-    frames = _frames()
-    for party in parked:
-        stack: list[tuple[str, str, int]] = []
-        frame = frames.get(party.thread.ident or 0)
-        while frame is not None:
-            stack.append((frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno))
-            frame = frame.f_back
-        lines.append(f"- {party.name}: {stack_top(stack)}")
-        if party.tasks is not None:
-            lines += [f"  - {task}" for task in party.tasks()]
-    return "\n".join(lines)
