@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import os
@@ -105,3 +106,70 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_paid_twice(
         room[0] = True
         assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
         assert sum(lines(server)) == 3
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_client_that_is_closed_while_it_asks_for_a_batch_leaves_no_connection_open(
+    is_async: bool, tmp_path: Path
+) -> None:
+    opened = list[Any]()
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(info["return_value"].get_extra_info("socket"))
+
+    async def atrace(event: str, info: dict[str, Any]) -> None:
+        trace(event, info)
+
+    with serve() as server:
+        body = {"model": "m", "input": "a"}
+
+        def ask(prompt: str) -> str:
+            def close(request: httpx.Request) -> None:
+                request.extensions["trace"] = trace
+                client.close()
+
+            client = httpx.Client(verify=False, timeout=120, event_hooks={"request": [close]})
+            return client.post(f"{server.openai_url}/responses", json=body).text
+
+        async def aask(prompt: str) -> str:
+            async def close(request: httpx.Request) -> None:
+                request.extensions["trace"] = atrace
+                await client.aclose()
+
+            client = httpx.AsyncClient(verify=False, timeout=120, event_hooks={"request": [close]})
+            return (await client.post(f"{server.openai_url}/responses", json=body)).text
+
+        function: Any = parallel_map(aask if is_async else ask)
+        assert len(function.batch(["a"], **options(server, tmp_path / "job"))) == 1
+        assert [one.fileno() for one in opened] == [-1]
+
+
+def test_a_batch_is_submitted_when_what_an_item_streams_beside_it_is_over(tmp_path: Path) -> None:
+    happened = list[str]()
+
+    def respond(request: Request) -> Reply | None:
+        happened.append(request.path)
+        return Reply(delay=0.3) if request.path.endswith("/chat/completions") else None
+
+    with serve(respond=respond) as server:
+
+        async def streamed(prompt: str) -> None:
+            body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "stream": True}
+            async with httpx.AsyncClient(verify=False, timeout=120) as client:
+                await client.post(f"{server.openai_url}/chat/completions", json=body)
+            happened.append("streamed")
+
+        @parallel_map
+        async def ask(prompt: str) -> str:
+            async with httpx.AsyncClient(verify=False, timeout=120) as client:
+                beside = asyncio.create_task(streamed(prompt))
+                while "/v1/chat/completions" not in happened:
+                    await asyncio.sleep(0.001)
+                answer = await client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt})
+                await beside
+                return str(answer.json()["output"][0]["content"][0]["text"])
+
+        with pytest.raises(BatchPending):
+            ask.batch(["a"], **options(server, tmp_path / "job"), wait=0)
+    assert happened.index("streamed") < happened.index("/v1/files")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from typing import Any, Final
 
 import tenacity
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.capture import Capture, end_strays
+from fanmap._drive.batch.capture import Capture, end_strays, running_here
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.reading import read
@@ -134,16 +133,17 @@ class Items:
         again = self._book.stopped is None
         while again:
             began, value, error = clock.now(), None, None
-            outside = observer.set(capture)
+            outside, around = observer.set(capture), running_here.set(capture)
             try:
                 value = await self._call(self._inputs[index].item)
             except BaseException as failure:
                 error = failure
             finally:
                 observer.reset(outside)
+                running_here.reset(around)
             try:
                 if capture.open and not _is_cancelled(error):
-                    await end_strays(capture, _observer_in)
+                    await end_strays(capture)
                 again = self._went(index, capture, attempts, value, error, began)
             finally:
                 del error
@@ -233,7 +233,3 @@ def _is_cancelled(error: BaseException | None) -> bool:
         return error is not None and type(error).__module__.partition(".")[0] == "trio" and not is_a(error, Exception)
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0  # a group that unwinds has taken its own back
-
-
-def _observer_in(context: Context) -> object:
-    return context.get(observer)

@@ -10,6 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
 from fanmap._drive import clock
@@ -37,6 +38,9 @@ _INNER: Final = (
 _LOOK: Final = STILL / 10  # seconds
 _STRAYS: Final = 5.0  # seconds for tasks that an item has left running
 
+# Whose run a context is of, also while a request is under way and nobody observes.
+running_here: Final = ContextVar[object]("fanmap_batch_item", default=None)
+
 
 class Capture:
     """Observes the requests of one run of one item; see `observing.Observer`. From any thread, several at once.
@@ -49,6 +53,7 @@ class Capture:
 
     Attributes:
         root: the task that runs an item of an `async def`.
+        askers: its tasks that have sent something, on a Python that does not know a task's context.
         keys: of its questions.
         asked_for: the keys of all questions that it has asked.
         open: those of them that have no answer yet.
@@ -66,6 +71,7 @@ class Capture:
         self._lock = threading.Lock()
         self._thread = threading.get_ident()
         self.root: object = None
+        self.askers: set[asyncio.Task[Any] | None] = set()
         self.scope = current_scope.get()
         self.keys = QuestionKeys(key)
         self.asked_for: set[str] = set()
@@ -75,6 +81,8 @@ class Capture:
 
     def asked(self, request: Request) -> Any:
         """A request is about to go: its answer; else it is taken down, and its call unwound."""
+        if sys.version_info < (3, 12) and loops.running() == "asyncio":
+            self.askers.add(asyncio.current_task())
         taken = clients.take(request)
         if self.only_meets:
             self._meet(request, taken)
@@ -185,17 +193,12 @@ def _look(told: asyncio.Future[None], over: Callable[[], bool], seconds: float) 
         told.get_loop().call_soon(_look, told, over, seconds)
 
 
-async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> None:
-    """Tasks that an unwound item has left behind have their say, and end.
-
-    Args:
-        capture: of the item.
-        observer_of: what observes in a task's context.
-    """
-    if loops.running() != "asyncio" or sys.version_info < (3, 12):  # where nobody knows a task's context
+async def end_strays(capture: Capture) -> None:
+    """Tasks that an unwound item has left behind have their say, and end."""
+    if loops.running() != "asyncio":
         return
     here = asyncio.current_task()
-    strays = [task for task in asyncio.all_tasks() if task is not here and observer_of(task.get_context()) is capture]
+    strays = [task for task in asyncio.all_tasks() if task is not here and _is_of(capture, task)]
     if strays:
         _, late = await asyncio.wait(strays, timeout=_STRAYS)
         for task in late:
@@ -205,6 +208,12 @@ async def end_strays(capture: Capture, observer_of: Callable[[Any], object]) -> 
     for task in strays:
         if task.done() and not task.cancelled():
             task.exception()  # retrieved: the item's own end says what there is to say
+
+
+def _is_of(capture: Capture, task: asyncio.Task[Any]) -> bool:
+    if sys.version_info < (3, 12):
+        return task in capture.askers
+    return task.get_context().get(running_here) is capture
 
 
 def _only(question: NotBatched, url: str) -> BatchError:

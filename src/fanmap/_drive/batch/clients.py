@@ -158,6 +158,9 @@ class _Client:
                 return Answer(response.status_code, b""), file
             finally:
                 response.close()
+                connection = _left_open(client, response)
+                if connection is not None:
+                    connection.close()
         except _errors_of(request) as error:
             raise Lost(type(error).__name__) from error
 
@@ -197,6 +200,9 @@ class _AsyncClient:
                 return Answer(response.status_code, b""), file
             finally:
                 await response.aclose()
+                connection = _left_open(client, response)
+                if connection is not None:
+                    await connection.aclose()
         except RuntimeError as error:  # a client's connections may belong to a loop that it was used on before
             self._client = self._ours = _another(client, "AsyncClient")
             raise Lost(type(error).__name__) from error
@@ -248,6 +254,11 @@ def _another(client: Any, kind: str) -> Any:
         if (name := one.__module__.partition(".")[0]) in ("httpx", "httpx2")
     )
     return getattr(package, kind)(timeout=600)
+
+
+def _left_open(client: Any, response: Any) -> Any:
+    """The connection of a response whose client was closed while it was made: it has not closed what was not there."""
+    return response.extensions.get("network_stream") if client.is_closed else None
 
 
 def _errors_of(request: Any) -> tuple[type[BaseException], ...]:
