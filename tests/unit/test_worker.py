@@ -34,6 +34,7 @@ class Run:
         self.answers = 0
         self.more = self.stops_now = self.keeps = self.others = self.waits = False
         self.cut = None
+        self.flow = self  # which answers the questions of a worker
         self.meanwhile = lambda: None
 
     def take(self, worker):

@@ -140,7 +140,7 @@ class RecordingWorker(Worker):
 
     @override
     def _drop(self) -> None:
-        will_be_delivered = self._attempts is not None and self._run.keeps_failures()
+        will_be_delivered = self._attempts is not None and self._run.flow.keeps_failures()
         super()._drop()
         if self._spent and self._key is not None and not will_be_delivered:  # paid for, whatever becomes of it
             spent, self._spent = self._spent, NOTHING_SPENT

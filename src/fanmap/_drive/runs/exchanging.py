@@ -109,13 +109,14 @@ class Exchanging(Caller):
         budget = self.plan.budget
         # Nobody has been answered since its first failure: an outage that has just begun, or this item's own fault?
         # The next item's attempt will tell, where there is one.
-        if not budget.outage() and not (budget.failures_in_a_row() >= max(2, self.attempts) and self.run.has_more()):
-            return super()._out_of_attempts(error)
-        return self._part_with(None, self.run.set_aside)
+        all_fail = budget.failures_in_a_row() >= max(2, self.attempts)
+        if budget.outage() or (all_fail and self.run.flow.has_more()):
+            return self._part_with(None, self.run.set_aside)
+        return super()._out_of_attempts(error)
 
     @override
     def _let_others_try(self, until: float) -> Word:
-        if not self.run.has_others():
+        if not self.run.flow.has_others():
             return super()._let_others_try(until)
         return self._part_with(until, self.run.set_aside)
 

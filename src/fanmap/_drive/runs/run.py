@@ -5,7 +5,7 @@ What is decided, is decided in `_policy.runs.flow`. Nothing here waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -16,31 +16,18 @@ from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.runs.ending import Ending
 from fanmap._drive.runs.ports import Hire, Puller, Recording, Waker, WorkerPool
-from fanmap._drive.runs.reckoning import Reckoning
-from fanmap._errors import DeadlineExceeded, Stopped
+from fanmap._drive.runs.serving import Serving
+from fanmap._errors import DeadlineExceeded
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner
-from fanmap._policy.runs.effects import (
-    AWAY,
-    END,
-    FEED,
-    HIRE,
-    WAIT,
-    WAKE_ALL,
-    WAKE_READER,
-    State,
-    Stop,
-    Taken,
-    Wake,
-    Word,
-)
+from fanmap._policy.runs.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Wake, Word
 from fanmap._policy.runs.flow import Flow
-from fanmap._policy.runs.inputs import InputBuffer, Unfinished
+from fanmap._policy.runs.inputs import InputBuffer
 from fanmap._policy.runs.results import Record, ResultBuffer
 from fanmap._raw import INTERRUPTS, is_a
 
 
-class Run(Reckoning):
+class Run(Serving):
     """One run over one input.
 
     Args:
@@ -141,110 +128,6 @@ class Run(Reckoning):
         self.flow.workers.pop(worker, None)
         self.plan.budget.retire(worker.tally_key)
 
-    # For workers
-
-    def take(self, worker: Puller) -> Taken:
-        """The worker's next item, or what to do instead."""
-        taken = self.do(self.flow.take, worker, clock.now())
-        if taken is not BUSY:
-            return taken  # type: ignore[no-any-return]
-        self.post(self._remind, worker)
-        return WAIT
-
-    def complete(self, worker: Puller, record: Record, *, stop: Stop = False) -> Taken:
-        """An item has its outcome; then as `take`."""
-        taken = self.do(self.flow.complete, record, worker, stop)
-        if taken is not BUSY:
-            return taken  # type: ignore[no-any-return]
-        self.post(self.flow.complete, record, None, stop)
-        self.post(self._remind, worker)
-        return WAIT
-
-    def put_back(self, unfinished: Unfinished) -> None:
-        """A worker ends before its item has."""
-        self.post(self.flow.put_back, unfinished)
-
-    def set_aside(self, unfinished: Unfinished) -> None:
-        """An item has failed or was refused where nobody is answered."""
-        self.post(self.flow.set_aside, unfinished)
-
-    def answered(self) -> None:
-        """A call has succeeded where none did before, perhaps."""
-        if self.flow.inputs.aside and not self.plan.budget.outage():
-            self.post(self.flow.recall)
-
-    def has_more(self) -> bool:
-        """Are there items that nobody has tried?"""
-        return self.flow.has_more()
-
-    def has_others(self) -> bool:
-        """The same, or some that came back?"""
-        return self.flow.has_others()
-
-    def others_first(self) -> bool:
-        """Nobody is answered: do those go first that were sent less often?"""
-        return bool(self.flow.inputs.aside) or self.plan.budget.outage()
-
-    def has_less_tried(self, calls: int) -> bool:
-        """Is there one that no worker has?"""
-        return self.flow.has_less_tried(calls)
-
-    def waits_untried(self) -> bool:
-        """Does a worker wait with one that was never sent?"""
-        return self.flow.waits_untried()
-
-    def may_start(self, index: int) -> bool:
-        """May an item that waits for its turn still start?"""
-        return self.flow.may_start(index)
-
-    def keeps_failures(self) -> bool:
-        """Is the failure of what waited to be sent again an outcome, in a run that was stopped?"""
-        return self.flow.keeps_failures()
-
-    def left(self, worker: Puller) -> None:
-        """A worker is no more."""
-        self.post(self._left, worker)
-
-    def interrupt(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit came out of an item, perhaps in a group: the run ends with it."""
-        if self.ending.interrupt is None:
-            self.ending.interrupt = error
-        self.stop(error)
-
-    def turn_away(self, error: Exception) -> None:
-        """The line was full when the run's first call came: the run ends with that, and nothing has been called."""
-        self.interrupt(error)
-
-    def hand_out(self, index: int, chunk: Any, taken: Callable[[], None]) -> None:
-        """A chunk of an item's stream is for the reader, who says that it has been taken."""
-        self.post(self.flow.add_chunk, (index, chunk, None, taken))
-
-    def abandoned(self) -> bool:
-        """Is nothing of what is under way waited for any more?"""
-        return self.flow.state >= State.STOPPING
-
-    def consider(self, hint: Callable[[Any, BaseException], str | None], item: Any, error: BaseException) -> None:
-        """An item has failed: is there something to say of the first one?"""
-        self.ending.consider(hint, item, error)
-
-    def break_off(self, error: Exception) -> None:
-        """Results can no longer be kept: calls under way end, nothing else starts, and the run ends with this."""
-        self.ending.broken = self.ending.broken or error
-        self.post(self._stop, error, True)
-
-    def stop_for(self, reason: Exception, error: Exception) -> None:
-        """Nothing is worth starting any more, as is known from outside: calls under way end, then `error` is raised."""
-        self.ending.outside = self.ending.outside or error
-        self.post(self._stop, reason, True)
-
-    def stop_on_purpose(self) -> None:
-        """Calls under way end and their results still leave; nothing else starts. From any thread."""
-        self.post(self._stop_on_purpose)
-
-    def stopping(self) -> bool:
-        """Has the run been told to stop?"""
-        return self.flow.state is not State.RUNNING
-
     # For the reader
 
     def poll(self) -> Any:
@@ -307,10 +190,6 @@ class Run(Reckoning):
         """May a feeder task step the input now?"""
         return self.flow.reader is not AWAY and self.flow.may_feed()
 
-    def stop(self, reason: BaseException | None) -> None:
-        """Nothing starts from now on. Calls under way are the driver's to cancel."""
-        self.post(self._stop, reason, False)
-
     def close(self) -> None:
         """The reader is gone: what still comes in is dropped, and the input is closed."""
         self._ended = self._ended or clock.now()
@@ -331,29 +210,11 @@ class Run(Reckoning):
 
     # With the books open
 
-    def _left(self, worker: Puller) -> None:
-        if worker in self.flow.workers:
-            self._retired.take(worker.tally)
-            del self.flow.workers[worker]
-            self.plan.budget.retire(worker.tally_key)
-            self.flow.left(worker)
-
-    def _stop(self, reason: BaseException | None, drain: bool) -> None:
-        self.flow.stop(reason, drain=drain)
-
-    def _stop_on_purpose(self) -> None:
-        if self.flow.state is State.RUNNING:
-            self.flow.stop(Stopped(), drain=True)
-        self.after.append(WAKE_READER)
-
     def _close(self) -> None:
         unstarted = self.flow.close()
         if self.plan.discard is not None:
             for item in unstarted:
                 self.plan.discard(item)
-
-    def _remind(self, worker: Puller) -> None:
-        self.after.append(Wake([worker]))
 
     def _remind_reader(self) -> None:
         self.after.append(WAKE_READER)

@@ -49,14 +49,14 @@ class Worker(Exchanging):
         phase = self._phase
         if phase == NEW:
             return END if self.retiring else self._next(self.run.take(self))
-        if (phase in (IN_LINE, BACK_OFF)) and not self.run.may_start(self.index):
-            failed = self._attempts is not None and self.run.keeps_failures()
+        if (phase in (IN_LINE, BACK_OFF)) and not self.run.flow.may_start(self.index):
+            failed = self._attempts is not None and self.run.flow.keeps_failures()
             self._drop()
             return self._give_up() if failed else self._next(self.run.take(self))
         if phase == IN_LINE and self._calls and self.run.others_first():
-            if self.run.has_less_tried(self._calls):
+            if self.run.flow.has_less_tried(self._calls):
                 return self._part_with(None, self.run.set_aside)
-            if self._calls != self._gave_way and self.run.waits_untried():
+            if self._calls != self._gave_way and self.run.flow.waits_untried():
                 self._gave_way = self._calls  # once: they may wait for something else
                 self._release()
                 return self._ask()  # behind those that are in line
@@ -248,7 +248,7 @@ class Worker(Exchanging):
     def _fail_over(self, over: Exception) -> Word:
         """The run ends with this once what is under way has ended; the item in hand is not called (again)."""
         self.run.stop_for(over, over)
-        failed = self._attempts is not None and self.run.keeps_failures()
+        failed = self._attempts is not None and self.run.flow.keeps_failures()
         self._drop()
         return self._give_up() if failed else self._next(self.run.take(self))
 
