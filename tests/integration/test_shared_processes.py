@@ -200,6 +200,7 @@ def test_a_store_that_loses_its_memory_gives_nothing_out_twice(world):
     assert world.most_in_the_end() == SLOTS
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not SERVERS, reason=WHY_NOT)
 def test_a_store_that_is_away_for_longer_than_a_lease_loses_nothing(tmp_path):
     pytest.importorskip("redis")

@@ -48,7 +48,7 @@ def server(request, tmp_path_factory):
     process.wait()
 
 
-def twin_of(client):
+def twin_of(client, *, heals=False):
     """A machine whose store is both ledgers."""
     from fanmap._drive.shared.redis import _ledger, as_map, document_of
     from fanmap._policy.shared.messages import Reply
@@ -96,17 +96,28 @@ def twin_of(client):
             self.world.known_dead = False  # there is nobody in a server who sees it
             return super().living()
 
+        def teardown(self):
+            if heals:
+                super().teardown()
+            elif hasattr(self, "world"):
+                self.world.run(15.0)
+
     return TwinMachine
 
 
-def play(server, examples, steps):
-    machine = twin_of(server)
+def play(server, examples, steps, *, heals):
+    machine = twin_of(server, heals=heals)
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))
     assert machine.world_class.compared > 10 * examples
 
 
 def test_both_ledgers_are_one(server):
-    play(server, 15, 25)
+    play(server, 30, 25, heals=False)
+
+
+@pytest.mark.whole
+def test_both_ledgers_are_one_until_all_has_healed(server):
+    play(server, 15, 25, heals=True)
 
 
 @pytest.mark.parametrize(("kind", "wait", "after", "cuts"), [
@@ -131,4 +142,4 @@ def test_both_cut_the_ceiling_alike_where_a_refusal_follows_a_gate(server, kind,
 
 @pytest.mark.nightly
 def test_both_ledgers_are_one_all_night(server):
-    play(server, 1_000, 50)
+    play(server, 1_000, 50, heals=True)
