@@ -6,12 +6,14 @@ import asyncio
 import errno
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import requests
+from typing_extensions import override
 
 from fanmap import BatchError, BatchPending, JournalError, parallel_map
 from fanmap._drive.journals import journal_file
@@ -173,3 +175,132 @@ def test_a_batch_is_submitted_when_what_an_item_streams_beside_it_is_over(tmp_pa
         with pytest.raises(BatchPending):
             ask.batch(["a"], **options(server, tmp_path / "job"), wait=0)
     assert happened.index("streamed") < happened.index("/v1/files")
+
+
+class Between(httpx.BaseTransport):
+    """Sees each request of a client, and may answer it in the server's place."""
+
+    def __init__(self, instead: Callable[[httpx.Request], httpx.Response | None] = lambda _: None) -> None:
+        self.seen: list[httpx.Request] = []
+        self._instead = instead
+        self._wire = httpx.HTTPTransport(verify=False)
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        return self._instead(request) or self._wire.handle_request(request)
+
+    @override
+    def close(self) -> None:
+        self._wire.close()
+
+
+def once(path: str, response: httpx.Response) -> Callable[[httpx.Request], httpx.Response | None]:
+    """To the first request whose path ends so."""
+    left = [response]
+    return lambda request: left.pop() if left and request.url.path.endswith(path) else None
+
+
+class Signed(httpx.Auth):
+    @override
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = "Signed"
+        yield request
+
+
+def test_a_batchs_own_requests_have_the_auth_of_the_items(tmp_path: Path) -> None:
+    with serve() as server, httpx.Client(transport=(wire := Between()), timeout=5) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(
+                f"{server.openai_url}/responses", json={"model": "m", "input": prompt}, auth=Signed()
+            ).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert [one.headers.get("authorization") for one in wire.seen] == ["Signed"] * 4
+    # A file of 200 MB takes longer than an answer.
+    assert [one.extensions["timeout"]["read"] for one in wire.seen] == [600] * 4
+
+
+def test_that_of_a_client_that_is_closed_too(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    def respond(request: Request) -> None:
+        seen.append(request.headers.get("authorization"))
+
+    with serve(respond=respond) as server:
+
+        def ask(prompt: str) -> str:
+            with httpx.Client(verify=False, timeout=120, auth=("me", "secret")) as client:
+                return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert seen[0]
+    assert seen == seen[:1] * 4
+
+
+def test_they_go_the_way_of_requests_arguments_too(tmp_path: Path) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        @override
+        def send(self, request: Any, **given: Any) -> Any:  # type: ignore[override]
+            seen.append((given["verify"], given["cert"], given["proxies"].get("ftp")))
+            return super().send(request, **{**given, "cert": None})
+
+    with serve() as server, requests.Session() as session:
+        session.mount("http://", Adapter())
+
+        def ask(prompt: str) -> str:
+            body = {"model": "m", "input": prompt}
+            own: Any = {"verify": False, "cert": "mine.pem", "proxies": {"ftp": "http://proxy"}}
+            return session.post(f"{server.openai_url}/responses", json=body, **own).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert seen == [(False, "mine.pem", "http://proxy")] * 4
+
+
+BUSY = httpx.Response(429, json={"error": {"message": "slower"}})
+TORN = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+
+@pytest.mark.parametrize(
+    ("path", "response"), [("/files", BUSY), ("/batches", BUSY), ("simulated_0", BUSY), ("/content", TORN)]
+)
+def test_a_hook_that_raises_for_the_status_and_a_torn_body_are_waited_out_too(
+    path: str, response: httpx.Response, tmp_path: Path
+) -> None:
+    hooks: Any = {"response": [httpx.Response.raise_for_status]}
+    wire = Between(once(path, response))
+    with serve() as server, httpx.Client(transport=wire, event_hooks=hooks) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+        assert lines(server) == [3]
+
+
+def test_a_hook_of_requests_leaves_the_providers_words(tmp_path: Path) -> None:
+    no = Reply(status=400, body={"error": {"message": "not today"}})
+    with serve(respond=lambda _: no) as server, requests.Session() as session:
+        session.hooks["response"].append(lambda response, **_: response.raise_for_status())
+
+        def ask(prompt: str) -> str:
+            return session.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        with pytest.raises(BatchError, match="a batch was not accepted: status 400, not today"):
+            parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))
+
+
+def test_results_that_are_elsewhere_are_followed(tmp_path: Path) -> None:
+    def elsewhere(request: httpx.Request) -> httpx.Response | None:
+        there = request.url.path.endswith("/content") and not request.url.query
+        return httpx.Response(302, headers={"location": f"{request.url}?signed"}) if there else None
+
+    with serve() as server, httpx.Client(transport=Between(elsewhere)) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
