@@ -15,7 +15,7 @@ import pytest
 import requests
 from typing_extensions import override
 
-from fanmap import BatchError, BatchPending, JournalError, parallel_map
+from fanmap import BatchError, BatchPending, JournalError, parallel_map, partial_results
 from fanmap._drive.journals import journal_file
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 
@@ -304,3 +304,13 @@ def test_results_that_are_elsewhere_are_followed(tmp_path: Path) -> None:
             return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
 
         assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+
+
+def test_a_result_that_cannot_be_kept_is_among_the_partial_ones(tmp_path: Path) -> None:
+    with serve() as server:
+        ask = asking(server)
+        function = parallel_map(lambda prompt: {ask(prompt)})
+        with pytest.raises(TypeError, match="cannot store the result of item 0") as caught:
+            function.batch(["a"], **options(server, tmp_path / "job"))
+    assert partial_results(caught.value) == {0: {told("a")}}
+    assert any(": 0; after fixing that, run the same call again" in note for note in caught.value.__notes__)

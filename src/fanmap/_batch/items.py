@@ -219,8 +219,7 @@ class Items:
                 if end:
                     self._ends.append(end)
         except (JournalError, TypeError) as failure:
-            self._book.stop(failure)
-            return
+            self._book.stop(failure)  # but it is paid for: it is among the partial results
         if error is None:
             self.results[index] = value
         else:
