@@ -314,3 +314,25 @@ def test_a_result_that_cannot_be_kept_is_among_the_partial_ones(tmp_path: Path) 
             function.batch(["a"], **options(server, tmp_path / "job"))
     assert partial_results(caught.value) == {0: {told("a")}}
     assert any(": 0; after fixing that, run the same call again" in note for note in caught.value.__notes__)
+
+
+def test_who_does_not_wait_does_not_wait_for_an_interface_that_fails(tmp_path: Path) -> None:
+    down, asked = [False], list[str]()
+
+    def respond(request: Request) -> Reply | None:
+        asked.append(request.path)
+        return Reply(status=500, body={"error": {"message": "not now"}}) if down[0] else None
+
+    with serve(respond=respond) as server:
+        server.batches.script = BatchScript(delay=math.inf)
+        ask, given = parallel_map(asking(server)), options(server, tmp_path / "job") | {"wait": 0}
+        with pytest.raises(BatchPending):
+            ask.batch(PROMPTS, **given)
+        down[0], asked[:] = True, []
+        with pytest.raises(BatchError, match="a batch could not be checked: status 500, not now"):
+            ask.batch(PROMPTS, **given)
+        assert asked == ["/v1/batches/batch_simulated_0"] * 3
+        down[0] = False
+        with pytest.raises(BatchPending):
+            ask.batch(PROMPTS, **given)
+        assert lines(server) == [3]
