@@ -23,6 +23,7 @@ import httpx
 import pytest
 import requests
 import tenacity
+import trio
 
 from fanmap import (
     BatchError,
@@ -209,6 +210,21 @@ def test_abatch_is_batch_awaited(make: Any, server: Server, options: dict[str, A
     ask = parallel_map(make(server))
     assert run(ask.abatch(PROMPTS, **options)) == [told(prompt) for prompt in PROMPTS]
     assert lines(server) == [3]
+
+
+def test_abatch_on_trio(server: Server, options: dict[str, Any]) -> None:
+    async def twice(prompt: str) -> str:
+        said = prompt
+        async with httpx.AsyncClient(verify=False, timeout=120) as client:
+            for _ in range(2):
+                answer = await client.post(f"{server.openai_url}/responses", json={"model": "m", "input": said})
+                said = answer.json()["output"][0]["content"][0]["text"]
+        return said
+
+    assert trio.run(lambda: parallel_map(twice).abatch(PROMPTS, **options)) == [told(told(one)) for one in PROMPTS]
+    ask = parallel_map(of_httpx(server))
+    assert trio.run(lambda: ask.abatch(PROMPTS, **options, version="2")) == [told(one) for one in PROMPTS]
+    assert lines(server) == [3, 3, 3]
 
 
 def test_a_look_for_siblings_that_fails_ends_the_wait() -> None:

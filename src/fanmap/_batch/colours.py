@@ -89,9 +89,10 @@ async def awaited(run: BatchRun) -> list[Any]:
 async def _ado(step: Step, run: BatchRun) -> Any:
     if isinstance(step, Pass):
         with run.strays:
-            async for outcome in run.runner.as_completed(step.indices):
-                if outcome.error is not None:
-                    raise outcome.error
+            async with run.runner.as_completed(step.indices) as outcomes:  # on trio, a block owns tasks
+                async for outcome in outcomes:
+                    if outcome.error is not None:
+                        raise outcome.error
         return None
     if isinstance(step, Exchange):
         send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)
