@@ -16,8 +16,10 @@ import requests
 from typing_extensions import override
 
 from fanmap import BatchError, BatchPending, JournalError, parallel_map, partial_results
+from fanmap._drive import notices
 from fanmap._drive.journals import journal_file
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
+from fanmap.types import BatchProgress
 
 PROMPTS = ["a", "b", "c"]
 
@@ -336,3 +338,40 @@ def test_who_does_not_wait_does_not_wait_for_an_interface_that_fails(tmp_path: P
         with pytest.raises(BatchPending):
             ask.batch(PROMPTS, **given)
         assert lines(server) == [3]
+
+
+@pytest.mark.parametrize(
+    ("when", "submitted"),
+    [
+        ("0 of 3 items; batches: none", 0),
+        ("0 of 3 items, turn 1; batches: none", 3),
+        ("0 of 3 items, turn 2; batches: none", 6),
+    ],
+)
+def test_a_file_that_is_taken_away_is_an_error_before_more_is_submitted(
+    when: str, submitted: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "job"
+
+    def take_away(progress: BatchProgress) -> None:
+        if str(progress) == when:
+            file.unlink(missing_ok=True)
+
+    with serve() as server:
+        ask = asking(server)
+        twice = parallel_map(lambda prompt: ask(ask(prompt)))
+        with pytest.raises(JournalError, match="during a run"):
+            twice.batch(PROMPTS, **options(server, file), progress=take_away)
+        assert sum(lines(server)) == submitted
+
+
+def test_one_who_blocks_a_loop_is_told_of_abatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_told_of_blocking", False)
+    with serve() as server:
+        ask = parallel_map(asking(server))
+
+        async def handler() -> list[str]:
+            return ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+
+        with pytest.warns(UserWarning, match=r"run of ask blocks the running event loop.*: write `await ask\.abatch"):
+            assert len(asyncio.run(handler())) == 3

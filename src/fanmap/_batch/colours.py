@@ -13,7 +13,8 @@ from fanmap._batch.run import BatchRun
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.talking import Exchange, Pass, Step
-from fanmap._drive.drivers import portal
+from fanmap._drive.drivers import loops, portal
+from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.runs import launch
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def run_blocking(parallel: Parallel[Any, Any], items: Sequence[Any], options: Op
     """`batch`."""
     run = BatchRun(parallel, items, options, blocking=True)
     try:
+        if loops.running() is not None:
+            tell_of_blocking(run.name, f"`await {run.name}.abatch(...)`")
         steps = run.steps()
         step = next(steps)
         while True:
