@@ -198,7 +198,7 @@ class Items:
             trouble = BatchError(
                 "the item sent a different request than before. In a batch, a function runs again from the top and "
                 "must send the same requests: remove times, random values and ids from the prompt, or make them "
-                "inputs. If you changed the function, change version="
+                "inputs, and turn off caches of answers. If you changed the function, change version="
             )
         elif job.turns.get(mark, (0, 0))[0] >= self._max_turns and job.is_first(mark, new):
             trouble = BatchError(f"the item needs more than {self._max_turns} turns: raise max_turns=")
