@@ -395,6 +395,10 @@ def and_gathers(one: Any) -> Any:
     return ask
 
 
+def and_runs_a_loop(one: Any) -> Any:
+    return lambda prompt: asyncio.run(and_gathers(one)(prompt))
+
+
 @pytest.mark.parametrize(
     ("make", "and_then", "asked"),
     [
@@ -403,6 +407,7 @@ def and_gathers(one: Any) -> Any:
         (of_openai, and_goes_on, ["Shorten: [simulated] a", "a"]),
         (of_openai, and_counts, ["a0", "a1", "a: 2 of 2"]),
         (of_async_openai, and_gathers, ["a0", "a1", "a: 2 of 2"]),
+        (of_async_openai, and_runs_a_loop, ["a0", "a1", "a: 2 of 2"]),
     ],
 )
 def test_what_one_would_ask_that_has_caught_its_unwinding_is_not_paid(

@@ -129,9 +129,12 @@ class Capture:
 
     def _at_root(self) -> bool:
         """Is it the item itself that asks, for whose threads and tasks it may have waited?"""
-        if self.root is None:
-            return loops.running() is None and threading.get_ident() == self._thread
-        return loops.running() == "asyncio" and asyncio.current_task() is self.root
+        loop = loops.running()
+        if self.root is not None:
+            return loop == "asyncio" and asyncio.current_task() is self.root
+        if threading.get_ident() != self._thread:
+            return False
+        return loop is None or (loop == "asyncio" and asyncio.all_tasks() == {asyncio.current_task()})
 
     def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
         question = None if taken is None else read_question(*taken, self._book.endpoints)
