@@ -22,6 +22,8 @@ from typing import Any
 import httpx
 import pytest
 import requests
+import tenacity
+import trio
 
 from fanmap import (
     BatchError,
@@ -210,6 +212,21 @@ def test_abatch_is_batch_awaited(make: Any, server: Server, options: dict[str, A
     assert lines(server) == [3]
 
 
+def test_abatch_on_trio(server: Server, options: dict[str, Any]) -> None:
+    async def twice(prompt: str) -> str:
+        said = prompt
+        async with httpx.AsyncClient(verify=False, timeout=120) as client:
+            for _ in range(2):
+                answer = await client.post(f"{server.openai_url}/responses", json={"model": "m", "input": said})
+                said = answer.json()["output"][0]["content"][0]["text"]
+        return said
+
+    assert trio.run(lambda: parallel_map(twice).abatch(PROMPTS, **options)) == [told(told(one)) for one in PROMPTS]
+    ask = parallel_map(of_httpx(server))
+    assert trio.run(lambda: ask.abatch(PROMPTS, **options, version="2")) == [told(one) for one in PROMPTS]
+    assert lines(server) == [3, 3, 3]
+
+
 def test_a_look_for_siblings_that_fails_ends_the_wait() -> None:
     async def main() -> None:
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -343,6 +360,86 @@ def test_a_bare_except_takes_its_turns_all_the_same(server: Server, options: dic
             return "failed"
 
     assert parallel_map(ask).batch(PROMPTS, **options) == [told(prompt) for prompt in PROMPTS]
+
+
+def and_again(one: Any) -> Any:
+    again = tenacity.retry_if_not_exception_type(ValueError)  # what it unwinds by is none
+    return tenacity.retry(retry=again, stop=tenacity.stop_after_attempt(6))(one)
+
+
+def and_goes_on(one: Any) -> Any:
+    def ask(prompt: str) -> str:
+        try:
+            said = one(prompt)
+        except:  # noqa: E722
+            said = one("instead")
+        return str(one(f"Shorten: {said}"))
+
+    return ask
+
+
+def and_counts(one: Any) -> Any:
+    def ask(prompt: str) -> str:
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(one, f"{prompt}{index}") for index in range(2)]
+        return str(one(f"{prompt}: {sum(not call.exception() for call in asked)} of 2"))
+
+    return ask
+
+
+def and_gathers(one: Any) -> Any:
+    async def ask(prompt: str) -> str:
+        said = await asyncio.gather(*[one(f"{prompt}{index}") for index in range(2)], return_exceptions=True)
+        return str(await one(f"{prompt}: {sum(isinstance(text, str) for text in said)} of 2"))
+
+    return ask
+
+
+def and_runs_a_loop(one: Any) -> Any:
+    return lambda prompt: asyncio.run(and_gathers(one)(prompt))
+
+
+@pytest.mark.parametrize(
+    ("make", "and_then", "asked"),
+    [
+        (of_openai, and_again, ["a"]),
+        (of_async_openai, and_again, ["a"]),
+        (of_openai, and_goes_on, ["Shorten: [simulated] a", "a"]),
+        (of_openai, and_counts, ["a0", "a1", "a: 2 of 2"]),
+        (of_async_openai, and_gathers, ["a0", "a1", "a: 2 of 2"]),
+        (of_async_openai, and_runs_a_loop, ["a0", "a1", "a: 2 of 2"]),
+    ],
+)
+def test_what_one_would_ask_that_has_caught_its_unwinding_is_not_paid(
+    make: Any, and_then: Any, asked: list[str], server: Server, options: dict[str, Any]
+) -> None:
+    parallel_map(and_then(make(server))).batch(["a"], **options)
+    assert sorted(one.body["input"] for batch in server.batches.made for one in batch.requests.values()) == asked
+
+
+def test_nor_is_it_sent_at_once(server: Server, options: dict[str, Any]) -> None:
+    one, client = of_openai(server), kept(openai.OpenAI(base_url=server.openai_url, api_key="k"))
+
+    def ask(prompt: str) -> int:
+        try:
+            said = one(prompt)
+        except:  # noqa: E722
+            said = "nothing"
+        return sum(1 for _ in client.responses.create(model="m", input=said, stream=True))
+
+    parallel_map(ask).batch(["a"], **options)
+    assert (lines(server), server.sent) == ([1], 1)
+
+
+def test_a_pools_thread_has_caught_nothing_for_what_it_does_next(server: Server, options: dict[str, Any]) -> None:
+    one = of_openai(server)
+
+    def ask(prompt: str) -> list[str]:
+        with ThreadPoolExecutor(1) as pool:
+            return [call.result() for call in [pool.submit(one, prompt) for _ in range(3)]]
+
+    assert parallel_map(ask).batch(["a"], **options) == [[told("a")] * 3]
+    assert lines(server) == [3]
 
 
 def test_an_item_that_asks_something_else_each_time_is_told_the_cure(server: Server, options: dict[str, Any]) -> None:

@@ -6,16 +6,20 @@ import asyncio
 import errno
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import requests
+from typing_extensions import override
 
-from fanmap import BatchError, BatchPending, JournalError, parallel_map
+from fanmap import BatchError, BatchPending, JournalError, parallel_map, partial_results
+from fanmap._drive import notices
 from fanmap._drive.journals import journal_file
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
+from fanmap.types import BatchProgress
 
 PROMPTS = ["a", "b", "c"]
 
@@ -173,3 +177,201 @@ def test_a_batch_is_submitted_when_what_an_item_streams_beside_it_is_over(tmp_pa
         with pytest.raises(BatchPending):
             ask.batch(["a"], **options(server, tmp_path / "job"), wait=0)
     assert happened.index("streamed") < happened.index("/v1/files")
+
+
+class Between(httpx.BaseTransport):
+    """Sees each request of a client, and may answer it in the server's place."""
+
+    def __init__(self, instead: Callable[[httpx.Request], httpx.Response | None] = lambda _: None) -> None:
+        self.seen: list[httpx.Request] = []
+        self._instead = instead
+        self._wire = httpx.HTTPTransport(verify=False)
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        return self._instead(request) or self._wire.handle_request(request)
+
+    @override
+    def close(self) -> None:
+        self._wire.close()
+
+
+def once(path: str, response: httpx.Response) -> Callable[[httpx.Request], httpx.Response | None]:
+    """To the first request whose path ends so."""
+    left = [response]
+    return lambda request: left.pop() if left and request.url.path.endswith(path) else None
+
+
+class Signed(httpx.Auth):
+    @override
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = "Signed"
+        yield request
+
+
+def test_a_batchs_own_requests_have_the_auth_of_the_items(tmp_path: Path) -> None:
+    with serve() as server, httpx.Client(transport=(wire := Between()), timeout=5) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(
+                f"{server.openai_url}/responses", json={"model": "m", "input": prompt}, auth=Signed()
+            ).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert [one.headers.get("authorization") for one in wire.seen] == ["Signed"] * 4
+    # A file of 200 MB takes longer than an answer.
+    assert [one.extensions["timeout"]["read"] for one in wire.seen] == [600] * 4
+
+
+def test_that_of_a_client_that_is_closed_too(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    def respond(request: Request) -> None:
+        seen.append(request.headers.get("authorization"))
+
+    with serve(respond=respond) as server:
+
+        def ask(prompt: str) -> str:
+            with httpx.Client(verify=False, timeout=120, auth=("me", "secret")) as client:
+                return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert seen[0]
+    assert seen == seen[:1] * 4
+
+
+def test_they_go_the_way_of_requests_arguments_too(tmp_path: Path) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        @override
+        def send(self, request: Any, **given: Any) -> Any:  # type: ignore[override]
+            seen.append((given["verify"], given["cert"], given["proxies"].get("ftp")))
+            return super().send(request, **{**given, "cert": None})
+
+    with serve() as server, requests.Session() as session:
+        session.mount("http://", Adapter())
+
+        def ask(prompt: str) -> str:
+            body = {"model": "m", "input": prompt}
+            own: Any = {"verify": False, "cert": "mine.pem", "proxies": {"ftp": "http://proxy"}}
+            return session.post(f"{server.openai_url}/responses", json=body, **own).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+    assert seen == [(False, "mine.pem", "http://proxy")] * 4
+
+
+BUSY = httpx.Response(429, json={"error": {"message": "slower"}})
+TORN = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+
+@pytest.mark.parametrize(
+    ("path", "response"), [("/files", BUSY), ("/batches", BUSY), ("simulated_0", BUSY), ("/content", TORN)]
+)
+def test_a_hook_that_raises_for_the_status_and_a_torn_body_are_waited_out_too(
+    path: str, response: httpx.Response, tmp_path: Path
+) -> None:
+    hooks: Any = {"response": [httpx.Response.raise_for_status]}
+    wire = Between(once(path, response))
+    with serve() as server, httpx.Client(transport=wire, event_hooks=hooks) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+        assert lines(server) == [3]
+
+
+def test_a_hook_of_requests_leaves_the_providers_words(tmp_path: Path) -> None:
+    no = Reply(status=400, body={"error": {"message": "not today"}})
+    with serve(respond=lambda _: no) as server, requests.Session() as session:
+        session.hooks["response"].append(lambda response, **_: response.raise_for_status())
+
+        def ask(prompt: str) -> str:
+            return session.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        with pytest.raises(BatchError, match="a batch was not accepted: status 400, not today"):
+            parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))
+
+
+def test_results_that_are_elsewhere_are_followed(tmp_path: Path) -> None:
+    def elsewhere(request: httpx.Request) -> httpx.Response | None:
+        there = request.url.path.endswith("/content") and not request.url.query
+        return httpx.Response(302, headers={"location": f"{request.url}?signed"}) if there else None
+
+    with serve() as server, httpx.Client(transport=Between(elsewhere)) as client:
+
+        def ask(prompt: str) -> str:
+            return client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}).text
+
+        assert len(parallel_map(ask).batch(PROMPTS, **options(server, tmp_path / "job"))) == 3
+
+
+def test_a_result_that_cannot_be_kept_is_among_the_partial_ones(tmp_path: Path) -> None:
+    with serve() as server:
+        ask = asking(server)
+        function = parallel_map(lambda prompt: {ask(prompt)})
+        with pytest.raises(TypeError, match="cannot store the result of item 0") as caught:
+            function.batch(["a"], **options(server, tmp_path / "job"))
+    assert partial_results(caught.value) == {0: {told("a")}}
+    assert any(": 0; after fixing that, run the same call again" in note for note in caught.value.__notes__)
+
+
+def test_who_does_not_wait_does_not_wait_for_an_interface_that_fails(tmp_path: Path) -> None:
+    down, asked = [False], list[str]()
+
+    def respond(request: Request) -> Reply | None:
+        asked.append(request.path)
+        return Reply(status=500, body={"error": {"message": "not now"}}) if down[0] else None
+
+    with serve(respond=respond) as server:
+        server.batches.script = BatchScript(delay=math.inf)
+        ask, given = parallel_map(asking(server)), options(server, tmp_path / "job") | {"wait": 0}
+        with pytest.raises(BatchPending):
+            ask.batch(PROMPTS, **given)
+        down[0], asked[:] = True, []
+        with pytest.raises(BatchError, match="a batch could not be checked: status 500, not now"):
+            ask.batch(PROMPTS, **given)
+        assert asked == ["/v1/batches/batch_simulated_0"] * 3
+        down[0] = False
+        with pytest.raises(BatchPending):
+            ask.batch(PROMPTS, **given)
+        assert lines(server) == [3]
+
+
+@pytest.mark.parametrize(
+    ("when", "submitted"),
+    [
+        ("0 of 3 items; batches: none", 0),
+        ("0 of 3 items, turn 1; batches: none", 3),
+        ("0 of 3 items, turn 2; batches: none", 6),
+    ],
+)
+def test_a_file_that_is_taken_away_is_an_error_before_more_is_submitted(
+    when: str, submitted: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "job"
+
+    def take_away(progress: BatchProgress) -> None:
+        if str(progress) == when:
+            file.unlink(missing_ok=True)
+
+    with serve() as server:
+        ask = asking(server)
+        twice = parallel_map(lambda prompt: ask(ask(prompt)))
+        with pytest.raises(JournalError, match="during a run"):
+            twice.batch(PROMPTS, **options(server, file), progress=take_away)
+        assert sum(lines(server)) == submitted
+
+
+def test_one_who_blocks_a_loop_is_told_of_abatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_told_of_blocking", False)
+    with serve() as server:
+        ask = parallel_map(asking(server))
+
+        async def handler() -> list[str]:
+            return ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+
+        with pytest.warns(UserWarning, match=r"run of ask blocks the running event loop.*: write `await ask\.abatch"):
+            assert len(asyncio.run(handler())) == 3

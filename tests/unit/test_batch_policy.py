@@ -269,6 +269,13 @@ def test_anthropic_candidates_are_as_large_and_not_older() -> None:
     found, sure = play(anthropic.find(place, "n", 86400.0, 3), page)[1]
     assert [batch.id for batch in found] == ["right", "clocks differ"]
     assert not sure
+    newer = {"data": [one("newer", 9, "1970-01-03T00:00:00Z")], "has_more": True}
+    calls, (found, _) = play(anthropic.find(place, "n", 86400.0, 3), newer, page | {"has_more": True}, {"data": []})
+    assert [batch.id for batch in found] == ["right", "clocks differ"]
+    assert [call.url for call in calls[1:]] == [
+        "http://h/v1/messages/batches?limit=100&after_id=newer",
+        "http://h/v1/messages/batches?limit=100&after_id=clocks differ",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from fanmap._batch.run import BatchRun
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.talking import Exchange, Pass, Step
-from fanmap._drive.drivers import portal
+from fanmap._drive.drivers import loops, portal
+from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.runs import launch
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def run_blocking(parallel: Parallel[Any, Any], items: Sequence[Any], options: Op
     """`batch`."""
     run = BatchRun(parallel, items, options, blocking=True)
     try:
+        if loops.running() is not None:
+            tell_of_blocking(run.name, f"`await {run.name}.abatch(...)`")
         steps = run.steps()
         step = next(steps)
         while True:
@@ -89,9 +92,10 @@ async def awaited(run: BatchRun) -> list[Any]:
 async def _ado(step: Step, run: BatchRun) -> Any:
     if isinstance(step, Pass):
         with run.strays:
-            async for outcome in run.runner.as_completed(step.indices):
-                if outcome.error is not None:
-                    raise outcome.error
+            async with run.runner.as_completed(step.indices) as outcomes:  # on trio, a block owns tasks
+                async for outcome in outcomes:
+                    if outcome.error is not None:
+                        raise outcome.error
         return None
     if isinstance(step, Exchange):
         send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)

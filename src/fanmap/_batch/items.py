@@ -198,7 +198,7 @@ class Items:
             trouble = BatchError(
                 "the item sent a different request than before. In a batch, a function runs again from the top and "
                 "must send the same requests: remove times, random values and ids from the prompt, or make them "
-                "inputs. If you changed the function, change version="
+                "inputs, and turn off caches of answers. If you changed the function, change version="
             )
         elif job.turns.get(mark, (0, 0))[0] >= self._max_turns and job.is_first(mark, new):
             trouble = BatchError(f"the item needs more than {self._max_turns} turns: raise max_turns=")
@@ -219,8 +219,7 @@ class Items:
                 if end:
                     self._ends.append(end)
         except (JournalError, TypeError) as failure:
-            self._book.stop(failure)
-            return
+            self._book.stop(failure)  # but it is paid for: it is among the partial results
         if error is None:
             self.results[index] = value
         else:

@@ -69,7 +69,7 @@ class BatchRun:
                 f"{self.name}.batch takes nothing of a Rate with per=math.inf, so that total would not hold: "
                 "give it limits without one, with_options(limits=Limits(...))"
             )
-        where = launch.place(self.name, is_async=parallel._is_async, blocking=blocking)
+        where = launch.place(self.name, is_async=parallel._is_async, blocking=blocking, awaited="abatch")
         # Capture and replay take no slot, rate or money: items run under Limits of their own.
         most = options.max_concurrency or min(settings.workers or settings.limits.max_concurrency, _MOST_AT_ONCE)
         unbounded = Settings(Limits(most, read_responses=False), False, None, None)
@@ -146,6 +146,7 @@ class BatchRun:
     def _end_pass(self) -> None:
         items = self._items
         items.wait_for_disk()
+        self._recording.check()
         self._book.check()
         if items.failures and not self._options.return_exceptions:
             index = min(items.failures)

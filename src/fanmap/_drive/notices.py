@@ -115,15 +115,15 @@ def tell_of_copied_limits(shown: str) -> None:
 _told_of_blocking = False
 
 
-def tell_of_blocking(name: str) -> None:
+def tell_of_blocking(name: str, instead: str | None = None) -> None:
     """A blocking run stops the event loop that runs here; once a process, and not in a notebook, where that is how."""
     global _told_of_blocking
     if _told_of_blocking or _in_ipython():
         return
     _told_of_blocking = True
     advise(
-        f"a blocking run of {name} blocks the running event loop, and everything else on it, until it ends: "
-        f"write `await {name}.amap(...)` or `async for ... in {name}.imap(...)`"
+        f"a blocking run of {name} blocks the running event loop, and everything else on it, until it ends: write "
+        + (instead or f"`await {name}.amap(...)` or `async for ... in {name}.imap(...)`")
     )
 
 

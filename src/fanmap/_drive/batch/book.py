@@ -226,6 +226,7 @@ class Book:
 
     def intend(self, hand_in: HandIn) -> None:
         """Write down that this is about to be handed in; on the disk, where it is to be durable."""
+        self.journal.check()  # in a file that is gone nobody would find it
         if self.spending is not None:
             self.spending.reserve(hand_in)
         self._write(intent_line(hand_in), sync=True)

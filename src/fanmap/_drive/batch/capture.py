@@ -22,7 +22,7 @@ from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import loops
 from fanmap._drive.limits.budget import Budget
-from fanmap._drive.wire.observing import Request, Unwind
+from fanmap._drive.wire.observing import Request, Unwind, unwound_by
 from fanmap._drive.wire.wires import ASYNC_HTTPX
 from fanmap._errors import BatchError
 from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, read_question
@@ -77,6 +77,7 @@ class Capture:
         self.asked_for: set[str] = set()
         self.open: list[str] = []
         self.cut = False
+        self._has_unwound = False
         self.only_meets = book.only_meets
 
     def asked(self, request: Request) -> Any:
@@ -94,6 +95,8 @@ class Capture:
                 raise self._stop(_only(question, taken.url))
             if question.why == "host":
                 self._book.meets_unknown(question.base)
+            if question.why != "path" and self._is_aftermath():
+                raise Unwind
             return self._to_wire(request)
         with self._lock:
             key = self.keys.key(question.digest)
@@ -102,6 +105,8 @@ class Capture:
         if answer is not None:
             status, body = answer
             return clients.respond(request, status, body, _MARKS if status >= 400 else {})
+        if self._is_aftermath():
+            raise Unwind
         inner = current_scope.get()
         if inner is not None and inner is not self.scope and _bounds(inner.budget, self._plan.budget):
             raise self._stop(ValueError(_INNER.format(inner.name)))
@@ -111,7 +116,25 @@ class Capture:
             return self._unwind_when_quiet()
         if threading.get_ident() != self._thread:
             self._wait_for_siblings()
-        raise Unwind
+        raise self._unwinding()
+
+    def _unwinding(self) -> Unwind:
+        unwound_by.set(self.keys)  # not itself: it knows its task, which knows this context
+        self._has_unwound = True
+        return Unwind()
+
+    def _is_aftermath(self) -> bool:
+        """Has who asks caught an unwinding, or waited for one who did? The answer would have led elsewhere."""
+        return unwound_by.get() is self.keys or (self._has_unwound and self._at_root())
+
+    def _at_root(self) -> bool:
+        """Is it the item itself that asks, for whose threads and tasks it may have waited?"""
+        loop = loops.running()
+        if self.root is not None:
+            return loop == "asyncio" and asyncio.current_task() is self.root
+        if threading.get_ident() != self._thread:
+            return False
+        return loop is None or (loop == "asyncio" and asyncio.all_tasks() == {asyncio.current_task()})
 
     def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
         question = None if taken is None else read_question(*taken, self._book.endpoints)
@@ -148,7 +171,7 @@ class Capture:
             told = asyncio.get_running_loop().create_future()
             _look(told, over, 0 if alone else _LOOK)
             await told
-        raise Unwind
+        raise self._unwinding()
 
     def _missing(self) -> list[str]:
         return self._book.job.forgotten(self.keys.mark, self.asked_for)

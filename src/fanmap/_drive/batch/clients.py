@@ -25,6 +25,7 @@ _OWN: Final = frozenset({
     "idempotency-key", "transfer-encoding",
 })  # fmt: skip
 _CHUNK: Final = 1 << 16
+_TIMEOUT: Final = 600  # seconds: a full hand-in takes longer than an answer
 
 
 class Lost(Exception):
@@ -109,10 +110,11 @@ def meant_for_all(headers: Mapping[str, str]) -> dict[str, str]:
 def sender_for(request: Request) -> Sender:
     """Who sends as this request's client does."""
     if request.wire is REQUESTS:
-        return _Session(request.client)
+        return _Session(request.client, request.kwargs)
+    auth = {name: value for name, value in request.kwargs.items() if name == "auth"}
     if request.wire is ASYNC_HTTPX and loops.running() is not None:
-        return _AsyncClient(request.client, _loop_here())
-    return _Client(request.client)
+        return _AsyncClient(request.client, auth, _loop_here())
+    return _Client(request.client, auth)
 
 
 def _loop_here() -> object:
@@ -130,8 +132,9 @@ class _Client:
 
     is_async = False
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, auth: Mapping[str, Any]) -> None:
         self._client = client
+        self._auth = auth  # of the one request; {}: the client's
         self._ours: Any = None
 
     def close(self) -> None:
@@ -142,9 +145,9 @@ class _Client:
         client: Any = self._client
         if client.is_closed or not hasattr(client, "__enter__"):
             client = self._client = self._ours = _another(client, "Client")
-        request = client.build_request(call.method, call.url, headers=_with_kind(call, headers), content=call.body)
+        request = _built(client, call, headers)
         try:
-            response = client.send(request, stream=True)
+            response = client.send(request, stream=True, **self._auth, **_following(call))
             try:
                 if not call.spooled or response.status_code >= 300:
                     return Answer(response.status_code, response.read()), None
@@ -161,6 +164,8 @@ class _Client:
                 connection = _left_open(client, response)
                 if connection is not None:
                     connection.close()
+        except _package_of(request).HTTPStatusError as error:
+            return _refusal(error), None
         except _errors_of(request) as error:
             raise Lost(type(error).__name__) from error
 
@@ -170,8 +175,9 @@ class _AsyncClient:
 
     is_async = True
 
-    def __init__(self, client: Any, loop: object) -> None:
+    def __init__(self, client: Any, auth: Mapping[str, Any], loop: object) -> None:
         self._client = client
+        self._auth = auth
         self._loop = loop
         self._ours: Any = None
 
@@ -184,9 +190,9 @@ class _AsyncClient:
         if client.is_closed or self._loop is not _loop_here():
             client, self._loop = _another(client, "AsyncClient"), _loop_here()
             self._client = self._ours = client
-        request = client.build_request(call.method, call.url, headers=_with_kind(call, headers), content=call.body)
+        request = _built(client, call, headers)
         try:
-            response = await client.send(request, stream=True)
+            response = await client.send(request, stream=True, **self._auth, **_following(call))
             try:
                 if not call.spooled or response.status_code >= 300:
                     return Answer(response.status_code, await response.aread()), None
@@ -206,6 +212,8 @@ class _AsyncClient:
         except RuntimeError as error:  # a client's connections may belong to a loop that it was used on before
             self._client = self._ours = _another(client, "AsyncClient")
             raise Lost(type(error).__name__) from error
+        except _package_of(request).HTTPStatusError as error:
+            return _refusal(error), None
         except _errors_of(request) as error:
             raise Lost(type(error).__name__) from error
 
@@ -215,23 +223,27 @@ class _Session:
 
     is_async = False
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, given: Mapping[str, Any]) -> None:
         self._session = session
+        self._given = given
 
     def close(self) -> None:
         self._session.close()  # which only gives idle connections back
 
     def send(self, call: Call, headers: Mapping[str, str]) -> tuple[Answer, IO[bytes] | None]:
         session: Any = self._session
+        own = self._given.get
         package = sys.modules["requests"]
         given = package.Request(call.method, call.url, headers=_with_kind(call, headers), data=call.body or None)
         prepared = session.prepare_request(given)
         if "authorization" in headers:  # a session would put one from a .netrc in its place
             prepared.headers["authorization"] = headers["authorization"]
-        settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+        settings = session.merge_environment_settings(
+            prepared.url, own("proxies") or {}, True, own("verify"), own("cert")
+        )
         errors = (package.RequestException, OSError)
         try:
-            response = session.send(prepared, timeout=600, **settings)
+            response = session.send(prepared, timeout=_TIMEOUT, **settings)
             if not call.spooled or response.status_code >= 300:
                 return Answer(response.status_code, response.content), None
             file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
@@ -242,6 +254,10 @@ class _Session:
                 file.close()
                 raise
             return Answer(response.status_code, b""), file
+        except package.HTTPError as error:
+            if error.response is None:
+                raise Lost(type(error).__name__) from error
+            return _refusal(error), None
         except errors as error:
             raise Lost(type(error).__name__) from error
 
@@ -253,7 +269,26 @@ def _another(client: Any, kind: str) -> Any:
         for one in type(client).__mro__
         if (name := one.__module__.partition(".")[0]) in ("httpx", "httpx2")
     )
-    return getattr(package, kind)(timeout=600)
+    return getattr(package, kind)(timeout=_TIMEOUT, auth=getattr(client, "auth", None))
+
+
+def _built(client: Any, call: Call, headers: Mapping[str, str]) -> Any:
+    named = _with_kind(call, headers)
+    return client.build_request(call.method, call.url, headers=named, content=call.body, timeout=_TIMEOUT)
+
+
+def _following(call: Call) -> dict[str, Any]:
+    """Results may be elsewhere."""
+    return {"follow_redirects": True} if call.spooled else {}
+
+
+def _refusal(error: Any) -> Answer:
+    """The response that a hook of the client has raised for, as by `raise_for_status`."""
+    try:
+        body = error.response.content
+    except Exception:  # it has not been read
+        body = b""
+    return Answer(error.response.status_code, body)
 
 
 def _left_open(client: Any, response: Any) -> Any:
@@ -262,5 +297,8 @@ def _left_open(client: Any, response: Any) -> Any:
 
 
 def _errors_of(request: Any) -> tuple[type[BaseException], ...]:
-    package = sys.modules[type(request).__module__.partition(".")[0]]
-    return package.TransportError, OSError
+    return _package_of(request).RequestError, OSError
+
+
+def _package_of(request: Any) -> Any:
+    return sys.modules[type(request).__module__.partition(".")[0]]

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.posting import Posting
@@ -22,6 +23,7 @@ _FIRST_POLL: Final = 5.0  # seconds
 _LONGEST_POLL: Final = 300.0
 _GROWTH: Final = 1.5
 _FAILURES: Final = 12  # in a row of one request to a batch interface, some half an hour
+_FAILURES_AT_THE_END: Final = 3  # the same, where the caller wants to go
 
 
 class Pass(NamedTuple):
@@ -69,7 +71,13 @@ class Pace:
 
     def after_failures(self, failures: int) -> float:
         """Seconds until a request is sent again that has failed so often."""
-        return float(min((self.poll or _FIRST_POLL) * 2 ** (failures - 1), _LONGEST_POLL))
+        first = self.poll or _FIRST_POLL
+        delay = float(min(first * 2 ** (failures - 1), _LONGEST_POLL))
+        return delay if self.until is None else min(delay, max(first, self.until - clock.now()))
+
+    def most_failures(self) -> int:
+        """So often a request may fail in a row now."""
+        return _FAILURES if self.until is None or clock.now() < self.until else _FAILURES_AT_THE_END
 
 
 class Talk:
@@ -133,7 +141,7 @@ class Talk:
                         if not asked_again(answer.status, document(answer.body)):
                             break
                     failures += 1
-                    if failures >= _FAILURES or not self._patient:
+                    if failures >= self._pace.most_failures() or not self._patient:
                         if answer is not None:
                             break
                         raise BatchError("the provider's batch interface cannot be reached; call again to resume")

@@ -50,15 +50,15 @@ class Launched(Generic[C]):
         self.run.close()
 
 
-def place(name: str, *, is_async: bool, blocking: bool) -> Place:
-    """Where the calls of a run will live, for a caller who blocks or awaits here."""
+def place(name: str, *, is_async: bool, blocking: bool, awaited: str = "amap") -> Place:
+    """Where the calls of a run will live, for a caller who blocks or awaits here; who blocks could write `awaited`."""
     if not is_async:
         return "threads"
     if blocking:
         if portal.is_here():
             raise BridgeError(
                 f"{name} runs on the background loop, and a blocking call from there would wait for itself: "
-                f"write `await {name}.amap(...)`"
+                f"write `await {name}.{awaited}(...)`"
             )
         return "portal"
     kind = loops.running()

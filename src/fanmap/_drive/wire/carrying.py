@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fanmap._drive.notices import logger
-from fanmap._drive.wire.observing import Observer, Unwind, observer, reset
+from fanmap._drive.wire.observing import Observer, Unwind, observer, reset, unwound_by
 
 
 def carrying_start(bound: Callable[[Any], Callable[..., Any]]) -> Any:
@@ -69,10 +69,11 @@ def carrying_submit(bound: Callable[[Any], Callable[..., Any]]) -> Any:
         function, *rest = args
 
         def carried(*given: Any, **named: Any) -> Any:
-            outside = observer.set(watching)
+            outside, before = observer.set(watching), unwound_by.set(None)
             try:
                 return function(*given, **named)
             finally:
+                unwound_by.reset(before)  # its next function has caught nothing
                 reset(outside)
 
         # The pool's thread, which this may start, lives longer than this call: it carries nothing itself.

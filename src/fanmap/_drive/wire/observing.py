@@ -47,6 +47,8 @@ class Unwind(BaseException):
 
 
 observer: ContextVar[Observer | None] = ContextVar("fanmap_observer", default=None)
+# Stands for the run whose `Unwind` was raised in this context: what goes on here has caught it.
+unwound_by: ContextVar[object] = ContextVar("fanmap_unwound_by", default=None)
 # Told of each request without an observer, from any thread; None: nobody wants to know.
 unobserved: Callable[[Request], object] | None = None
 

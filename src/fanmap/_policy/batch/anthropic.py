@@ -39,6 +39,7 @@ _STATUSES: Final = {
     "overloaded_error": 529,
 }
 _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
+_PAGES: Final = 20  # of batches that are looked through for one of ours
 _SKEW: Final = 60.0  # seconds by which its clock and ours may differ
 
 
@@ -70,12 +71,16 @@ def cancel(place: Place, batch: str) -> Flow[Batch]:
 
 def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[Batch], bool]]:  # noqa: ARG001
     """Batches of as many requests that were made since: it has no names, so they must be read to know."""
-    said = accepted((yield Call("GET", place.url("/messages/batches", "limit=100"))))
     found: list[Batch] = []
-    for one in objects_in(said, "data"):
-        batch = _read(place, one)
-        if batch.total == count and _since(_text_at(one, "created_at"), began - _SKEW):
-            found.append(batch)
+    after = ""
+    for _ in range(_PAGES):
+        said = accepted((yield Call("GET", place.url("/messages/batches", f"limit=100{after}"))))
+        page = objects_in(said, "data")
+        since = [one for one in page if _since(_text_at(one, "created_at"), began - _SKEW)]
+        found += [batch for one in since if (batch := _read(place, one)).total == count]
+        if not since or not said.get("has_more"):  # the newest come first
+            break
+        after = f"&after_id={_text_at(page[-1], 'id')}"
     return found, False
 
 
