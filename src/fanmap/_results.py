@@ -163,7 +163,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over and not self._is_forked():
-            if not self._blocking:
+            if not self._blocking or launched.run.waits_for_this():
                 self._close_from_elsewhere(launched)
                 return
             launched.run.ending.ignore_input_error()
@@ -260,7 +260,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over and not self._is_forked():
-            if not launched.reader.is_here():
+            reader = launched.reader
+            if not reader.is_here() or reader.feeds_here() or launched.run.waits_for_this():
                 self._close_from_elsewhere(launched)
                 return
             launched.run.ending.ignore_input_error()

@@ -521,6 +521,20 @@ def test_an_exit_in_a_bridged_call_surfaces_and_the_background_loop_lives_on():
     assert to_sync(exits_beside)() is to_sync(loop)() is before
 
 
+def test_a_bridged_call_that_stops_its_loop_leaves_the_background_loop_running():
+    async def stops():
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return asyncio.get_running_loop()
+
+    found = []
+    asking = threading.Thread(target=lambda: found.extend(to_sync(stops)() for _ in range(2)), daemon=True)
+    asking.start()
+    asking.join(30)
+    assert len(found) == 2
+    assert found[0] is found[1]
+
+
 def test_one_background_loop_serves_every_blocking_call():
     async def loop():
         return asyncio.get_running_loop()

@@ -9,6 +9,7 @@ import gc
 import pickle
 import threading
 
+import anyio
 import pytest
 import trio
 
@@ -332,6 +333,67 @@ def test_closing_in_another_loop_cancels_in_the_first_and_does_not_wait_for_it(m
             await asyncio.sleep(0)
 
     asyncio.run(main())
+
+
+def ends(run):
+    """In a thread of its own, which a hang leaves behind."""
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(30)
+    return not running.is_alive()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("where", ["an item", "a task of an item", "the input"])
+def test_an_item_and_the_input_close_their_own_results_and_do_not_wait_for_themselves(backend, method, where):
+    kept, handed_out, after = [], [], []
+
+    @parallel_map(max_concurrency=2)
+    async def closes(item):
+        if item == 3 and where == "an item":
+            await kept[0].aclose()
+        elif item == 3 and where == "a task of an item":
+            async with anyio.create_task_group() as group:
+                group.start_soon(kept[0].aclose)
+        return item
+
+    async def inputs():
+        for item in range(10):
+            if item == 3 and where == "the input":
+                await kept[0].aclose()
+            yield item
+
+    async def main():
+        kept.append(getattr(closes, method)(inputs() if where == "the input" else range(10)))
+        async with kept[0]:
+            handed_out.extend([result async for result in kept[0]])
+        while kept[0].stats.in_flight:
+            await anyio.sleep(0)
+        after.extend(await closes.amap(range(4, 8)))
+
+    assert ends(lambda: anyio.run(main, backend=backend))
+    assert len(handed_out) < 10
+    assert after == [4, 5, 6, 7]
+
+
+def test_so_does_an_item_on_the_background_loop():
+    kept = []
+
+    @parallel_map(max_concurrency=2)
+    async def closes(item):
+        await asyncio.sleep(0)
+        if item == 3:
+            kept[0].close()
+        return item
+
+    def read():
+        kept.append(closes.imap(range(10)))
+        with kept[0]:
+            list(kept[0])
+
+    assert ends(read)
+    assert closes.map(range(4, 8)) == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("method", ["imap", "as_completed"])

@@ -882,6 +882,40 @@ def test_leaving_closes_the_streams_of_threads_where_they_are_read():
         streams.rest()
 
 
+@pytest.mark.parametrize("where", ["the input", "progress"])
+@pytest.mark.parametrize("many", [False, True])
+def test_code_on_top_of_their_reader_gets_through_though_streams_have_every_slot(where, many):
+    """They go on when their chunks are taken, by the thread on which that code runs."""
+    account, answers = Limits(2), []
+
+    @parallel_map(limits=account)
+    def ask(item):
+        return item
+
+    @parallel_map(limits=account)
+    def tell(item):
+        yield item
+        yield item
+
+    def on_top(*_):
+        if account.stats.in_flight == 2 and not answers:
+            answers.extend(ask.map([7, 8]) if many else [ask(7)])
+
+    def inputs():
+        yield from range(2)
+        sleep(1.0)
+        if where == "the input":
+            on_top()
+        yield 2
+
+    with VirtualTime():
+        found = sorted(tell.stream(inputs(), progress=on_top if where == "progress" else None))
+    assert found == [(item, item) for item in range(3) for _ in range(2)]
+    assert answers == ([7, 8] if many else [7])
+    stats = account.stats
+    assert (stats.in_flight, stats.waiting) == (0, 0)
+
+
 @both_loops
 def test_a_failure_is_raised_in_its_turn_and_closes_the_others(loop):
     streams = Streams(Limits(2), chunks=5)

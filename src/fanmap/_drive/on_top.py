@@ -1,10 +1,10 @@
 """Code that runs on top of ours, in the same thread: the collector's, a signal handler's, a tracer's.
 
 It may run inside a section of ours (see `books`), or between two byte codes of a thread that has a slot in hand or
-waits for one, or for which its run waits. What is underneath does not go on before the code on top has ended. So a
-call that is made on top, under the same Limits, is let through at once. Where code on top waits for another thread or a
-loop, nobody can tell for what: once that has lasted, one call more than there are slots is let through at a time, for
-each thread that waits so.
+waits for one, or for which its run waits, or that reads a run's streams, which keep their slots until it takes their
+chunks. What is underneath does not go on before the code on top has ended. So a call that is made on top, under the
+same Limits, is let through at once. Where code on top waits for another thread or a loop, nobody can tell for what:
+once that has lasted, one call more than there are slots is let through at a time, for each thread that waits so.
 
 Looked at only where a thread is about to block. What it is on top of is read off its stack, which costs nobody else.
 """
@@ -41,7 +41,9 @@ def on_top(caller: Caller | None) -> bool:
             inside = frame.f_locals
             if inside["self"].held_here() or "thing" in inside:  # or has a wake in hand that nobody else will give
                 return True
-        elif frame.f_globals.get("__name__") == "fanmap._drive.drivers.threads" and _stands_still(frame, inner, caller):
+        elif frame.f_globals.get("__name__") == "fanmap._drive.drivers.threads" and (
+            _stands_still(frame, inner, caller) or _reads_streams(frame, caller)
+        ):
             return True
     return False
 
@@ -52,6 +54,14 @@ def _stands_still(frame: FrameType, inner: FrameType, caller: Caller | None) -> 
     if driven is None or driven is caller or not driven.is_in_the_way(caller):
         return False
     return driven.between_calls or inner.f_locals.get("self") is driven
+
+
+def _reads_streams(frame: FrameType, caller: Caller | None) -> bool:
+    """Does this frame wait for chunks, whose streams go on with their slots in hand when it has taken them?"""
+    run = frame.f_locals.get("run") if frame.f_code.co_name == "advance" else None
+    if run is None or run.plan.streams != "handed out":
+        return False
+    return caller is None or caller.plan.budget is run.plan.budget
 
 
 def waits_here() -> bool:

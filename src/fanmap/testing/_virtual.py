@@ -146,6 +146,7 @@ class VirtualTime:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
+            portal.use(None)  # or it would run again
             self._world.stop_loops()
         self._baton.stop()
         self._world.end()

@@ -24,6 +24,10 @@ class Entering(Outcomes):
 
     # What others look at, and who is woken
 
+    def inside(self) -> Scope | None:
+        """The scope that its function's own code runs in."""
+        return self._scope
+
     def waiting_for(self) -> Wait | None:
         """What its item waits for; None: it does not. From any thread."""
         phase, permit = self._phase, self._permit

@@ -59,6 +59,10 @@ class Reader:
         except RuntimeError:
             return False
 
+    def feeds_here(self) -> bool:
+        """Is this the task that iterates the input?"""
+        return self.me() is self._feeder
+
     def me(self) -> object:
         """Who reads now: several tasks may."""
         return asyncio.current_task() or threading.get_ident()

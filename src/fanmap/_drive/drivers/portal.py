@@ -69,7 +69,9 @@ def _main(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):  # out of somebody's task, which keeps it: the others go on
             continue
-        return
+        background = _background.get(0)
+        if background is None or background.loop is not loop:
+            return  # it is used no more; else somebody's task has stopped it: the others go on
 
 
 if hasattr(os, "register_at_fork"):

@@ -177,6 +177,7 @@ class Reader:
         self._run = run
         self._waiter = waiter
         self._feeding = trio.CancelScope()
+        self._feeder: trio.lowlevel.Task | None = None
         self._token = trio.lowlevel.current_trio_token()
 
     def drop(self) -> None:
@@ -188,7 +189,8 @@ class Reader:
         """Iterate an async input in a task of its own."""
         waiter = Waiter()
         self._run.attach_feeder(waiter)
-        trio.lowlevel.spawn_system_task(self._feed, source, waiter, context=contextvars.copy_context())
+        context = contextvars.copy_context()
+        self._feeder = trio.lowlevel.spawn_system_task(self._feed, source, waiter, context=context)
 
     async def _feed(self, source: AsyncIterable[Any], waiter: Waiter) -> None:
         run = self._run
@@ -216,6 +218,10 @@ class Reader:
             return trio.lowlevel.current_trio_token() is self._token
         except RuntimeError:
             return False
+
+    def feeds_here(self) -> bool:
+        """Is this the task that iterates the input?"""
+        return self.me() is self._feeder
 
     def me(self) -> object:
         """Who reads now: several tasks may."""

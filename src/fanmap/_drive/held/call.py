@@ -11,7 +11,6 @@ from typing_extensions import override
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.calls.direct import Single
 from fanmap._drive.calls.plan import Plan
-from fanmap._drive.calls.scope import Scope
 from fanmap._drive.wire.observing import Observer
 from fanmap._policy.limits.permit import Owner
 from fanmap._policy.streams import LAST
@@ -37,10 +36,6 @@ class StreamCall(Single):
         call = cls(single.plan, args, kwargs, single.owner)
         single.hand_over(call)
         return call
-
-    def inside(self) -> Scope | None:
-        """The scope that the stream's own code runs in."""
-        return self._scope
 
     def observer(self) -> Observer | None:
         """Who reads the responses to what the stream's own code asks."""

@@ -13,7 +13,7 @@ from typing_extensions import override
 from fanmap._drive import clock
 from fanmap._drive.books import BUSY
 from fanmap._drive.calls.plan import Plan
-from fanmap._drive.calls.scope import Scope
+from fanmap._drive.calls.scope import Scope, current_scope
 from fanmap._drive.runs.ending import Ending
 from fanmap._drive.runs.ports import Hire, Puller, Recording, Waker, WorkerPool
 from fanmap._drive.runs.serving import Serving
@@ -207,6 +207,13 @@ class Run(Serving):
     def settled(self) -> bool:
         """Has every worker ended that will be waited for?"""
         return self._feeder is None and self.flow.settled(abandons=self._pool.abandons)
+
+    def waits_for_this(self) -> bool:
+        """Is this code inside a call of it that will be waited for?"""
+        scope, inside = current_scope.get(), [worker.inside() for worker in tuple(self.flow.workers)]
+        while scope is not None and scope not in inside:
+            scope = scope.outer
+        return scope is not None and not self._pool.abandons
 
     # With the books open
 
