@@ -24,7 +24,7 @@ from fanmap import (
     _batch,  # noqa: F401 (so that every fork has it)
     parallel_map,
 )
-from fanmap._drive.batch import clients
+from fanmap._drive.batch import clients, senders
 from fanmap._drive.journals import journal_file
 from fanmap._policy.batch.wire import Call
 
@@ -144,7 +144,7 @@ class Death:
             return response
 
         journal_file.append, clients.respond = appending, responding
-        for kind in (clients._Client, clients._AsyncClient):  # pyright: ignore[reportPrivateUsage]
+        for kind in (senders._Client, senders._AsyncClient):  # pyright: ignore[reportPrivateUsage]
             self._wrap(kind)
 
     def _wrap(self, kind: Any) -> None:

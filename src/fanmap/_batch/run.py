@@ -14,8 +14,8 @@ from fanmap._batch.options import Options
 from fanmap._batch_types import BatchProgress, BatchSummary
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.clients import Sender
 from fanmap._drive.batch.orphans import Orphans
+from fanmap._drive.batch.senders import Sender
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.steps import Turns
 from fanmap._drive.batch.strays import Strays

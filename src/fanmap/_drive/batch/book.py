@@ -12,9 +12,10 @@ from typing import IO, Any
 
 from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
-from fanmap._drive.batch.clients import Sender, meant_for_all
+from fanmap._drive.batch.clients import meant_for_all
 from fanmap._drive.batch.notices import warn_of_unknown_server
 from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
+from fanmap._drive.batch.senders import Sender
 from fanmap._drive.batch.spending import Spending
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording import Recording

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from fanmap._drive import clock
 from fanmap._drive.batch import clients
 from fanmap._drive.batch.book import Book
+from fanmap._drive.batch.senders import sender_for
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.batch.to_wire import Outlet
 from fanmap._drive.calls.plan import Plan
@@ -110,7 +111,7 @@ class Capture:
         inner = current_scope.get()
         if inner is not None and inner is not self.scope and _bounds(inner.budget, self._plan.budget):
             raise self._stop(ValueError(_INNER.format(inner.name)))
-        self._book.note(key, self._index, question, taken.headers, lambda: clients.sender_for(request))
+        self._book.note(key, self._index, question, taken.headers, lambda: sender_for(request))
         self.open.append(key)
         if request.wire is ASYNC_HTTPX and loops.running() is not None:
             return self._unwind_when_quiet()
@@ -139,7 +140,7 @@ class Capture:
     def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
         question = None if taken is None else read_question(*taken, self._book.endpoints)
         if taken is not None and isinstance(question, Question):
-            self._book.meet(self._index, question, taken.headers, lambda: clients.sender_for(request))
+            self._book.meet(self._index, question, taken.headers, lambda: sender_for(request))
         self.cut = True
         raise Unwind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fanmap._drive.batch.clients import Sender
+from fanmap._drive.batch.senders import Sender
 from fanmap._policy.batch import anthropic, openai
 from fanmap._policy.batch.question import Group
 from fanmap._policy.batch.wire import Provider

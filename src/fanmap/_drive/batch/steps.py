@@ -11,10 +11,10 @@ from typing import Final
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.collecting import Collector
 from fanmap._drive.batch.finding import Finder
 from fanmap._drive.batch.posting import PROVIDERS
+from fanmap._drive.batch.senders import Lost
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.talking import Pace, Sleep, Steps, Talk, refused
 from fanmap._errors import BatchError, BatchPending

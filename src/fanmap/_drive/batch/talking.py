@@ -11,8 +11,8 @@ from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.clients import Lost
 from fanmap._drive.batch.posting import Posting
+from fanmap._drive.batch.senders import Lost
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again
 from fanmap._policy.batch.question import Group
