@@ -550,6 +550,20 @@ def test_with_return_exceptions_it_is_a_warning(threads_or_loop, step, calls, pa
     assert len(called) == calls
 
 
+def test_of_an_input_of_known_length_nothing_is_unread_where_its_rest_was_not_run(threads_or_loop, path, recwarn):
+    async def ask(item):
+        await threads_or_loop.pause(0)
+        raise ValueError(item)
+
+    ask = threads_or_loop.decorate(ask, max_concurrency=1)
+    options = {"return_exceptions": True, "max_failures": 1}
+    found = threads_or_loop.run(ask, range(100), resume=path, **options)
+    assert not recwarn.list
+    assert [type(one) for one in found] == [ValueError] + [NotRun] * 99
+    with pytest.warns(UserWarning, match="the rest of the input of ask was not read"):
+        threads_or_loop.run(ask, iter(range(100)), resume=path, **options)
+
+
 @posix
 def test_ctrl_c_promises_nothing_of_a_journal_that_went_away(path, seconds):
     @parallel_map(max_concurrency=1)

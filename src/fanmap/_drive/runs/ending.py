@@ -107,7 +107,8 @@ class Ending:
                     tell_of_broken_journal(broken)
                 if self.keep_failures or not is_a(reason, Stopped):
                     self._fill(reason, reason if cut is None else cut, now)
-                if not flow.inputs.over and not is_a(reason, (Stopped, DeadlineExceeded)):
+                unread = self._total is None and not flow.inputs.over
+                if unread and not is_a(reason, (Stopped, DeadlineExceeded)):
                     warn_of_unread_input(self._name, reason)
             if input_error is not None:
                 self._raise(input_error, "the input of ")
