@@ -530,7 +530,7 @@ def test_a_bridged_call_that_stops_its_loop_leaves_the_background_loop_running()
     found = []
     asking = threading.Thread(target=lambda: found.extend(to_sync(stops)() for _ in range(2)), daemon=True)
     asking.start()
-    asking.join(30)
+    asking.join(120)
     assert len(found) == 2
     assert found[0] is found[1]
 

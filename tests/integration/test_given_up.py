@@ -339,7 +339,7 @@ def ends(run):
     """In a thread of its own, which a hang leaves behind."""
     running = threading.Thread(target=run, daemon=True)
     running.start()
-    running.join(30)
+    running.join(120)
     return not running.is_alive()
 
 
