@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 from fanmap._drive import clock
+from fanmap._drive.drivers.loops import me
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
 from fanmap._outcome import Outcome
@@ -112,6 +113,7 @@ def hand_out_chunk(run: Run, record: tuple[Any, ...] | None) -> Any:
         return NOTHING_YET
     index, chunk, error, taken = record[:4]
     if error is None:
+        run.taken_by(me())
         taken()
         return index, chunk
     if run.ending.keep_failures:

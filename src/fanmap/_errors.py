@@ -156,7 +156,10 @@ class Stopped(Exception):
 
 
 class BridgeError(RuntimeError):
-    """Raised instead of a deadlock: a blocking call would wait for the very loop that it blocks."""
+    """Raised instead of a deadlock: a call waits for what goes on only when the call has ended.
+
+    A blocking one for the loop that it blocks; any for the slots of streams that the code around it reads.
+    """
 
 
 class SharedUnavailable(ConnectionError):

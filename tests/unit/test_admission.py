@@ -406,6 +406,30 @@ def test_slots_are_held_only_by_an_owner_if_all_are_taken_and_all_by_it():
     assert not admission.held_only_by(here)
 
 
+def test_slots_are_held_only_for_a_reader_if_all_are_taken_and_all_stand_for_it():
+    admission = Admission(2)
+    (first,) = running(admission)
+    first.reader, first.stands = 7, True
+    assert admission.has_streams_of(7) and not admission.has_streams_of(8)
+    assert not admission.held_only_for(7)  # one is free
+    (second,) = running(admission)
+    assert not admission.held_only_for(7)  # it is no stream
+    second.reader = 7
+    assert not admission.held_only_for(7)  # its next chunk is on its way
+    second.stands = True
+    assert admission.held_only_for(7)
+    assert not admission.held_only_for(8)
+    second.reader = 8
+    assert not admission.held_only_for(7)
+    admission.leave(second)
+    assert not admission.held_only_for(7)
+    admission.limit = 1  # lowered meanwhile
+    assert admission.held_only_for(7)
+    admission.leave(first)
+    admission.limit = 0
+    assert not admission.held_only_for(7) and not admission.has_streams_of(7)
+
+
 def test_no_slot_at_all_is_held_by_nobody():
     admission, here = Admission(1), Loop()
     (only,) = running(admission, owner=here)

@@ -47,6 +47,19 @@ class Entering(Outcomes):
         permit.waker = wake
         return permit.woken
 
+    def stream_stands(self, reader: int) -> None:
+        """Its stream goes on when this reader, 0: somebody, has taken its chunk, or asks for the next."""
+        permit = self._permit
+        if permit is not None:
+            permit.reader, permit.stands = reader, True
+            self.plan.budget.streams = True
+
+    def stream_goes_on(self) -> None:
+        """The next chunk is on its way."""
+        permit = self._permit
+        if permit is not None:
+            permit.stands = False
+
     def goes_first(self) -> None:
         """It is called on top of a section of ours: what it waits for in line may never come."""
         if self._phase == IN_LINE and self._permit is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -26,6 +27,15 @@ def running() -> Literal["asyncio", "trio"] | None:
     except RuntimeError:
         return None
     return "asyncio"
+
+
+def me() -> int:
+    """A number for whoever runs here: this task, or this thread where no loop runs."""
+    kind = running()
+    if kind == "trio":
+        return id(sys.modules["trio"].lowlevel.current_task())
+    task = None if kind is None else asyncio.current_task()
+    return threading.get_ident() if task is None else id(task)
 
 
 LOOK: Final = 0.05

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.calls.plan import AGAIN, CALL, END, WAIT, Word
+from fanmap._drive.drivers.own_streams import OwnStreams
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
@@ -179,6 +180,7 @@ async def admit(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
 async def wait_until_due(caller: Caller, todo: Word, new_waiter: Callable[[], Waiter]) -> Word:
     """Wait until there is a call to make, or nothing more to do."""
     waiter: Waiter | None = None
+    own: OwnStreams | None = None
     while todo is WAIT or todo is AGAIN:
         if todo is WAIT:
             early = False
@@ -186,13 +188,18 @@ async def wait_until_due(caller: Caller, todo: Word, new_waiter: Callable[[], Wa
                 waiter = new_waiter()
                 early = caller.attach(waiter.wake)
             if not early:
-                await waiter.wait(caller.delay)
+                delay, budget = caller.delay, caller.plan.budget
+                if budget.streams:
+                    own = own or OwnStreams()
+                    delay = own.bound(caller.plan.name, budget, delay)
+                await waiter.wait(delay)
         todo = caller.step()
     return todo
 
 
 async def advance(run: Run, waiter: Waiter, look: Callable[[], None] | None) -> Record | None:
     """Wait for the next result, or the end (None), stepping the input meanwhile."""
+    own: OwnStreams | None = None
     while True:
         # A record gets no name here: a failure's traceback would lead back to itself.
         todo = run.poll()
@@ -201,7 +208,11 @@ async def advance(run: Run, waiter: Waiter, look: Callable[[], None] | None) -> 
         elif todo is END:
             return None
         elif todo is WAIT:
-            await waiter.wait(run.delay)
+            delay, budget = run.delay, run.plan.budget
+            if budget.streams:
+                own = own or OwnStreams()
+                delay = own.bound(run.plan.name, budget, delay)
+            await waiter.wait(delay)
         else:
             try:
                 return todo  # type: ignore[no-any-return]

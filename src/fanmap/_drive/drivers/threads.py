@@ -11,6 +11,7 @@ from fanmap._drive.calls.caller import Caller
 from fanmap._drive.calls.plan import AGAIN, BLOCK, CALL, END, WAIT, Word
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.drivers import loops, owners, warm_threads
+from fanmap._drive.drivers.own_streams import OwnStreams
 from fanmap._drive.drivers.thread_waiter import Waiter, WaiterOnTop, waiter_here
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.runs.ports import Record
@@ -138,6 +139,7 @@ def wait_until_due(caller: Caller, todo: Word) -> Word:
     """Wait until there is a call to make, or nothing more to do."""
     waiter: Waiter | None = None
     blocked: loops.BlockedTask | None = None
+    own: OwnStreams | None = None
     while todo is WAIT or todo is AGAIN:
         early = False
         if todo is WAIT and (waiter is None or blocked is None):
@@ -147,7 +149,11 @@ def wait_until_due(caller: Caller, todo: Word) -> Word:
                 caller.goes_first()
                 early = True
         if todo is WAIT and not early and waiter is not None and blocked is not None:
-            waiter.wait(blocked.bound(check_bridge(caller.plan.name, caller.plan.budget, caller.outer, caller.delay)))
+            name, budget, delay = caller.plan.name, caller.plan.budget, caller.delay
+            if budget.streams:
+                own = own or OwnStreams()
+                delay = own.bound(name, budget, delay)
+            waiter.wait(blocked.bound(check_bridge(name, budget, caller.outer, delay)))
         todo = caller.step()
     return todo
 
@@ -195,6 +201,7 @@ class Reader:
     def advance(self, look: Callable[[], None] | None) -> Record | None:
         """Wait for the next result, or the end (None), stepping the input meanwhile."""
         run = self._run
+        own: OwnStreams | None = None
         while True:
             # A record gets no name here: a failure's traceback would lead back to itself.
             todo = run.poll()
@@ -203,8 +210,11 @@ class Reader:
             elif todo is END:
                 return None
             elif todo is WAIT:
-                plan = run.plan
-                self._waiter.wait(self._blocked.bound(check_bridge(plan.name, plan.budget, run.outer, run.delay)))
+                plan, delay = run.plan, run.delay
+                if plan.budget.streams:
+                    own = own or OwnStreams()
+                    delay = own.bound(plan.name, plan.budget, delay)
+                self._waiter.wait(self._blocked.bound(check_bridge(plan.name, plan.budget, run.outer, delay)))
             else:
                 try:
                     return todo  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from typing_extensions import override
 from fanmap._drive.calls.plan import CALL
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import aio_waiter, loops, owners, tasks
+from fanmap._drive.drivers.loops import me
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
 from fanmap._drive.runs import launch
@@ -38,6 +39,7 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
             return await self._begin()
         before = scope_here()
         go_into(self._scope)
+        self._goes_on()  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         try:
             chunk = await advance()
         except StopAsyncIteration:
@@ -52,6 +54,7 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         finally:
             go_into(before)
         self._keep(chunk)  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
+        self._stands(me())  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         return chunk
 
     @override

@@ -9,6 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from fanmap._drive.calls.scope import Scope, current_scope
+from fanmap._drive.drivers.loops import me
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.notices import logger
 
@@ -24,7 +25,10 @@ class Held:
         call, inner: of one that was.
     """
 
-    __slots__ = ("__weakref__", "_advance", "_busy", "_call", "_inner", "_keep", "_new_call", "_over", "_scope")
+    __slots__ = (
+        "__weakref__", "_advance", "_busy", "_call", "_goes_on", "_inner", "_keep", "_new_call", "_over", "_scope",
+        "_stands",
+    )  # fmt: skip
 
     def __init__(
         self, new_call: Callable[[], StreamCall] | None, call: StreamCall | None = None, inner: Any = None
@@ -36,6 +40,8 @@ class Held:
         self._over = False
         self._advance: Callable[[], Any] | None = None  # to the next chunk, where nothing else is to be done for it
         self._keep: Callable[[Any], None] | None = None
+        self._goes_on: Callable[[], None] | None = None
+        self._stands: Callable[[int], None] | None = None
         self._scope: Scope | None = None
         if call is not None:
             self._go_on_with(call, inner)
@@ -53,7 +59,9 @@ class Held:
     def _go_on_with(self, call: StreamCall, inner: Any) -> None:
         self._call, self._inner = call, inner
         self._scope, self._keep = call.inside(), call.chunks.append
+        self._goes_on, self._stands = call.stream_goes_on, call.stream_stands
         self._advance = self._advancing(call, inner)
+        self._stands(me())
 
     def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
         raise NotImplementedError

@@ -12,6 +12,7 @@ from typing_extensions import override
 from fanmap._drive.calls.plan import CALL
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import threads, warm_threads
+from fanmap._drive.drivers.loops import me
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held, go_into, scope_here
 from fanmap._drive.runs.streams import OVER, next_chunk
@@ -37,6 +38,7 @@ class HeldStream(Held, Iterator[Any]):
             return self._begin()
         before = scope_here()
         go_into(self._scope)
+        self._goes_on()  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         try:
             chunk = advance()
         except StopIteration:
@@ -55,6 +57,7 @@ class HeldStream(Held, Iterator[Any]):
             self._end()
             raise StopIteration
         self._keep(chunk)  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
+        self._stands(me())  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         return chunk
 
     @override

@@ -73,6 +73,7 @@ class Ledger(Protocol):
 
     deadline: float | None
     door: Door | None
+    read_by: int
 
     @property
     def flow(self) -> Prospects: ...

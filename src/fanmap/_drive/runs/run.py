@@ -14,6 +14,7 @@ from fanmap._drive import clock
 from fanmap._drive.books import BUSY
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, current_scope
+from fanmap._drive.drivers.loops import me
 from fanmap._drive.runs.ending import Ending
 from fanmap._drive.runs.ports import Hire, Puller, Recording, Waker, WorkerPool
 from fanmap._drive.runs.serving import Serving
@@ -67,6 +68,7 @@ class Run(Serving):
         self.delay: float | None = None  # for the reader, after WAIT
         # A run in the background, or inside a call that was let in, never asks.
         self.door = None if plan.budget.max_waiting is None else Door()
+        self._begun_by = 0  # who began to read streams
         self.tick: float | None = None  # seconds between looks of a reader that shows progress
         self._source = source
         self._iterator: Iterator[Any] | None = None
@@ -92,6 +94,9 @@ class Run(Serving):
         )
         self.ending = Ending(plan.name, self.flow, total=total, seconds=deadline, keep_failures=keep_failures)
         plan.budget.begin_run(self)
+        if plan.streams == "handed out":
+            self.read_by = self._begun_by = me()
+            plan.budget.begin_streams(self._begun_by)
 
     # For whoever puts it together
 
@@ -194,6 +199,9 @@ class Run(Serving):
         """The reader is gone: what still comes in is dropped, and the input is closed."""
         self._ended = self._ended or clock.now()
         self.post(self._close)
+        begun_by, self._begun_by = self._begun_by, 0
+        if begun_by:
+            self.plan.budget.end_streams(begun_by)
         if self.recording is not None:
             self.recording.close()
         source, self._source, self._iterator = self._source, None, None

@@ -24,9 +24,11 @@ class Serving(Reckoning):
 
     Attributes:
         ending: what it ends with.
+        read_by: who is handed chunks of its streams, as a number; 0: several, or nobody.
     """
 
     ending: Ending
+    read_by = 0
 
     def take(self, worker: Puller) -> Taken:
         """The worker's next item, or what to do instead."""
@@ -65,6 +67,11 @@ class Serving(Reckoning):
     def hand_out(self, index: int, chunk: Any, taken: Callable[[], None]) -> None:
         """A chunk of an item's stream is for the reader, who says that it has been taken."""
         self.post(self.flow.add_chunk, (index, chunk, None, taken))
+
+    def taken_by(self, reader: int) -> None:
+        """This one takes a chunk."""
+        if reader != self.read_by:
+            self.read_by = 0
 
     def consider(self, hint: Callable[[Any, BaseException], str | None], item: Any, error: BaseException) -> None:
         """An item has failed: is there something to say of the first one?"""

@@ -80,8 +80,10 @@ def read(worker: Worker, waiter: thread_waiter.Waiter) -> Whole:
                 handed = HandedOut(worker.wake)
                 worker.run.hand_out(worker.index, chunk, handed.take)
                 del chunks[:-LAST], chunk
+                worker.stream_stands(worker.run.read_by)
                 while not handed.taken and not worker.run.abandoned():
                     waiter.wait(None)
+                worker.stream_goes_on()
             if worker.run.abandoned():
                 raise Stopped
     except BaseException as failure:
@@ -111,8 +113,10 @@ async def read_async(worker: Worker, waiter: Waiter, ends: Callable[[BaseExcepti
                 handed = HandedOut(worker.wake)
                 worker.run.hand_out(worker.index, chunk, handed.take)
                 del chunks[:-LAST], chunk
+                worker.stream_stands(worker.run.read_by)
                 while not handed.taken and not worker.run.abandoned():
                     await waiter.wait(None)
+                worker.stream_goes_on()
     except BaseException as failure:
         if ends(failure):
             await _close(stream, awaits=awaits)

@@ -63,6 +63,15 @@ class Lines(Starts):
             and all(is_of(permit, owner) and stays(permit) for permit in holding)
         )
 
+    def has_streams_of(self, reader: int) -> bool:
+        """Has a stream a slot whose chunks this reader takes?"""
+        return any(permit.reader == reader for permit in self._holding)
+
+    def held_only_for(self, reader: int) -> bool:
+        """Is every slot in the hands of streams that stand until this reader takes their next chunk?"""
+        holding = self._holding
+        return len(holding) >= self.limit > 0 and all(one.stands and one.reader == reader for one in holding)
+
     def ages(self, now: float) -> list[float]:
         """For how long each slot in use has been so."""
         return [now - permit.slotted for permit in self._holding]

@@ -81,11 +81,13 @@ class Permit:
         lender: whose slot this one runs on.
         lent_to: who runs on this one's slot.
         children: nested calls that wait for a slot.
+        reader: who takes the chunks of its stream, a number for each thread and task; 0: it has none, or several.
+        stands: until then: its stream has a chunk that was not taken, or the next one was not asked for.
     """
 
     __slots__ = (
         "ceiling", "charges", "children", "costs", "crowd", "epoch", "lender", "lent_to", "owner", "parent", "place",
-        "slotted", "started", "state", "until", "waker", "woken",
+        "reader", "slotted", "stands", "started", "state", "until", "waker", "woken",
     )  # fmt: skip
 
     background: ClassVar[bool] = False
@@ -114,6 +116,8 @@ class Permit:
         self.lender: Permit | None = None
         self.lent_to: Permit | None = None
         self.children: OrderedDict[Permit, None] | None = None
+        self.reader = 0
+        self.stands = False
 
     def wake(self) -> None:
         """From any thread; RuntimeError when the event loop of whoever waits is closed."""

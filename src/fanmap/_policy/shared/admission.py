@@ -140,6 +140,11 @@ class SharedAdmission(SharedLines):
             and all(is_of(permit, owner) and stays(permit) for permit in holding)
         )
 
+    @override
+    def held_only_for(self, reader: int) -> bool:
+        holding, ceiling = self._holding, self.member.ceiling
+        return len(holding) >= ceiling > 0 and all(one.stands and one.reader == reader for one in holding)
+
     # Inside
 
     def _look(self, now: float) -> None:
