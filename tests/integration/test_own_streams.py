@@ -13,7 +13,7 @@ from fanmap import BridgeError, Limits, parallel_map
 from fanmap._drive.limits.limits import budget_of
 from fanmap.testing import VirtualTime, sleep
 
-WAITS = "waits for a slot that only streams hold"
+WAITS = "would wait for ever: streams hold every slot"
 both_loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
 

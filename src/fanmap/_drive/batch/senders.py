@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, Protocol, cast
 
@@ -87,13 +87,9 @@ class _Client:
             try:
                 if not call.spooled or response.status_code >= 300:
                     return Answer(response.status_code, response.read()), None
-                file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
-                try:
+                with _spooling() as file:
                     for piece in response.iter_bytes(_CHUNK):
                         file.write(piece)
-                except BaseException:
-                    file.close()
-                    raise
                 return Answer(response.status_code, b""), file
             finally:
                 response.close()
@@ -132,13 +128,9 @@ class _AsyncClient:
             try:
                 if not call.spooled or response.status_code >= 300:
                     return Answer(response.status_code, await response.aread()), None
-                file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
-                try:
+                with _spooling() as file:
                     async for piece in response.aiter_bytes(_CHUNK):
                         file.write(piece)
-                except BaseException:
-                    file.close()
-                    raise
                 return Answer(response.status_code, b""), file
             finally:
                 await response.aclose()
@@ -182,13 +174,9 @@ class _Session:
             response = session.send(prepared, timeout=_TIMEOUT, **settings)
             if not call.spooled or response.status_code >= 300:
                 return Answer(response.status_code, response.content), None
-            file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
-            try:
+            with _spooling() as file:
                 for piece in response.iter_content(_CHUNK):
                     file.write(piece)
-            except BaseException:
-                file.close()
-                raise
             return Answer(response.status_code, b""), file
         except package.HTTPError as error:
             if error.response is None:
@@ -196,6 +184,17 @@ class _Session:
             return _refusal(error), None
         except errors as error:
             raise Lost(type(error).__name__) from error
+
+
+@contextmanager
+def _spooling() -> Generator[IO[bytes]]:
+    """A file for what is to be read later, by somebody who closes it; closed here where that goes wrong."""
+    file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
 
 
 def _another(client: Any, kind: str) -> Any:

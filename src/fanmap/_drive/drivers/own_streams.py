@@ -37,8 +37,8 @@ class OwnStreams:
             self._since = now if self._since is None else self._since
             if now - self._since >= _PATIENCE:
                 raise BridgeError(
-                    f"{name} waits for a slot that only streams hold, and they go on when the code that waits here "
-                    "takes their next chunk: leave a slot free, as stream(..., max_concurrency=) can, or use Limits of "
-                    "its own"
+                    f"{name} would wait for ever: streams hold every slot, and go on only when the code that waits "
+                    "here takes their next chunk. Leave a slot free, as with stream(..., max_concurrency=), or give "
+                    f"{name} Limits of its own"
                 )
         return LOOK if seconds is None else min(LOOK, seconds)

@@ -3,7 +3,8 @@
 Wakes whoever may start; who may is `_policy.limits.admission`'s decision. Bound to no event loop and to no thread. What
 it counts, spends and hears from the server is in the classes that it derives from, one idea each:
 
-    Books (who may change it) → Counting → Spending (money) → Braking (what the server says) → Budget
+    Books (who may change it) → Counting → Spending (money) → Braking (what the server says)
+        → Streaming (slots that wait for a reader) → Budget
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing_extensions import override
 from fanmap._drive import clock, telemetry
 from fanmap._drive.books import BUSY
 from fanmap._drive.calls.scope import Scope, enclosing
-from fanmap._drive.limits.braking import Braking
+from fanmap._drive.limits.streaming import Streaming
 from fanmap._drive.on_top import GIVE_WAY, somebody_waits, stuck
 from fanmap._errors import Busy
 from fanmap._policy.failures.verdict import Verdict
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _BETWEEN_SWEEPS = 0.25  # seconds in which it is not looked again for calls of lost loops
 
 
-class Budget(Braking):
+class Budget(Streaming):
     """The state behind one `Limits`: the books around the lines in which calls wait, and what they have in common.
 
     Attributes:
@@ -48,11 +49,9 @@ class Budget(Braking):
         max_waiting: calls of the foreground that may wait for a slot; None: any number.
         observe: begins to read the responses to an attempt's requests.
         pace: how long calls keep their slots; told only where `max_waiting` is a number.
-        streams: there was a call whose stream is read chunk by chunk, slot in hand.
-        readers: who began runs of such calls that are not over, as numbers of threads and tasks.
     """
 
-    __slots__ = ("_let_out", "_swept", "_timed", "limiters", "max_waiting", "observe", "pace", "readers", "streams")
+    __slots__ = ("_let_out", "_swept", "_timed", "limiters", "max_waiting", "observe", "pace")
 
     def __init__(
         self,
@@ -71,8 +70,6 @@ class Budget(Braking):
         self.max_waiting = max_waiting
         self.observe: Callable[..., Reader] = self._observe
         self.pace = Pace()
-        self.streams = False
-        self.readers: list[int] = []
         first = len(rates) if followed is None else followed.first
         rates = [*rates[:first], *(() if followed is None else followed.rates), *rates[first:]]
         super().__init__(max_concurrency, rates, max_wait, classify, reads=reads, followed=followed, money=money)
@@ -175,21 +172,6 @@ class Budget(Braking):
         around = enclosing(outer, self)
         held = self.do(self._held_only_by, owner, None if around is None else around.permit)
         return held is True
-
-    def begin_streams(self, reader: int) -> None:
-        """A run begins whose reader is handed chunks."""
-        self.streams = True
-        self.readers.append(reader)
-
-    def end_streams(self, reader: int) -> None:
-        """It is over."""
-        with suppress(ValueError):
-            self.readers.remove(reader)
-
-    def held_only_for(self, reader: int) -> bool | None:
-        """Is every slot in the hands of streams that stand until this reader goes on? None: it reads none of them."""
-        held = self.do(self._held_only_for, reader)
-        return False if held is BUSY else held
 
     def everybody(self) -> Everybody:
         """Where it stands over all processes: this one."""
@@ -312,11 +294,6 @@ class Budget(Braking):
     def _held_only_by(self, owner: Owner, lender: Permit | None) -> bool:
         self.admission.sweep()
         return self.admission.held_only_by(owner, lender)
-
-    def _held_only_for(self, reader: int) -> bool | None:
-        admission = self.admission
-        reads = reader in self.readers or admission.has_streams_of(reader)
-        return admission.held_only_for(reader) if reads else None
 
     def _poll(self, now: float, mine: Permit | None, *, refund: bool = False) -> None:
         """Who to wake: those who may run, and the head of the line where its timer must be set anew.

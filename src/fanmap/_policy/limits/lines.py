@@ -50,6 +50,10 @@ class Lines(Starts):
         """This owner's first in line for a slot."""
         return self._slot_line.first_of(owner)
 
+    def slots(self) -> int:
+        """How many there are, in whosever hands."""
+        return self.limit
+
     def held_only_by(self, owner: Owner, lender: Permit | None = None) -> bool:
         """Is every slot in the hands of calls that this owner runs, so that blocking it would block everybody?
 
@@ -58,7 +62,7 @@ class Lines(Starts):
         """
         holding = self._holding
         return (
-            len(holding) >= self.limit > 0
+            len(holding) >= self.slots() > 0
             and lender not in holding
             and all(is_of(permit, owner) and stays(permit) for permit in holding)
         )
@@ -70,7 +74,7 @@ class Lines(Starts):
     def held_only_for(self, reader: int) -> bool:
         """Is every slot in the hands of streams that stand until this reader takes their next chunk?"""
         holding = self._holding
-        return len(holding) >= self.limit > 0 and all(one.stands and one.reader == reader for one in holding)
+        return len(holding) >= self.slots() > 0 and all(one.stands and one.reader == reader for one in holding)
 
     def ages(self, now: float) -> list[float]:
         """For how long each slot in use has been so."""

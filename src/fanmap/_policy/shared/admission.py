@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from fanmap._policy.limits import admission
-from fanmap._policy.limits.lines import is_of, stays
 from fanmap._policy.limits.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
 from fanmap._policy.limits.rate import Grant
 from fanmap._policy.limits.total import Total
@@ -132,18 +131,8 @@ class SharedAdmission(SharedLines):
         return admission.guard if seconds == math.inf else seconds
 
     @override
-    def held_only_by(self, owner: Owner, lender: Permit | None = None) -> bool:
-        holding, ceiling = self._holding, self.member.ceiling
-        return (
-            len(holding) >= ceiling > 0
-            and lender not in holding
-            and all(is_of(permit, owner) and stays(permit) for permit in holding)
-        )
-
-    @override
-    def held_only_for(self, reader: int) -> bool:
-        holding, ceiling = self._holding, self.member.ceiling
-        return len(holding) >= ceiling > 0 and all(one.stands and one.reader == reader for one in holding)
+    def slots(self) -> int:
+        return self.member.ceiling
 
     # Inside
 
