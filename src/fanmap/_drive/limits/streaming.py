@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+
 from typing_extensions import override
 
 from fanmap._drive.books import BUSY
