@@ -147,8 +147,7 @@ def test_a_function_that_asks_twice_takes_two_turns_and_options_of_rows_are_as_e
 
 @pytest.mark.whole
 def test_a_pipe_and_rows_on_standard_output(server, words):
-    # One at a time: the oldest pydantic fails where two threads build openai's classes first.
-    done = finish("job:ask", "-", "--resume", "kept", "--max-concurrency", "1", *words[3:], text="a\nb\n\nc\n")
+    done = finish("job:ask", "-", "--resume", "kept", *words[3:], text="a\nb\n\nc\n")
     assert done.returncode == 0, done.stderr
     assert [row["answer"] for row in rows(done.stdout)] == [told(one) for one in PROMPTS]
     assert "fanmap: 1 empty row left out (line 3)\n3 answered" in done.stderr
@@ -343,8 +342,7 @@ def test_rows_that_have_their_answers_are_in_the_partial_file(words, server):
 
     server.batches.script = BatchScript(line=line)
     put("job.py", got("job.py") + "\ndef some(prompt):\n    return ask(ask(prompt) if prompt == 'b' else prompt)\n")
-    # One row at a time, for the oldest pydantic cannot build openai's classes in two threads at once.
-    process = start("job:some", *words, "--max-concurrency", "1")
+    process = start("job:some", *words)
     until(lambda: len(server.batches.made) == 2)
     assert waiting(process, "2 of 3 items, turn 2; batches: 1 in_progress")
     process.send_signal(signal.SIGINT)
@@ -366,7 +364,7 @@ def test_a_killed_run_goes_on_with_the_same_command(function, words, server):
     assert not Path("out.csv").exists()
     server.batches.script = BatchScript()
     done = finish(f"job:{function}", *words)
-    assert (done.returncode, lines(server), server.sent, whole()) == (0, [3], 0, True)
+    assert (done.returncode, lines(server), server.sent, whole()) == (0, [3], 0, True), done.stderr
     assert [len(batch.answered) for batch in server.batches.made] == [3]
     assert not Path("out.csv.partial").exists()
 
