@@ -9,8 +9,8 @@ from typing import Any, cast
 def sync_inputs(inputs: Any, what: str) -> Sequence[Any] | Iterator[Any]:
     """What a run takes as its source: a sequence that workers may index, or an iterator."""
     check_inputs(inputs, what)
-    # Exactly these: a subclass may iterate otherwise than it indexes.
-    if type(inputs) in (list, tuple, range):
+    # Exactly these: a subclass may iterate otherwise than it indexes. A range may be longer than any length.
+    if type(inputs) in (list, tuple) or (type(inputs) is range and length_of(inputs) is not None):
         return cast("Sequence[Any]", inputs)
     return cast("Iterator[Any]", iter(inputs))
 
@@ -21,7 +21,7 @@ def length_of(inputs: object) -> int | None:
         return None
     try:
         return len(inputs)
-    except TypeError:  # as those that only pretend to have a length do
+    except (TypeError, OverflowError):  # as of those that only pretend to have a length; as of range(10**20)
         return None
 
 

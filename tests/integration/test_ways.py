@@ -73,6 +73,13 @@ def test_an_async_input_is_an_input_like_any_other(awaiting_way):
     assert awaiting_way.run(doubled(awaiting_way), numbers()) == [x * 2 for x in range(30)]
 
 
+@pytest.mark.parametrize("order", ["imap", "as_completed"])
+def test_a_range_may_be_longer_than_any_length(order):
+    with getattr(parallel_map(lambda x: x), order)(range(10**20)) as results:
+        one = next(results)
+        assert (one if order == "imap" else one.value) in range(1000)
+
+
 def test_one_functions_results_are_the_next_ones_inputs(way):
     """A pipeline: the first function's results flow into the second as they come."""
 
