@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from fanmap._drive.drivers import loops
 from fanmap._policy.runs.attempt import Retry
+from fanmap._public import calls_users
 
 F = TypeVar("F", bound=Callable[..., Any])
 _THERE: tuple[Any, ...] = (list, tuple, set, frozenset, deque, type(dict[str, str]().values()))
@@ -123,6 +124,7 @@ def checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     return call
 
 
+@calls_users
 def awaitable_of(entry: Any) -> Any:
     """What is to be awaited for it."""
     if inspect.isawaitable(entry):

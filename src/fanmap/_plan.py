@@ -24,6 +24,7 @@ from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import check_positive
 from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.streams import stream_kind
+from fanmap._public import calls_users
 from fanmap._raw import type_name
 
 
@@ -91,6 +92,7 @@ def make_plan(function: Callable[..., Any], settings: Settings, where: str, *, u
     )
 
 
+@calls_users
 def only_streams(call: Callable[[Any], Any], name: str, where: str) -> Callable[[Any], Any]:
     """The same call, which must return a stream."""
 
@@ -214,6 +216,7 @@ def _hint(function: Callable[..., Any], name: str, unpack: bool, item: Any, erro
     return items.note_on(function, name, item, error, unpack=unpack)
 
 
+@calls_users
 def _opened(function: Callable[..., Any]) -> Callable[..., Any]:
     """An async generator function as one that is awaited as any other."""
 
@@ -223,6 +226,7 @@ def _opened(function: Callable[..., Any]) -> Callable[..., Any]:
     return opened
 
 
+@calls_users
 def _call_with(function: Callable[..., Any], arguments: Callable[[Any], Arguments], item: Any) -> Any:
     args, kwargs = arguments(item)
     return function(*args, **kwargs)

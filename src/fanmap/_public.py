@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, TypeVar, cast
 
 from fanmap._errors import BridgeError, CallTimeout, DeadlineExceeded, JournalError, NotRun
@@ -19,8 +19,7 @@ E = TypeVar("E", bound=BaseException)
 
 _OUR_WORDS = (BridgeError, CallTimeout, DeadlineExceeded, JournalError, NotRun, TypeError, ValueError)
 _RAISE = dis.opmap["RAISE_VARARGS"]
-# Where a user's function is called.
-_CALL_SITES = frozenset({"_pull", "pull", "call_here", "_call_with", "_awaitable_of", "timed", "main", "job"})
+_call_sites: set[CodeType] = set()  # where users' functions are called
 
 
 def public(function: F) -> F:
@@ -67,6 +66,16 @@ def public(function: F) -> F:
     return cast("F", calling)
 
 
+def calls_users(function: F) -> F:
+    """The same function, known to call a user's, as are the functions in it.
+
+    What such a call raises before the user's code has run is about its arguments: it is the caller's to mend.
+    """
+    code = function.__code__
+    _call_sites.update((code, *(one for one in code.co_consts if isinstance(one, CodeType))))
+    return function
+
+
 def without_our_frames(error: E) -> E:
     """The error as it is raised again in the frame that caught it: without our frames below that one.
 
@@ -87,7 +96,7 @@ def without_our_frames(error: E) -> E:
 def _is_for_the_caller(last: TracebackType) -> bool:
     """Was it raised on purpose, or by the call of a user's function with arguments that do not fit?"""
     code = last.tb_frame.f_code
-    return code.co_code[last.tb_lasti] == _RAISE or code.co_name in _CALL_SITES
+    return code.co_code[last.tb_lasti] == _RAISE or code in _call_sites
 
 
 def from_the_failing_frame(error: BaseException) -> None:

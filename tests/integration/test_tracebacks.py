@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from aiolimiter import AsyncLimiter
 
 import fanmap
-from fanmap import DeadlineExceeded, Retry, gather_bounded, parallel_map, to_async, to_sync
+from fanmap import DeadlineExceeded, Limits, Retry, gather_bounded, parallel_map, to_async, to_sync
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 OURS = str(Path(fanmap.__file__).parent)
@@ -126,6 +127,53 @@ def lacking(prompt, model):
     return prompt
 
 
+async def alacking(prompt, model):
+    return prompt
+
+
+async def ayielding(prompt, model):
+    yield prompt
+
+
+def yielding(prompt, model):
+    yield prompt
+
+
+def streamed(function):
+    return parallel_map(function).stream([1])
+
+
+async def astreamed(function):
+    return [chunk async for _, chunk in parallel_map(function).stream([1])]
+
+
+LACKING = {  # every place that calls a user's function
+    "with a timeout": lambda: parallel_map(timeout=9)(lacking).map([1]),
+    "awaited": lambda: asyncio.run(parallel_map(alacking).amap([1])),
+    "awaited with a timeout": lambda: asyncio.run(parallel_map(timeout=9)(alacking).amap([1])),
+    "on the background loop": lambda: parallel_map(alacking).map([1]),
+    "on trio": lambda: trio.run(parallel_map(alacking).amap, [1]),
+    "on trio with a timeout": lambda: trio.run(parallel_map(timeout=9)(alacking).amap, [1]),
+    "awaited directly": lambda: asyncio.run(parallel_map(alacking)(1)),
+    "with a bounded line": lambda: parallel_map(limits=Limits(2, max_waiting=2))(lacking).map([1]),
+    "awaited with a bounded line": lambda: asyncio.run(
+        parallel_map(limits=Limits(2, max_waiting=2))(alacking).amap([1])
+    ),
+    "under an AsyncLimiter": lambda: asyncio.run(parallel_map(rate=AsyncLimiter(9))(alacking).amap([1])),
+    "unpacked": lambda: parallel_map(lacking).map([(1,)], unpack=True),
+    "to_sync": lambda: to_sync(alacking)(1),
+    "to_async": lambda: asyncio.run(to_async(lacking)(1)),
+    "gather_bounded": lambda: asyncio.run(gather_bounded(alacking)),
+    "gather_bounded with repeats": lambda: asyncio.run(gather_bounded(alacking, retry=Retry())),
+    "a stream": lambda: list(streamed(lacking)),
+    "a generator's stream": lambda: list(streamed(yielding)),
+    "a stream, awaited": lambda: asyncio.run(astreamed(alacking)),
+    "an async generator's stream": lambda: list(streamed(ayielding)),
+    "an async generator's stream, awaited": lambda: asyncio.run(astreamed(ayielding)),
+    "an async generator": lambda: asyncio.run(parallel_map(ayielding).amap([1])),
+    "a generator, directly": lambda: next(parallel_map(yielding)(1)),
+    "an async generator, directly": lambda: asyncio.run(anext(parallel_map(ayielding)(1))),
+}
 WRONG = {
     "an input that is one string": lambda: ask.map("text"),
     "a setting": lambda: ask.map([1], deadline="soon"),
@@ -139,6 +187,7 @@ WRONG = {
     "an async one": lambda: asyncio.run(parallel_map(to_async(lacking)).amap([1])),
     "a direct call that lacks an argument": lambda: parallel_map(lacking)(1),
 }
+WRONG |= {f"lacks an argument, {way}": call for way, call in LACKING.items()}
 
 
 @pytest.mark.parametrize("case", WRONG)

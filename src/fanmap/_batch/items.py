@@ -24,6 +24,7 @@ from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.question import item_of, mark_of
 from fanmap._policy.journals.kept import NOTHING_SPENT, Spent
 from fanmap._policy.runs.attempt import Attempts, Retry
+from fanmap._public import calls_users
 from fanmap._raw import INTERRUPTS, is_a
 
 _UNFINISHED: Final = object()
@@ -103,6 +104,7 @@ class Items:
 
     # One item, as far as it goes
 
+    @calls_users
     def go(self, index: int) -> None:
         """Of a `def`."""
         capture, attempts = self._begin(index)
@@ -126,6 +128,7 @@ class Items:
             finally:
                 del error
 
+    @calls_users
     async def ago(self, index: int) -> None:
         """Of an `async def`."""
         capture, attempts = self._begin(index)

@@ -22,6 +22,7 @@ from fanmap._drive.drivers.owners import LeftOwner
 from fanmap._drive.runs.ports import Ledger
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
+from fanmap._public import calls_users
 from fanmap._raw import is_a
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ async def admit(caller: Caller) -> None:
     await tasks.admit(caller, new_waiter)
 
 
+@calls_users
 def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
     """The same call with a bound on its time."""
 
@@ -209,6 +211,7 @@ def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], 
     return timed
 
 
+@calls_users
 def with_limiters(call: Callable[[Any], Any], limiters: Sequence[AsyncLimiter]) -> Callable[[Any], Any]:
     """The same call after the user's own AsyncLimiters, slot and rates in hand."""
 

@@ -17,6 +17,7 @@ from typing import Any
 from fanmap._drive import clock
 from fanmap._drive.drivers import loops
 from fanmap._drive.drivers.thread_waiter import Waiter, waiter_here
+from fanmap._public import calls_users
 
 
 @dataclass(eq=False, slots=True)
@@ -78,6 +79,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_background.clear)
 
 
+@calls_users
 def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None) -> Any:
     """Run one coroutine on the background loop, in a copy of the caller's context, and wait for it.
 

@@ -17,6 +17,7 @@ from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
 from fanmap._policy.runs.effects import FEED
 from fanmap._policy.runs.results import Record
+from fanmap._public import calls_users
 from fanmap._raw import is_a
 
 _TURNS = 32  # items after which a worker lets the loop run, should none of them have suspended
@@ -48,6 +49,7 @@ class Cancellation(Protocol):
         ...
 
 
+@calls_users
 async def pull(
     worker: Worker, waiter: Waiter, cancellation: Cancellation, checkpoint: Callable[[], Awaitable[None]]
 ) -> bool:
@@ -149,6 +151,7 @@ async def _hand_in_and_end(
     return False
 
 
+@calls_users
 async def call_here(caller: Caller, new_waiter: Callable[[], Waiter]) -> None:
     """Drive one direct call to its end in this task."""
     try:

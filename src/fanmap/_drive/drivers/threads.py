@@ -20,6 +20,7 @@ from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import BridgeError
 from fanmap._policy.runs.effects import FEED
+from fanmap._public import calls_users
 
 
 class Pool:
@@ -61,6 +62,7 @@ def _work(caller: Worker, waiter: Waiter, context: contextvars.Context) -> None:
         caller.run.left(caller)
 
 
+@calls_users
 def _pull(caller: Worker, waiter: Waiter) -> bool:
     """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
     call, copy_context = caller.plan.call, contextvars.copy_context
@@ -105,6 +107,7 @@ def _read(worker: Worker, waiter: Waiter) -> Any:
     return streams.read(worker, waiter)
 
 
+@calls_users
 def call_here(caller: Caller) -> None:
     """Drive one direct call to its end in this thread.
 

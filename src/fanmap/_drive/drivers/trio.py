@@ -23,6 +23,7 @@ from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
+from fanmap._public import calls_users
 from fanmap._raw import is_a
 
 
@@ -253,6 +254,7 @@ class Reader:
                 turn.give_back(me)
 
 
+@calls_users
 def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], Any]:
     """The same call with a bound on its time."""
 

@@ -18,6 +18,7 @@ from fanmap._drive import clock
 from fanmap._drive.drivers.thread_state import ThreadState
 from fanmap._drive.drivers.thread_waiter import Waiter
 from fanmap._errors import left_behind
+from fanmap._public import calls_users
 from fanmap._raw import is_a
 
 _KEEP_WARM = 10.0  # seconds an idle thread waits for more work
@@ -99,6 +100,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: current.reset())
 
 
+@calls_users
 def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None]) -> None:
     """Run it in a warm thread, in a copy of this context; then `result` holds what it came to, for `unwrap`."""
     context = contextvars.copy_context()

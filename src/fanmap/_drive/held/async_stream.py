@@ -19,7 +19,7 @@ from fanmap._drive.runs import launch
 from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
 from fanmap._policy.limits.permit import THREADS, Owner
-from fanmap._public import without_our_frames
+from fanmap._public import calls_users, without_our_frames
 from fanmap._raw import is_a
 
 
@@ -66,6 +66,7 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         observed = call.observer()
         return advance if observed is None else partial(_observed_async, observed, advance)
 
+    @calls_users
     async def _begin(self) -> Any:
         """The first chunk."""
         if self._busy:

@@ -18,7 +18,7 @@ from fanmap._drive.held.stream import Held, go_into, scope_here
 from fanmap._drive.runs.streams import OVER, next_chunk
 from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
-from fanmap._public import without_our_frames
+from fanmap._public import calls_users, without_our_frames
 from fanmap._raw import is_a
 
 
@@ -68,6 +68,7 @@ class HeldStream(Held, Iterator[Any]):
         observed = call.observer()
         return advance if observed is None else partial(_observed, observed, advance)
 
+    @calls_users
     def _begin(self) -> Any:
         """The first chunk."""
         if self._busy:

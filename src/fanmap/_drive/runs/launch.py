@@ -24,6 +24,7 @@ from fanmap._drive.runs.worker import Worker
 from fanmap._errors import BridgeError
 from fanmap._policy.limits.door import Pace
 from fanmap._policy.limits.permit import THREADS, Owner
+from fanmap._public import calls_users
 
 Place = Literal["threads", "asyncio", "trio", "portal"]
 C = TypeVar("C")
@@ -144,6 +145,7 @@ def with_timeout(where: str, call: Callable[[Any], Any], seconds: float) -> Call
     return aio.with_timeout(call, seconds)
 
 
+@calls_users
 def with_pace(where: str, call: Callable[[Any], Any], pace: Pace) -> Callable[[Any], Any]:
     """The same call, which says how long it kept its slot; not one inside another, which has none of its own."""
 
