@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import math
 import threading
 import time
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import trio
 from fanmap import (
     Adaptive,
     BridgeError,
+    BudgetExceeded,
     Limits,
     NotRun,
     Rate,
@@ -1208,3 +1210,12 @@ def test_what_had_finished_is_told_when_a_nested_run_fails():
         outer.map([1, 2, 3])
     assert partial_results(raised.value) == {0: [0], 1: [0, 1]}
     assert raised.value.__notes__ == ["fanmap: item 2 of inner", "fanmap: item 2 of outer"]
+
+
+def test_a_block_costs_one_of_each_rate_whatever_the_rate_says_of_calls():
+    account = Limits(1, rate=Rate(2, per=math.inf, cost=lambda *_: 2))
+    for _ in range(2):
+        with account:
+            pass
+    with pytest.raises(BudgetExceeded), account:
+        pass

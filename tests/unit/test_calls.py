@@ -921,7 +921,7 @@ def test_a_call_that_does_not_wait_tells_of_no_order():
 
 
 def block(budget, frame=None):
-    return Block(Plan("a block", lambda item: item, lambda item: ((), {}), budget, retry=False), THREADS, frame)
+    return Block(Plan("a block", lambda item: item, None, budget, retry=False), THREADS, frame)
 
 
 def test_a_block_is_a_call_that_costs_one_of_each_rate(clock):

@@ -10,8 +10,9 @@ loop that needs the same books.
                                           do(other): BUSY; post(other): queued
     runs `other`, lets go                 goes on; is woken by what `other` left in `after`
 
-Events are ours, short, and idempotent: Ctrl-C may cut one off, which is then run again. What they want done outside
-(waking somebody, who may be on a closed loop; hiring) they leave in `after`.
+Events are ours, short, and idempotent, for Ctrl-C may cut one off: one from the queue is run again; out of `do` comes
+the KeyboardInterrupt, and whoever asked repeats what must not be left half done. What they want done outside (waking
+somebody, who may be on a closed loop; hiring) they leave in `after`.
 
 A question that is asked on top of one's own section can't be answered before that section ends, and it can't end
 before the question is answered: `on_top` has what becomes of it.

@@ -5,16 +5,19 @@ function. Threads and event loops drive the same object and differ in how they w
 
     phase     told                                      next      answers
     NEW       step: let through at once                 CALLING   CALL
+    NEW       step: the gate too far, a total used up   IN_LINE   AGAIN
     NEW       step: others are first                    IN_LINE   WAIT
     NEW       step: what it costs can't be told         FAILED    AGAIN
     IN_LINE   step: let through                         CALLING   CALL
     IN_LINE   step: not yet                             IN_LINE   WAIT
     NEW, IN_LINE  step: the line was full               (ended)   what comes after an outcome
     IN_LINE   step: too late, or the gate too far       (ended)   what comes after an outcome
-    CALLING   returned, raised: to be sent again        BACK_OFF  WAIT
+    CALLING   returned, raised: to be sent again        BACK_OFF  WAIT (a run's worker may part with it: its next item)
+    CALLING   returned a stream                         CALLING   READ (a run's worker; a direct call: its end)
     CALLING   returned, raised: for good                (ended)   what comes after an outcome
     BACK_OFF  step: it is time                          as NEW
     BACK_OFF  step: not yet                             BACK_OFF  WAIT
+    BACK_OFF  step: out of time                         (ended)   what comes after an outcome
     FAILED    step                                      (ended)   what comes after an outcome
 
 What comes after an outcome: END for a call of its own, the next item (NEW) for a run's worker.

@@ -6,7 +6,6 @@ Each is a `Caller` with one item, whose outcome stays with it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,10 +92,6 @@ class Block(Caller):
         super().__init__(plan, still_open(current_scope.get()), owner, threading.get_ident())
         self.frame = frame
         self._inside: Scope | None = None
-
-    @override
-    def _costs(self) -> Sequence[float] | None:
-        return None
 
     @override
     def _begin(self, permit: Permit, now: float) -> Word:

@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 NEW, IN_LINE, CALLING, BACK_OFF, FAILED, ENDED = range(6)
-"""The phases of a call; `calls` has the table of what leads from one to the next."""
+"""The phases of a call; `caller` has the table of what leads from one to the next."""
 
 CALL: Final = Word("CALL")  # call `plan.call(caller.item)` and tell `returned` or `raised`
 AGAIN: Final = Word("AGAIN")  # `step` at once
@@ -42,7 +42,7 @@ class Plan:
         budget: what every call runs under.
         retry: what to repeat beyond refusals; None: nothing; False: not even those.
         repeatable: can this item be called again at all? (An awaitable can't.) None: every one can.
-        scope: of a call under way: are slot and charge for the first call under the same Limits inside it to claim?
+        scope: the class of a call's scope; `TransferableScope`: the first call inside may take over slot and charge.
         plain: the function is a `def`: a coroutine that it returns is a mistake, nobody would await it.
         discard: what becomes of an item that is never called; None: nothing.
         streams: what becomes of a stream that the function returns: None: it is a result like any other; "held": its

@@ -10,9 +10,9 @@ from typing import Any
 
 from fanmap._drive.drivers import tasks
 from fanmap._drive.drivers.aio_waiter import Waiter, new_waiter
-from fanmap._drive.runs.ports import Record
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
+from fanmap._policy.runs.results import Record
 
 
 class Reader:

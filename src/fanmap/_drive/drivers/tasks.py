@@ -37,7 +37,7 @@ class Cancellation(Protocol):
     """What a cancellation is, for one worker's task."""
 
     def pending(self) -> int:
-        """Is this task being cancelled?"""
+        """How many cancellations of this task are under way; 0: none."""
         ...
 
     def ends(self, error: BaseException) -> bool:
@@ -119,7 +119,7 @@ async def pull(
 
 
 async def _hand_in_stream_and_end(worker: Worker, cancellation: Cancellation, whole: Any) -> bool:
-    """The same where the item's stream has ended; only a cancellation is judged, its worker tells the rest."""
+    """As `_hand_in_and_end`, of a stream: the worker takes a failure from `whole`; a cancellation is judged here."""
     failure: BaseException | None = None if is_a(whole.error, Exception) else whole.error
     try:
         return await _hand_in_and_end(worker, cancellation, whole, failure)

@@ -14,12 +14,12 @@ from fanmap._drive.drivers import loops, owners, warm_threads
 from fanmap._drive.drivers.own_streams import OwnStreams
 from fanmap._drive.drivers.thread_waiter import Waiter, WaiterOnTop, waiter_here
 from fanmap._drive.limits.budget import Budget
-from fanmap._drive.runs.ports import Record
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import BridgeError
 from fanmap._policy.runs.effects import FEED
+from fanmap._policy.runs.results import Record
 from fanmap._public import calls_users
 
 
@@ -112,7 +112,8 @@ def call_here(caller: Caller) -> None:
     """Drive one direct call to its end in this thread.
 
     Raises:
-        BridgeError: it would wait for a slot that only calls of this thread's own loop hold.
+        BridgeError: it would wait for a slot that only calls of this thread's own loop hold, or streams that this
+            thread reads.
     """
     try:
         todo = wait_until_due(caller, caller.step())

@@ -18,11 +18,12 @@ import trio
 
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.drivers import tasks
-from fanmap._drive.runs.ports import Ledger, Record
+from fanmap._drive.runs.ports import Ledger
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
+from fanmap._policy.runs.results import Record
 from fanmap._public import calls_users
 from fanmap._raw import is_a
 

@@ -119,7 +119,7 @@ class Blocks:
         raise RuntimeError("a Limits cannot be exited more often than it was entered")
 
     def _plan(self) -> Plan:
-        return Plan(BLOCK, _unused, _no_arguments, self._budget, retry=False, permit=self._permit)
+        return Plan(BLOCK, _unused, None, self._budget, retry=False, permit=self._permit)
 
 
 def _caller() -> FrameType | None:
@@ -131,7 +131,3 @@ def _caller() -> FrameType | None:
 
 def _unused(item: Any) -> Any:  # pragma: no cover (a block calls nothing)
     return item
-
-
-def _no_arguments(item: Any) -> Any:  # noqa: ARG001
-    return (), {}

@@ -18,7 +18,7 @@ from fanmap._drive.limits.tally import Tally
 from fanmap._drive.notices import Line
 from fanmap._errors import NotRun
 from fanmap._policy.failures.verdict import Verdict
-from fanmap._policy.limits.adaptive import Adaptive, Ceiling, Change
+from fanmap._policy.limits.adaptive import Adaptive, Ceiling, Change, Why
 from fanmap._policy.limits.admission import Admission
 from fanmap._policy.limits.brake import Brake, Braked, about_crowd, alone, gate_beyond
 from fanmap._policy.limits.followed import UNLIMITED, Followed
@@ -97,7 +97,7 @@ class Braking(Spending):
             if before is not None and place in before.totals:
                 # A fork does not make it undone.
                 total.spent, total.aside = before.totals[place].spent, before.totals[place].aside
-        self._adjust("")
+        self._adjust("outage")
 
     def refused(self, verdict: Verdict, permit: Permit, started: float, *, repeated: bool = False) -> Braked:
         """The server refused to start a call: hold everybody as long as it says, and send fewer at once.
@@ -242,13 +242,13 @@ class Braking(Spending):
             self.admission.close_gate(probe, spread=0.0, apart=math.inf)
         self._outage_exhausted = self._brake.outage_exhausted(now)
         self._tell(self._news.failed(now, self._brake.failures, outage=self._brake.outage))
-        self._adjust("")
+        self._adjust("outage")
 
     def _denied(self) -> None:
         self._locked_out = self._brake.denied()
-        self._adjust("")
+        self._adjust("outage")
 
-    def _adjust(self, why: str) -> None:
+    def _adjust(self, why: Why) -> None:
         """After anything that ceiling or brake were told."""
         admission, ceiling, brake = self.admission, self._ceiling, self._brake
         untold = self.followed is not None and self.followed.untold
@@ -261,7 +261,7 @@ class Braking(Spending):
             admission.quiet = False
         if admission.limit != before:
             now = clock.now()
-            self.history.append(Change(now, before, admission.limit, why or "outage"))
+            self.history.append(Change(now, before, admission.limit, why))
             self._tell(self._news.ceiling(now, before, admission.limit, why))
 
     def _tell(self, line: str | None) -> None:

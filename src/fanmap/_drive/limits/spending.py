@@ -15,6 +15,7 @@ from fanmap._drive.limits.counting import Counting
 from fanmap._drive.notices import warn_unpriced
 from fanmap._errors import BudgetExceeded
 from fanmap._policy.journals.kept import Aside, Kept, Spent
+from fanmap._policy.limits.adaptive import Why
 from fanmap._policy.limits.permit import Permit
 from fanmap._policy.limits.rate import Rate, takes_one
 from fanmap._policy.limits.total import Total
@@ -158,7 +159,7 @@ class Spending(Counting):
 
     # What the rest of the budget does
 
-    def _adjust(self, why: str) -> None:
+    def _adjust(self, why: Why) -> None:
         raise NotImplementedError
 
     def _poll(self, now: float, mine: Permit | None, *, refund: bool = False) -> None:

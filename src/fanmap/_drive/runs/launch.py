@@ -52,7 +52,9 @@ class Launched(Generic[C]):
 
 
 def place(name: str, *, is_async: bool, blocking: bool, awaited: str = "amap") -> Place:
-    """Where the calls of a run will live, for a caller who blocks or awaits here; who blocks could write `awaited`."""
+    """Where the calls of a run will live, for a caller who blocks or awaits here.
+
+    `awaited`: the method that the error suggests to a caller who blocks."""
     if not is_async:
         return "threads"
     if blocking:

@@ -1,4 +1,4 @@
-"""What the rooms of this floor ask of each other, each once.
+"""The interfaces between runs, workers, pools and journals.
 
 A run knows neither threads nor tasks: it is handed a way to hire, and talks to its workers, its reader and its
 journal through these.
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.limits.tally import Tally
 from fanmap._policy.limits.door import Door
-from fanmap._policy.runs.effects import Begun, Stop, Taken, Word
+from fanmap._policy.runs.effects import Begun, Stop, Taken
 from fanmap._policy.runs.inputs import Unfinished
 from fanmap._policy.runs.results import Record
 from fanmap._types import Wait
@@ -104,4 +104,3 @@ class Recording(Protocol):
 
 Hire = Callable[[Any], BaseException | None]
 """Hires a worker for this run; answers why it could not."""
-__all__ = ["Begun", "Hire", "Ledger", "Puller", "Record", "Recording", "Unfinished", "Waker", "Word", "WorkerPool"]

@@ -23,7 +23,7 @@ class Reckoning(Books):
     Attributes:
         total: inputs; None: nobody knows.
         began: when it did.
-        tokens: that the results told of which were handed out.
+        tokens: usage read from the results that were handed out.
     """
 
     flow: Flow[Puller]

@@ -21,7 +21,7 @@ from fanmap._drive.runs.serving import Serving
 from fanmap._errors import DeadlineExceeded
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner
-from fanmap._policy.runs.effects import AWAY, END, FEED, HIRE, WAIT, WAKE_ALL, WAKE_READER, Wake, Word
+from fanmap._policy.runs.effects import AWAY, HIRE, WAIT, WAKE_READER, Wake, Word
 from fanmap._policy.runs.flow import Flow
 from fanmap._policy.runs.inputs import InputBuffer
 from fanmap._policy.runs.results import Record, ResultBuffer
@@ -259,6 +259,3 @@ class Run(Serving):
             if self.ending.interrupt is None:
                 self.ending.interrupt = error
             self.flow.stop(error)
-
-
-__all__ = ["END", "FEED", "WAIT", "WAKE_ALL", "Run"]

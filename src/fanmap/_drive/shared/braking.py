@@ -20,7 +20,7 @@ from fanmap._drive.shared.agent import Agent
 from fanmap._drive.shared.chance import chance
 from fanmap._drive.shared.store import StoreOpener
 from fanmap._policy.failures.verdict import Verdict
-from fanmap._policy.limits.adaptive import Adaptive
+from fanmap._policy.limits.adaptive import Adaptive, Why
 from fanmap._policy.limits.brake import Braked, alone
 from fanmap._policy.limits.followed import Followed
 from fanmap._policy.limits.permit import Permit
@@ -165,7 +165,7 @@ class SharedBraking(Budget):
         self._locked_out = False
         urgent = member.outage or member.spent is not None or member.locked_out
         member.happenings.answered(permit.epoch, permit.crowd, permit.ceiling, started, now, urgent=urgent)
-        self._adjust("")
+        self._adjust("outage")
         self._consider(now)
 
     @override
@@ -191,7 +191,7 @@ class SharedBraking(Budget):
         self._consider(now)
 
     @override
-    def _adjust(self, why: str) -> None:
+    def _adjust(self, why: Why) -> None:
         self.admission.steady = self.member.steady and not self._brake.engaged
         self.hiring.limit = self._settings.start if self.member.untold else self.member.ceiling
 

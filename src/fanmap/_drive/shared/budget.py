@@ -19,7 +19,7 @@ from fanmap._drive.shared.agent import Agent, everybody
 from fanmap._drive.shared.braking import SharedBraking
 from fanmap._drive.shared.chance import chance
 from fanmap._errors import NotRun
-from fanmap._policy.limits.adaptive import Change
+from fanmap._policy.limits.adaptive import Change, Why
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.followed import Followed
 from fanmap._policy.limits.permit import Owner, Permit
@@ -156,9 +156,9 @@ class SharedBudget(SharedBraking):
         admission.follow()
         if self.followed is not None:
             self._follow(self.followed, now)
-        self._adjust("")
+        self._adjust("outage")
         if member.ceiling != before:
-            why = "outage" if member.outage else "refused" if member.ceiling < before else "answered"
+            why: Why = "outage" if member.outage else "refused" if member.ceiling < before else "answered"
             why = "told" if member.untold is not untold else why
             self.history.append(Change(now, before, member.ceiling, why))
         self._hear_of_spent(now)

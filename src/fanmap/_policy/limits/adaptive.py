@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fanmap._public import public
 
@@ -53,6 +54,9 @@ class Adaptive:
             )
 
 
+Why = Literal["refused", "answered", "outage", "told", "priced"]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """The ceiling went from one number of calls to another.
@@ -60,13 +64,14 @@ class Change:
     Attributes:
         time: seconds of the monotonic clock.
         before, after: calls at once.
-        why: "refused" or "answered".
+        why: "refused", "answered", "outage" (one call at a time probes), "told" (the server's limits are known) or
+            "priced" (the first call has its price).
     """
 
     time: float
     before: int
     after: int
-    why: str
+    why: Why
 
 
 class Ceiling:

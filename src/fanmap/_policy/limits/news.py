@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from fanmap._policy.limits.adaptive import Why
+
 _APART: Final = 1.0  # seconds between two lines at least
 
 
@@ -34,7 +36,7 @@ class News:
         self.closed_until = until
         return self._line(now, f"gate closed: refused ({kind}), no call starts for {until - now:.1f} s")
 
-    def ceiling(self, now: float, before: int, after: int, why: str) -> str | None:
+    def ceiling(self, now: float, before: int, after: int, why: Why) -> str | None:
         """Another number of calls may be under way."""
         if why not in ("refused", "answered", "told") or before == after:
             return None

@@ -1,6 +1,6 @@
 """What a flow answers with, and what it wants done: items, records, and words.
 
-`take` and `poll` answer with an item, a record or one of four words; what others are to be told is an effect:
+`take` and `poll` answer with an item, a record or a word (WAIT, END, FEED); what others are to be told is an effect:
 WAKE_READER, WAKE_ALL, HIRE, or a `Wake` of some workers.
 """
 

@@ -1,7 +1,8 @@
 """What a run decides: who takes which item, when the input is stepped, which result leaves, and how the run ends.
 
-Events in, tagged values out. `take` and `poll` answer with an item, a record or one of four words; what others are to
-be told goes into `effects`, which whoever drives this carries out: WAKE_READER, HIRE, or a `Wake` of some workers.
+Events in, tagged values out. `take` and `poll` answer with an item, a record or a word (WAIT, END, FEED); what others
+are to be told goes into `effects`, which whoever drives this carries out: WAKE_READER, WAKE_ALL, HIRE, or a `Wake` of
+some workers.
 Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts once.
 
     state      RUNNING → DRAINING (what has begun ends, nothing else starts) → STOPPING (nobody is waited for) → CLOSED
