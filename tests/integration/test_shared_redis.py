@@ -193,6 +193,17 @@ def test_something_else_under_the_key_is_a_store_that_is_away(running, peers, na
     client.close()
 
 
+@pytest.mark.parametrize("kept", [b"mine", b"\x81\xa1a\x01", b"\x81\xa4base\x00", b"\x2a", b"\xc1", b""])
+def test_who_looks_at_something_else_under_the_key_is_told_that_it_cannot_be_read(running, peers, name, kept):
+    client = redis.Redis.from_url(running.url)
+    client.set(f"fanmap:{{{name}}}", kept)
+    store = peers(running.url, name=name).store
+    with pytest.raises(StoreAway, match=f"what is kept under fanmap:{{{name}}} was written by something else"):
+        store.look()
+    assert client.get(f"fanmap:{{{name}}}") == kept
+    client.close()
+
+
 def test_no_password_is_shown(tmp_path, peers):
     server = Server(tmp_path, "--requirepass", "secret")
     try:

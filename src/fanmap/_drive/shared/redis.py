@@ -73,9 +73,14 @@ class RedisStore:
             raise StoreAway(f"{type(error).__name__}: {error}") from error
         if packed is None:
             return None
-        kept: dict[str, Any] = msgpack.unpackb(packed)
-        base: float = kept.pop("base")
-        return overview(document_of(kept), seconds - base + micros / 1e6)
+        try:
+            kept: dict[str, Any] = msgpack.unpackb(packed)
+            base: float = kept.pop("base")
+            document = document_of(kept)
+        except Exception as error:  # whatever MessagePack and a document make of what is none
+            said = f"what is kept under {self._key} was written by something else, or by another version of fanmap"
+            raise StoreAway(said) from error
+        return overview(document, seconds - base + micros / 1e6)
 
     def wait(self, seconds: float) -> bool:
         """See `Store`."""
