@@ -95,6 +95,15 @@ def test_responses_are_read_where_something_needs_it_or_it_was_asked_for(setting
     assert limits.stats.tokens == (Usage(0, 0, 14) if reads else Usage())
 
 
+@pytest.mark.parametrize("first", [{}, {"read_responses": False}, {"read_responses": True}])
+@pytest.mark.parametrize("second", [{"read_responses": True}, {"max_concurrency": "auto"}])
+def test_under_one_shared_name_they_are_read_where_any_of_its_limits_asks_for_it(first, second, tmp_path):
+    path = str(tmp_path / "openai")
+    one, other = Limits(shared=path, **first), Limits(shared=path, **second)
+    parallel_map(limits=other)(lambda _: by_httpx(answering(7))).map([1, 2])
+    assert other.stats.tokens == one.stats.tokens == Usage(0, 0, 14)
+
+
 @pytest.mark.parametrize("value", [1, 0, "yes", [], object()])
 def test_read_responses_is_true_false_or_none(value):
     with pytest.raises(TypeError, match="read_responses must be True, False or None, got"):
