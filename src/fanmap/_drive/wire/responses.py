@@ -194,7 +194,7 @@ class Reader:
             self._add(account, read_body(body, model=asked is not None), asked)
             return
         headers = headers or pick(wire.headers(response))
-        kind = headers.get("content-type", "json")
+        kind = headers.get("content-type", "json").lower()  # RFC 9110: in whatever case
         if body is not None:
             said = read_document(body)
             taken = said.taken or read_taken(read_bedrock_usage(headers))
@@ -203,7 +203,7 @@ class Reader:
                 return
         elif not ("json" in kind or "event-stream" in kind):
             return
-        encoded = headers.get("content-encoding", "identity") != "identity"
+        encoded = headers.get("content-encoding", "identity").lower() != "identity"
         events = "event-stream" in kind
         if asked is not None and events and not asked.cost:
             asked = asked._replace(cost=None)  # a proxy's 0.0 in front of a stream is no cost yet
