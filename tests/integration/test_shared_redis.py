@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from fanmap import Limits
 from fanmap._drive.shared.store import StoreAway
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate
@@ -215,6 +216,16 @@ def test_no_password_is_shown(tmp_path, peers):
         assert "secret" not in str(raised.value)
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("option", ["foo=bar", "socket_timeout=soon"])
+def test_an_option_that_there_is_not_is_an_error_at_the_first_call_and_no_thread_fails(option, running, name):
+    before = threading.active_count()
+    account = Limits(4, shared=f"{running.url}?{option}&password=secret#{name}")
+    with pytest.raises(ValueError, match=r"^redis-py cannot use redis://.*password=\*\*\*: ") as raised, account:
+        pass
+    assert "secret" not in str(raised.value)
+    assert threading.active_count() == before
 
 
 def test_valkey_is_another_word(running, peers, name):
