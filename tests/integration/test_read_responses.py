@@ -305,6 +305,26 @@ def test_a_call_inside_another_is_read_once_and_the_outer_one_is_not_unseen():
     assert (limits.stats.done, limits.stats.unseen) == (8, 0)
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_call_that_returns_the_reply_of_one_inside_it_has_taken_nothing_itself(seen):
+    starts = []
+
+    def call(number):
+        starts.append(virtual.now())
+        if seen:
+            by_httpx(answering(1000))
+        return {"usage": {"completion_tokens": 1000}}
+
+    limits = Limits(4, tpm=60_000)
+    inner = parallel_map(limits=limits)(call)
+    outer = parallel_map(limits=limits)(lambda number: inner(number))
+    with VirtualTime() as virtual:
+        outer(1)
+        inner(2)
+    assert limits.stats.tokens == Usage(0, 0, 2000)
+    assert 0.9 < starts[1] - starts[0] < 1.1  # after the second that a thousand tokens are worth
+
+
 def test_a_call_under_other_limits_inside_is_its_own_where_they_read_and_else_the_outer_ones():
     outside, reading, plain = Limits(4, read_responses=True), Limits(4, read_responses=True), Limits(4)
 

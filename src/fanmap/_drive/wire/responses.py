@@ -94,9 +94,10 @@ class Reader:
         for one in self._taken[1:]:
             taken = Taken(taken.usage + one.usage, taken.free + one.free)
         asked = len(self.requests)
-        free = len(self._declined) == asked if asked else self.delegates
+        inside = self.delegates and not asked
+        free = inside or (asked > 0 and len(self._declined) == asked)
         told, priced, untold = len(self._taken), len(self._costs), len(self._untold)
-        return Taking(taken, told, sum(self._costs), priced, free, self.unseen, returned, untold)
+        return Taking(taken, told, sum(self._costs), priced, free, self.unseen, returned, untold, inside)
 
     def hand_over(self, account: Account) -> None:
         """It is this one's attempt from now on: its stream's, which the call has returned."""
