@@ -65,7 +65,7 @@ class Costs:
         """What responses or the reply say it took; None where neither tells (the estimate stands)."""
         budget, taking, guesses = self.plan.budget, self._taking, self._guesses
         self._taking = None
-        taken = self._tokens(value, taking) if budget.counts_tokens else None
+        taken = self._tokens(value, taking) if budget.counts_tokens or budget.money is not None else None
         took: list[float | None] = []
         for place, (rate, correction) in enumerate(zip(budget.rates, budget.corrections, strict=True)):
             used: float | None = None
