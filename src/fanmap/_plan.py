@@ -20,8 +20,8 @@ from fanmap._drive.drivers import aio
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
 from fanmap._drive.limits.settings import PerMinute, RateLike, asyncio_only, check_count
 from fanmap._drive.runs import launch
+from fanmap._policy.checks import check_positive
 from fanmap._policy.limits.adaptive import Adaptive
-from fanmap._policy.limits.rate import check_positive
 from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.streams import stream_kind
 from fanmap._public import calls_users

@@ -13,6 +13,7 @@ from typing_extensions import override
 from fanmap._bar import fit
 from fanmap._drive import clock
 from fanmap._drive.notices import warn_of_progress
+from fanmap._policy.checks import check_answers
 from fanmap._types import Progress, RunStats
 from fanmap._usage import in_dollars, in_tokens
 
@@ -95,6 +96,7 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
         return _Bar(name)
     if not callable(progress):
         raise TypeError(f"progress must be True, a callable or None, got {progress!r}")
+    check_answers("progress", progress)
     return _Told(progress)
 
 

@@ -33,7 +33,7 @@ class Stats:
         abandoned: threads left behind by `timeout=`, which cannot be killed.
         ceiling: calls that may be under way at once, at this moment.
         tokens: what calls that have ended took, so far as their responses were read (`Limits(read_responses=)`), or,
-            with `tpm=`, their results told.
+            with `tpm=`, `max_spend=` or `price=`, their results told.
         unseen: calls that returned without a request through a client that is read; 0 where none is.
         spent: what calls that have ended cost, in dollars; counted where `max_spend=` or `price=` was given.
     """

@@ -33,7 +33,7 @@ from fanmap._plan import (
     name_of,
     only_streams,
 )
-from fanmap._policy.limits.rate import check_positive
+from fanmap._policy.checks import check_positive
 from fanmap._policy.runs.as_completed import AsCompleted, Chunks
 from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.runs.in_list import InList

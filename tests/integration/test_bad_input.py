@@ -15,6 +15,7 @@ import tenacity
 import trio
 
 from fanmap import (
+    Adaptive,
     Limits,
     Rate,
     Retry,
@@ -123,6 +124,53 @@ def test_a_rate_says_what_is_wrong_with_it():
         Rate(5, usage=3)
     with pytest.raises(ValueError, match=says("amount must be >= 1 where a call costs 1, got 0.5: use a longer per=")):
         Rate(0.5)
+
+
+async def nobody_awaits(*args):
+    raise AssertionError
+
+
+class AnswersLater:
+    async def __call__(self, *args):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("function", [nobody_awaits, functools.partial(nobody_awaits, 1), AnswersLater()])
+def test_a_setting_that_is_a_function_answers_when_it_is_called(function):
+    for name, misuse in {
+        "cost": lambda: Rate(5, cost=function),
+        "usage": lambda: Rate(5, usage=function),
+        "classify": lambda: Limits(classify=function),
+        "price": lambda: Limits(price=function),
+        "on": lambda: Retry(on=function),
+        "wait": lambda: Retry(wait=function),
+        "stop": lambda: Retry(stop=function),
+        "progress": lambda: parallel_map(echo).map([1], progress=function),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name} must be a `def`, nobody would await it, got "):
+            misuse()
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_int_that_no_float_holds_is_no_finite_number(digits):
+    most = 10**digits
+    for name, misuse in {
+        "amount": lambda: Rate(most),
+        "per": lambda: Rate(5, most),
+        "burst": lambda: Rate(5, burst=most),
+        "rpm": lambda: Limits(rpm=most),
+        "tpm": lambda: Limits(tpm=most),
+        "max_wait": lambda: Limits(max_wait=most),
+        "max_spend": lambda: Limits(max_spend=most, price=echo),
+        "max_concurrency": lambda: Limits(most),
+        "max_waiting": lambda: Limits(max_waiting=most),
+        "maximum": lambda: Adaptive(maximum=most),
+        "timeout": lambda: parallel_map(timeout=most),
+        "deadline": lambda: parallel_map(echo).map([1], deadline=most),
+        "total": lambda: Retry(total=most),
+    }.items():
+        with pytest.raises(ValueError, match=rf"^{name} must be a finite number >=? [01], got an int of \d+ bits$"):
+            misuse()
 
 
 @pytest.mark.parametrize("make", [Limits, parallel_map])

@@ -216,6 +216,19 @@ def test_several_requests_in_one_call_add_up_and_a_result_is_priced_where_no_res
     assert limits.stats.spent == pytest.approx(0.34)
 
 
+def test_the_tokens_of_a_result_that_is_priced_are_counted_beside_its_dollars():
+    limits = Limits(2, max_spend=1.0, price=cents)
+    ask = parallel_map(limits=limits)(
+        lambda _: {"model": "small", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    )
+    outer = parallel_map(limits=limits)(lambda number: ask(number))
+    with ask.as_completed(range(3)) as outcomes:
+        list(outcomes)
+    assert outcomes.stats.tokens == outcomes.summary.tokens == limits.stats.tokens == Usage(9, 0, 12)
+    outer(3)
+    assert (limits.stats.tokens, limits.stats.spent) == (Usage(12, 0, 16), pytest.approx(0.28))
+
+
 def events(*told):
     chunks = [{"model": "small", "choices": [], "usage": usage} for usage in (None, *told)]
     lines = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)

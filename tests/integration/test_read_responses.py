@@ -95,6 +95,15 @@ def test_responses_are_read_where_something_needs_it_or_it_was_asked_for(setting
     assert limits.stats.tokens == (Usage(0, 0, 14) if reads else Usage())
 
 
+@pytest.mark.parametrize("first", [{}, {"read_responses": False}, {"read_responses": True}])
+@pytest.mark.parametrize("second", [{"read_responses": True}, {"max_concurrency": "auto"}])
+def test_under_one_shared_name_they_are_read_where_any_of_its_limits_asks_for_it(first, second, tmp_path):
+    path = str(tmp_path / "openai")
+    one, other = Limits(shared=path, **first), Limits(shared=path, **second)
+    parallel_map(limits=other)(lambda _: by_httpx(answering(7))).map([1, 2])
+    assert other.stats.tokens == one.stats.tokens == Usage(0, 0, 14)
+
+
 @pytest.mark.parametrize("value", [1, 0, "yes", [], object()])
 def test_read_responses_is_true_false_or_none(value):
     with pytest.raises(TypeError, match="read_responses must be True, False or None, got"):
@@ -294,6 +303,26 @@ def test_a_call_inside_another_is_read_once_and_the_outer_one_is_not_unseen():
     outer.map(range(2))
     assert limits.stats.tokens == Usage(0, 0, 60)
     assert (limits.stats.done, limits.stats.unseen) == (8, 0)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_call_that_returns_the_reply_of_one_inside_it_has_taken_nothing_itself(seen):
+    starts = []
+
+    def call(number):
+        starts.append(virtual.now())
+        if seen:
+            by_httpx(answering(1000))
+        return {"usage": {"completion_tokens": 1000}}
+
+    limits = Limits(4, tpm=60_000)
+    inner = parallel_map(limits=limits)(call)
+    outer = parallel_map(limits=limits)(lambda number: inner(number))
+    with VirtualTime() as virtual:
+        outer(1)
+        inner(2)
+    assert limits.stats.tokens == Usage(0, 0, 2000)
+    assert 0.9 < starts[1] - starts[0] < 1.1  # after the second that a thousand tokens are worth
 
 
 def test_a_call_under_other_limits_inside_is_its_own_where_they_read_and_else_the_outer_ones():

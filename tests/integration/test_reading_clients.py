@@ -734,7 +734,7 @@ def test_what_is_neither_json_nor_events_says_nothing(provider: Provider) -> Non
     assert Seen(lambda: by_httpx(provider.url)).taking.settled == 1
 
 
-def stepwise(events: list[Any], had: list[int]) -> Any:
+def stepwise(events: list[Any], had: list[int], kind: str = "text/event-stream") -> Any:
     """A client whose server sends the next event when the reader has had the one before."""
     import httpx
 
@@ -745,16 +745,16 @@ def stepwise(events: list[Any], had: list[int]) -> Any:
                 yield f"data: {json.dumps(event)}\n\n".encode()
 
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Stepwise())
+        return httpx.Response(200, headers={"content-type": kind}, stream=Stepwise())
 
     return httpx.Client(transport=httpx.MockTransport(answer))
 
 
-def read_events(events: list[Any], *, leave_after: int) -> Seen:
+def read_events(events: list[Any], *, leave_after: int, kind: str = "text/event-stream") -> Seen:
     had: list[int] = []
 
     def call() -> None:
-        with stepwise(events, had) as client, client.stream("POST", "http://x", json=ASKED) as response:
+        with stepwise(events, had, kind) as client, client.stream("POST", "http://x", json=ASKED) as response:
             for number, _ in enumerate(response.iter_bytes()):
                 had.append(number)
                 if len(had) == leave_after:
@@ -768,6 +768,34 @@ def read_events(events: list[Any], *, leave_after: int) -> Seen:
 def test_no_stream_is_read_ahead_of_its_reader() -> None:
     events = STREAMS["/messages"]
     assert read_events(events, leave_after=len(events)).taking.taken.usage == TAKEN["messages"]
+
+
+@pytest.mark.parametrize("kind", ["Text/Event-Stream", "text/Event-stream; Charset=UTF-8"])
+def test_a_stream_is_one_in_whatever_case_its_type_is_written(kind: str) -> None:
+    events = STREAMS["/messages"]
+    assert read_events(events, leave_after=len(events), kind=kind).taking.taken.usage == TAKEN["messages"]
+
+
+@pytest.mark.parametrize("coding", ["Identity", "GZip"])
+@pytest.mark.parametrize("kind", ["Application/JSON", "application/Json; charset=utf-8"])
+def test_a_body_that_is_read_as_it_comes_is_json_in_whatever_case_its_type_is_written(kind: str, coding: str) -> None:
+    import httpx
+
+    body = json.dumps({"usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
+    headers = {"content-type": kind, "content-encoding": coding}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent = gzip.compress(body) if coding == "GZip" else body
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(sent))
+
+    def call() -> None:
+        with (
+            httpx.Client(transport=httpx.MockTransport(answer)) as client,
+            client.stream("GET", "http://x") as response,
+        ):
+            assert b"".join(response.iter_bytes()) == body
+
+    assert Seen(call).taking.taken.usage == Usage(3, 0, 4)
 
 
 def test_a_stream_that_its_reader_leaves_says_what_has_passed() -> None:

@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from array import array
+from zlib import crc32
 
 import pytest
 
 from fanmap import Limits
+from fanmap._drive.shared import copies
 from fanmap._drive.shared.place import read_place
 from fanmap._drive.shared.registry import open_store
 from fanmap._policy.shared.document import REQUESTS
 from fanmap._policy.shared.overview import MemberView, Overview, RateView
+from fanmap._policy.shared.packing import VERSION
 from fanmap._shared.table import table
 
 
@@ -110,6 +114,22 @@ def test_what_cannot_be_is_one_line(words, said):
     assert done.returncode == (1 if "reached" in said else 2)
     assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
+
+
+def test_a_file_of_another_version_does_not_hide_the_other_names_and_can_be_cleared(tmp_path):
+    place = {"FANMAP_SHARED": str(tmp_path)}
+    with Limits(4, shared=str(tmp_path / "openai.fanmap")):
+        wait_for_in_flight(str(tmp_path / "openai.fanmap"))
+        head = (tmp_path / "openai.fanmap").read_bytes()[: copies.START]
+        numbers = array("d", [VERSION + 1]).tobytes()
+        (tmp_path / "other.fanmap").write_bytes(head + copies._HEAD.pack(1, 8, crc32(numbers, 1)) + numbers)
+        (tmp_path / "other.fanmap").chmod(0o600)
+        done = command(**place)
+        assert done.stdout == f"names are kept in {tmp_path}; in use: openai\n", done.stderr
+    done = command("other", **place)
+    assert done.returncode == 1 and "another version of fanmap" in done.stderr and done.stderr.count("\n") == 1
+    assert command("other", "--reset", **place).returncode == 0
+    assert command("other", **place).stderr.startswith("fanmap: no process uses 'other'")
 
 
 def test_names_on_a_server_are_not_listed():

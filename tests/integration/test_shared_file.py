@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fanmap import Limits, SharedUnavailable
 from fanmap._drive.shared import copies, folder, kernel
 from fanmap._drive.shared import file as file_module
 from fanmap._drive.shared.file import FileStore
@@ -251,6 +252,24 @@ def test_a_document_of_another_version_is_no_document(peers, monkeypatch):
     monkeypatch.setattr(copies, "unpack", lambda numbers: (_ for _ in ()).throw(ValueError("another version")))
     with pytest.raises(ValueError, match="was written by another version of fanmap: use another name"):
         peers().ask(1)
+
+
+@pytest.mark.parametrize("make", ["a folder", "a link", "a pipe", "a document of another version"])
+def test_who_looks_at_what_is_none_of_ours_is_told_that_it_cannot_be_read(peers, tmp_path, monkeypatch, make):
+    path = tmp_path / "openai"
+    if make == "a folder":
+        path.mkdir()
+    elif make == "a link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif make == "a pipe":
+        os.mkfifo(path)  # with nobody at its other end
+    else:
+        peers().ask(1)
+        monkeypatch.setattr(copies, "unpack", lambda numbers: (_ for _ in ()).throw(ValueError("another version")))
+    with pytest.raises(StoreAway):
+        peers().store.look()
+    with pytest.raises(SharedUnavailable, match=f"^{path} could not be read: "):
+        print(Limits(4, shared=str(path)).everybody)
 
 
 def test_more_processes_than_there_is_room_for_are_told_so(peers, monkeypatch):

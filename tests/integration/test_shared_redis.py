@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from fanmap import Limits
 from fanmap._drive.shared.store import StoreAway
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate
@@ -193,6 +194,17 @@ def test_something_else_under_the_key_is_a_store_that_is_away(running, peers, na
     client.close()
 
 
+@pytest.mark.parametrize("kept", [b"mine", b"\x81\xa1a\x01", b"\x81\xa4base\x00", b"\x2a", b"\xc1", b""])
+def test_who_looks_at_something_else_under_the_key_is_told_that_it_cannot_be_read(running, peers, name, kept):
+    client = redis.Redis.from_url(running.url)
+    client.set(f"fanmap:{{{name}}}", kept)
+    store = peers(running.url, name=name).store
+    with pytest.raises(StoreAway, match=f"what is kept under fanmap:{{{name}}} was written by something else"):
+        store.look()
+    assert client.get(f"fanmap:{{{name}}}") == kept
+    client.close()
+
+
 def test_no_password_is_shown(tmp_path, peers):
     server = Server(tmp_path, "--requirepass", "secret")
     try:
@@ -204,6 +216,16 @@ def test_no_password_is_shown(tmp_path, peers):
         assert "secret" not in str(raised.value)
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("option", ["foo=bar", "socket_timeout=soon"])
+def test_an_option_that_there_is_not_is_an_error_at_the_first_call_and_no_thread_fails(option, running, name):
+    before = threading.active_count()
+    account = Limits(4, shared=f"{running.url}?{option}&password=secret#{name}")
+    with pytest.raises(ValueError, match=r"^redis-py cannot use redis://.*password=\*\*\*: ") as raised, account:
+        pass
+    assert "secret" not in str(raised.value)
+    assert threading.active_count() == before
 
 
 def test_valkey_is_another_word(running, peers, name):

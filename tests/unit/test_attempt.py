@@ -244,6 +244,22 @@ def test_an_answer_that_is_not_wanted_is_asked_for_again_until_attempts_run_out(
     assert tries.returned("7", 106.0, 0.5) is None
 
 
+def test_a_strategy_around_a_coroutine_function_repeats_nothing_and_says_so():
+    async def never(outcome):
+        return False
+
+    said = "must answer when it is called: nobody would await the coroutine that it returned"
+    for retry in (
+        Retry(on=tenacity.retry_if_exception(never)),
+        Retry(wait=lambda state: never(state)),
+        Retry(stop=lambda state: never(state)),
+    ):
+        with pytest.raises(TypeError, match=said):
+            Attempts(retry, 0.0).failed(ValueError(), Verdict("transient"), 0.0, 0.5)
+    with pytest.raises(TypeError, match=said):
+        Attempts(Retry(on=tenacity.retry_if_result(never)), 0.0).returned("", 0.0, 0.5)
+
+
 def test_a_rule_over_results_and_failures_sees_both():
     rule = tenacity.retry_if_result(lambda text: text == "") | tenacity.retry_if_exception_type(KeyError)
     tries = attempts(Retry(9, on=rule, wait=1))

@@ -56,6 +56,8 @@ def test_a_path_is_that_file_whatever_the_folder_is_later(tmp_path, monkeypatch)
     assert read_place("/data/openai").server() is None
     with pytest.raises(ValueError, match="shared must be the path of a file, got '/data/'"):
         read_place("/data/")
+    with pytest.raises(ValueError, match="shared must be the path of a file, got"):
+        read_place("/data/open\0ai")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,8 @@ def test_a_url_without_a_name_is_refused(end):
         ("redis://user:se@cret@cache/0#a", "redis://user:***@cache/0#a"),
         ("redis://secret@cache/0#a", "redis://secret:***@cache/0#a"),
         ("unix:///x.sock?password=secret&db=1#a", "unix:///x.sock?password=***&db=1#a"),
+        ("unix://user:secret@/x@y.sock#a", "unix://user:***@/x@y.sock#a"),
+        ("unix:///x@y.sock#a", "unix:///x@y.sock#a"),
     ],
 )
 def test_no_text_shows_a_password(url, shown):
@@ -100,6 +104,29 @@ def test_no_error_shows_a_password(url):
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         read_place(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:sec/ret@cache:6379/0", "redis://u:12/sec@ret@cache", "redis://u:sec?ret@cache", "redis://u:[sec@cache",
+        "redis://[::1/0", "redis://cache:port/0", "redis://cache:99999/0", "redis://cache:0/0", "redis://cache/zero",
+        "redis://cache/1/2",
+    ],
+)  # fmt: skip
+def test_a_url_that_redis_would_misread_is_refused_and_shows_no_piece_of_its_password(url, monkeypatch):
+    monkeypatch.setenv("FANMAP_SHARED", url)
+    for what, misuse in (("shared", lambda: read_place(f"{url}#openai")), ("FANMAP_SHARED", Place("a", "a").server)):
+        with pytest.raises(ValueError, match=f"^{what} must be a ") as raised:
+            misuse()
+        assert "sec" not in str(raised.value) and "ret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["redis://u:sec#ret@cache/0#openai", "redis://cache/0?password=sec#ret#openai"])
+def test_a_name_that_a_password_has_cut_off_shows_no_piece_of_it(url):
+    with pytest.raises(ValueError, match="^shared must end in #NAME") as raised:
+        read_place(url)
+    assert "sec" not in str(raised.value) and "ret" not in str(raised.value)
 
 
 def test_the_environment_names_a_folder(tmp_path, monkeypatch):

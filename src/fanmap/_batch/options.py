@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from fanmap._batch_types import BatchProgress
 from fanmap._drive.limits.settings import check_count
 from fanmap._plan import check_workers
-from fanmap._policy.limits.rate import check_positive
+from fanmap._policy.checks import check_positive, is_finite
 from fanmap._resume import Resume, check_resume
 from fanmap._types import JournalOptions
 
@@ -77,7 +76,7 @@ def _check_wait(wait: object) -> None:
         from fanmap._hints import values  # only where something is wrong
 
         raise TypeError(f"wait must be >= 0 seconds or None, got {wait!r}{values.seconds(wait)}")
-    if not (math.isfinite(wait) and wait >= 0):
+    if not (is_finite(wait) and wait >= 0):
         raise ValueError(f"wait must be >= 0 seconds or None, got {wait!r}")
 
 

@@ -42,11 +42,11 @@ def shared(name: str | None, *, watch: bool, reset: bool) -> int:
 
 
 def _one(name: str, store: Store, *, watch: bool, reset: bool) -> int:
-    view = store.look()
     if reset:
         store.reset()
         say(f"fanmap: the state in {store.where} was cleared\n")
         return 0
+    view = store.look()
     if view is None:
         say(f"fanmap: no process uses {name!r} ({store.where})\n")
         return 1
@@ -80,7 +80,7 @@ def _is_used(name: str) -> bool:
     store = open_store(read_place(name))
     try:
         return store.look() is not None
-    except (StoreAway, OSError):
+    except StoreAway:
         return False
     finally:
         store.close()

@@ -15,6 +15,7 @@ from fanmap._drive.notices import warn_nothing_settled
 from fanmap._policy.tokens.money import is_dollars
 from fanmap._policy.tokens.token_rates import check_call, counted
 from fanmap._policy.tokens.tokens import model_of, read_result
+from fanmap._policy.tokens.usage import NOTHING_TAKEN
 from fanmap._raw import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Costs:
         """What responses or the reply say it took; None where neither tells (the estimate stands)."""
         budget, taking, guesses = self.plan.budget, self._taking, self._guesses
         self._taking = None
-        taken = self._tokens(value, taking) if budget.counts_tokens else None
+        taken = self._tokens(value, taking) if budget.counts_tokens or budget.money is not None else None
         took: list[float | None] = []
         for place, (rate, correction) in enumerate(zip(budget.rates, budget.corrections, strict=True)):
             used: float | None = None
@@ -77,7 +78,7 @@ class Costs:
                     used = counted(rate, taken)
                     if taking is not None and taking.settled:
                         used = taking.with_untold(used, taking.settled)
-                    if guesses is not None:
+                    if guesses is not None and not (taking is not None and taking.inside):
                         correction.learn(guesses[place], used)
             elif rate.usage is not None and value is not None:
                 try:
@@ -115,6 +116,8 @@ class Costs:
         """What it took, from its responses, or else from its result."""
         if taking is not None and taking.settled:
             taken: Taken | None = taking.taken
+        elif taking is not None and taking.inside:
+            return NOTHING_TAKEN  # what it returns may be the reply of a call inside it
         else:
             taken = read_result(value)
             if taken is not None:

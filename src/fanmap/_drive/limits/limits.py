@@ -94,8 +94,8 @@ class Limits(Blocks):
             this user on this machine, by a file, without a server; or by a server, where the environment variable
             FANMAP_SHARED is its URL. A path with a slash: that file. `"redis://HOST:6379/0#NAME"` (also rediss://,
             unix://, valkey://; extra `fanmap[redis]`): every machine that names it. Nothing is opened before the first
-            call. Of numbers that differ between processes the smallest holds; `max_waiting` counts this process. None:
-            this process only.
+            call. Of numbers that differ between processes the smallest holds; `max_waiting` counts this process, and
+            its responses are read where one Limits of the name asks for it. None: this process only.
 
     Raises:
         ImportError: `max_spend` without genai-prices and without `price`.

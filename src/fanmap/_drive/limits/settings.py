@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,10 +11,11 @@ from typing_extensions import TypeIs, override
 
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.shared.store import StoreOpener
+from fanmap._policy.checks import check_function, check_positive, is_finite, shown
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.followed import Followed
-from fanmap._policy.limits.rate import Rate, check_positive, name_of_setting
+from fanmap._policy.limits.rate import Rate, name_of_setting
 from fanmap._policy.tokens.money import Money, dollars_rate, only_counts
 from fanmap._policy.tokens.token_rates import token_rate
 from fanmap._usage import Usage
@@ -43,6 +43,8 @@ def check_count(name: str, value: object, *, least: int = 1, none: bool = False)
         raise TypeError(f"{name} must be an int >= {least}{' or None' if none else ''}, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value!r}")
+    if not is_finite(value):
+        raise ValueError(f"{name} must be a finite number >= {least}, got {shown(value)}")
     return value
 
 
@@ -126,11 +128,8 @@ def _no_rate(value: object) -> TypeError:
 def check_money(max_spend: object, price: Callable[[str, Usage], float] | None) -> Money | None:
     if max_spend is not None:
         check_positive("max_spend", max_spend)
+    check_function("price", price)
     if price is not None:
-        if not callable(price):
-            raise TypeError(f"price must be callable or None, got {price!r}")
-        if inspect.iscoroutinefunction(price):
-            raise TypeError(f"price must be a `def`, nobody would await it, got {price!r}")
         own = price
         return Money(lambda model, usage, _: own(model, usage), strict=max_spend is not None, given=own)
     if max_spend is None:
@@ -179,8 +178,7 @@ class Settings:
         concurrency = _check_concurrency(self.max_concurrency)
         check_positive("max_wait", self.max_wait)
         rates, limiters = _check_rates(self.rpm, self.tpm, self.rate)
-        if self.classify is not None and not callable(self.classify):
-            raise TypeError(f"classify must be callable or None, got {self.classify!r}")
+        check_function("classify", self.classify)
         if self.max_waiting is not None:
             check_count("max_waiting", self.max_waiting, least=0, none=True)
         money = check_money(self.max_spend, self.price)

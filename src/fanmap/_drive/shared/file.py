@@ -25,6 +25,7 @@ from fanmap._drive.shared import copies, kernel
 from fanmap._drive.shared.chance import chance
 from fanmap._drive.shared.folder import open_file
 from fanmap._drive.shared.store import StoreAway
+from fanmap._policy.shared.document import Document
 from fanmap._policy.shared.joining import born
 from fanmap._policy.shared.ledger import exchange
 from fanmap._policy.shared.messages import Reply, Request
@@ -80,17 +81,11 @@ class FileStore:
     def look(self) -> Overview | None:
         """How things are; see `Store`."""
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            document = self._read()
         except FileNotFoundError:
             return None
-        try:
-            if kernel.read(file, len(_MAGIC), 0) != _MAGIC:
-                return None
-            document = copies.newest(file, copies.Written())[0]
-            if document is not None:
-                document.members = [one for one in document.members if kernel.is_claimed(file, _CLAIMS + one.id)]
-        finally:
-            os.close(file)
+        except (OSError, ValueError) as error:  # a folder, a link, another version's
+            raise StoreAway(str(error)) from error
         return None if document is None else overview(document, clock.since_boot())
 
     def wait(self, seconds: float) -> bool:
@@ -135,6 +130,19 @@ class FileStore:
         self._socket.close()
 
     # Inside
+
+    def _read(self) -> Document | None:
+        """The document with those members that live; it takes no lock, and makes no file."""
+        file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if kernel.read(file, len(_MAGIC), 0) != _MAGIC:
+                return None
+            document = copies.newest(file, copies.Written())[0]
+            if document is not None:
+                document.members = [one for one in document.members if kernel.is_claimed(file, _CLAIMS + one.id)]
+        finally:
+            os.close(file)
+        return document
 
     def _exchange(self, request: Request) -> Reply:
         file = self._open()

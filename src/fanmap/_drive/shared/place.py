@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fanmap._drive.shared.folder import default_folder
 
@@ -51,11 +51,13 @@ class Place:
         if self.url is not None or self.path is not None or not place:
             return self.url
         if "://" in place:
-            if urlsplit(place).scheme not in _SCHEMES or urlsplit(place).fragment:
+            parts = _parts(place)
+            if parts is None or parts.scheme not in _SCHEMES or parts.fragment:
                 raise ValueError(
                     "FANMAP_SHARED must be a folder or a URL like redis://HOST:6379/0, without a name, "
                     f"got {without_password(place)!r}"
                 )
+            _check_server("FANMAP_SHARED", place, parts)
             return place
         if not Path(place).is_dir():
             raise ValueError(
@@ -87,8 +89,10 @@ def read_place(given: object) -> Place:
     if not isinstance(given, str):
         raise TypeError(f"shared must be a str or None, got {given!r}")
     if "://" in given:
-        parts = urlsplit(given)
+        parts = _parts(given)
         shown = without_password(given)
+        if parts is None:
+            raise _no_server("shared", given)
         if parts.scheme not in _SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             raise ValueError(f"shared must be a name, a path or a URL of {known}; got {shown!r}")
@@ -97,9 +101,10 @@ def read_place(given: object) -> Place:
                 "shared must end in #NAME, 1 to 64 of A-Z a-z 0-9 . _ -, as in redis://HOST:6379/0#openai; "
                 f"got {shown!r}"
             )
+        _check_server("shared", given, parts)
         return Place(shown, parts.fragment, url=given.partition("#")[0])
     if "/" in given:
-        if given.endswith("/"):
+        if given.endswith("/") or "\0" in given:
             raise ValueError(f"shared must be the path of a file, got {given!r}")
         return Place(given, Path(given).name, path=os.path.abspath(given))
     if not _NAME.fullmatch(given):
@@ -108,12 +113,39 @@ def read_place(given: object) -> Place:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    if at:
-        url = url.replace(parts.netloc, f"{user.partition(':')[0]}:***@{host}", 1)
-    return re.sub(r"(?<=[?&]password=)[^&#]*", "***", url)
+    """The URL as it may be shown; also one that a / or a # in its password cuts to pieces."""
+    url = re.sub(r"(?<=[?&]password=)[^&]*?(?=&|#[^#]*$|$)", "***", url)
+    scheme, separator, rest = url.partition("://")
+    if scheme == "unix":  # in front of its path, which may have an @ in it
+        login, slash, path = rest.partition("/")
+    else:
+        login, slash, path = rest, "", ""
+    user, at, host = login.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}:***@{host}{slash}{path}" if at else url
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return None
+
+
+def _check_server(what: str, given: str, parts: SplitResult) -> None:
+    """Is there a host, a port and a number of a database? redis-py takes 0 where it is none."""
+    try:
+        fits = parts.scheme == "unix" or (parts.port is None or parts.port > 0)
+    except ValueError:
+        fits = False
+    if not fits or (parts.scheme != "unix" and not re.fullmatch(r"/?\d*/?", parts.path, re.ASCII)):
+        raise _no_server(what, given)
+
+
+def _no_server(what: str, given: str) -> ValueError:
+    return ValueError(
+        f"{what} must be a URL like redis://USER:PASSWORD@HOST:6379/0, where a / ? # or @ in the password is written "
+        f"%2F %3F %23 or %40; got {without_password(given)!r}"
+    )
 
 
 def lease(server: bool) -> float:

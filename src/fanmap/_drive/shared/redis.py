@@ -42,6 +42,9 @@ class RedisStore:
         url: of the server, as redis-py has it; valkey:// and valkeys:// too.
         name: of the budget.
         number: of this process, random.
+
+    Raises:
+        ValueError: an option in the URL that redis-py does not know.
     """
 
     def __init__(self, url: str, name: str, number: int) -> None:
@@ -73,9 +76,14 @@ class RedisStore:
             raise StoreAway(f"{type(error).__name__}: {error}") from error
         if packed is None:
             return None
-        kept: dict[str, Any] = msgpack.unpackb(packed)
-        base: float = kept.pop("base")
-        return overview(document_of(kept), seconds - base + micros / 1e6)
+        try:
+            kept: dict[str, Any] = msgpack.unpackb(packed)
+            base: float = kept.pop("base")
+            document = document_of(kept)
+        except Exception as error:  # whatever MessagePack and a document make of what is none
+            said = f"what is kept under {self._key} was written by something else, or by another version of fanmap"
+            raise StoreAway(said) from error
+        return overview(document, seconds - base + micros / 1e6)
 
     def wait(self, seconds: float) -> bool:
         """See `Store`."""
@@ -119,12 +127,18 @@ class RedisStore:
 
 
 def _client(url: str) -> Any:
-    return redis.Redis.from_url(
-        re.sub(r"^valkey(s?)://", r"redis\1://", url),
-        socket_timeout=_TIMEOUT,
-        socket_connect_timeout=_TIMEOUT,
-        retry=_NO_REPEATS,
-    )
+    try:
+        client = redis.Redis.from_url(
+            re.sub(r"^valkey(s?)://", r"redis\1://", url),
+            socket_timeout=_TIMEOUT,
+            socket_connect_timeout=_TIMEOUT,
+            retry=_NO_REPEATS,
+        )
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # connects nothing, and takes no option that there is not
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"redis-py cannot use {without_password(url)}: {error}") from error
+    return client
 
 
 def _ledger() -> str:

@@ -95,6 +95,7 @@ def budget_for(
             "give every Limits of one name the same"
         )
     budget.agree(smaller(budget.wanted, settings), min(max_wait, budget.max_wait))
+    budget.reads = budget.reads or reads
     if max_waiting is not None:
         budget.max_waiting = max_waiting if budget.max_waiting is None else min(max_waiting, budget.max_waiting)
     return budget

@@ -34,7 +34,11 @@ class Store(Protocol):
         ...
 
     def look(self) -> Overview | None:
-        """How things are, without taking part; None: nobody has this name."""
+        """How things are, without taking part; None: nobody has this name.
+
+        Raises:
+            StoreAway: it cannot be read, or what is there is something else.
+        """
         ...
 
     def wait(self, seconds: float) -> bool:

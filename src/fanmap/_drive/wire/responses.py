@@ -94,9 +94,10 @@ class Reader:
         for one in self._taken[1:]:
             taken = Taken(taken.usage + one.usage, taken.free + one.free)
         asked = len(self.requests)
-        free = len(self._declined) == asked if asked else self.delegates
+        inside = self.delegates and not asked
+        free = inside or (asked > 0 and len(self._declined) == asked)
         told, priced, untold = len(self._taken), len(self._costs), len(self._untold)
-        return Taking(taken, told, sum(self._costs), priced, free, self.unseen, returned, untold)
+        return Taking(taken, told, sum(self._costs), priced, free, self.unseen, returned, untold, inside)
 
     def hand_over(self, account: Account) -> None:
         """It is this one's attempt from now on: its stream's, which the call has returned."""
@@ -194,7 +195,7 @@ class Reader:
             self._add(account, read_body(body, model=asked is not None), asked)
             return
         headers = headers or pick(wire.headers(response))
-        kind = headers.get("content-type", "json")
+        kind = headers.get("content-type", "json").lower()  # RFC 9110: in whatever case
         if body is not None:
             said = read_document(body)
             taken = said.taken or read_taken(read_bedrock_usage(headers))
@@ -203,7 +204,7 @@ class Reader:
                 return
         elif not ("json" in kind or "event-stream" in kind):
             return
-        encoded = headers.get("content-encoding", "identity") != "identity"
+        encoded = headers.get("content-encoding", "identity").lower() != "identity"
         events = "event-stream" in kind
         if asked is not None and events and not asked.cost:
             asked = asked._replace(cost=None)  # a proxy's 0.0 in front of a stream is no cost yet

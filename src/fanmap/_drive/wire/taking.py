@@ -49,6 +49,7 @@ class Taking(NamedTuple):
         unseen: it asked nothing, as far as that can be seen.
         returned: the attempt did, and did not fail.
         untold: streams of a model that have not said what they took.
+        inside: all was asked by calls inside it, which are charged for it.
     """
 
     taken: Taken
@@ -59,6 +60,7 @@ class Taking(NamedTuple):
     unseen: bool
     returned: bool
     untold: int = 0
+    inside: bool = False
 
     def with_untold(self, amount: float, told: int) -> float:
         """This, which so many of its responses took, and as much as they took on average for each that did not say."""

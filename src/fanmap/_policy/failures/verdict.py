@@ -5,9 +5,10 @@ Who reads it is `signals`; what is done about a kind, `attempt` and `admission` 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from fanmap._policy.checks import is_finite
 
 Kind = Literal["rate", "concurrency", "ramp", "overloaded", "transient", "spent", "forbidden", "permanent"]
 
@@ -61,7 +62,4 @@ def _is_wait(wait: object) -> bool:
         return True
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
         return False
-    try:
-        return math.isfinite(wait) and wait >= 0
-    except OverflowError:  # an int beyond what a float can hold
-        return False
+    return is_finite(wait) and wait >= 0

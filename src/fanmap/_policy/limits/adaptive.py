@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fanmap._policy.checks import is_finite, shown
 from fanmap._public import public
 
 # What is left after a cut. Answers that count come a latency after it, so each cut costs that long at least;
@@ -48,6 +49,8 @@ class Adaptive:
             if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"{name} must be an int >= 1, got {value!r}")
             object.__setattr__(self, name, value)
+        if not is_finite(maximum):
+            raise ValueError(f"maximum must be a finite number >= 1, got {shown(maximum)}")
         if not 1 <= minimum <= start <= maximum:
             raise ValueError(
                 f"start must be >= minimum >= 1 and <= maximum, got start={start}, minimum={minimum}, maximum={maximum}"

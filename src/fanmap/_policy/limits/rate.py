@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from fanmap._policy.checks import check_function, check_positive, shown
 from fanmap._public import public
 
 _MAX_OPEN = 4096  # grants that wait for their settlement
@@ -69,9 +70,8 @@ class Rate:
                 raise ValueError(f"burst must be <= amount ({amount!r}), got {burst!r}")
             if per == math.inf:
                 raise ValueError(f"burst must be None where per is infinite, got {burst!r}")
-        for name, function in (("cost", cost), ("usage", usage)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be callable or None, got {function!r}")
+        check_function("cost", cost)
+        check_function("usage", usage)
         if cost is None and amount < 1:
             raise ValueError(f"amount must be >= 1 where a call costs 1, got {amount!r}: use a longer per=")
         for name, value in (
@@ -101,17 +101,11 @@ def check_cost(rate: Rate, cost: object) -> float:
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
         raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
     if cost < 0 or (isinstance(cost, float) and not math.isfinite(cost)):
-        raise ValueError(f"cost must be a finite number >= 0, got {_shown(cost)}")
+        raise ValueError(f"cost must be a finite number >= 0, got {shown(cost)}")
     if cost > rate.amount:  # of an int that no float holds, too
-        said = _shown(cost)
+        said = shown(cost)
         raise ValueError(f"cost must be <= the rate's amount ({rate.amount!r}), got {said}: it could never start")
     return cost
-
-
-def _shown(number: float) -> str:
-    if isinstance(number, int) and number.bit_length() > 1000:  # Python shows none of 5,000 digits
-        return f"an int of {number.bit_length()} bits"
-    return repr(number)
 
 
 def name_of_setting(function: Callable[..., Any]) -> str:
@@ -122,22 +116,6 @@ def name_of_setting(function: Callable[..., Any]) -> str:
 def takes_one(rate: Rate) -> bool:
     """Does each call take one of it, so that neither its arguments nor its reply need to be looked at?"""
     return rate.cost is None and rate.usage is None and rate.per < math.inf
-
-
-def check_positive(name: str, value: object) -> None:
-    """A finite number > 0, or an error that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number > 0, got {value!r}{_in_seconds(name, value)}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
-
-
-def _in_seconds(name: str, value: object) -> str:
-    if name not in ("per", "timeout", "deadline", "max_wait", "total"):
-        return ""
-    from fanmap._hints import values  # only where something is wrong
-
-    return values.seconds(value)
 
 
 class Grant:

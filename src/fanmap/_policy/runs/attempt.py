@@ -8,15 +8,15 @@ and cost 15 to 20 µs a call.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import tenacity
 
+from fanmap._policy.checks import check_answers, check_positive, is_finite
 from fanmap._policy.failures.verdict import FATAL, OUTAGES, REFUSALS, Verdict
-from fanmap._policy.limits.rate import check_positive
 from fanmap._policy.runs.refusals import Refusals
 from fanmap._public import public
 from fanmap._raw import is_a, traceback_of
@@ -80,7 +80,7 @@ class Retry:
                     raise _no_kinds(cast("object", on))
             on = tenacity.retry_if_exception(partial(is_a, kinds=on))
         if isinstance(wait, (int, float)) and not isinstance(wait, bool):
-            if not (math.isfinite(wait) and wait >= 0):
+            if not (is_finite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")
             wait = tenacity.wait_fixed(wait)
         if on is not None and not callable(on):
@@ -89,6 +89,8 @@ class Retry:
             raise _wrong("wait", ">= 0 seconds or a tenacity wait strategy", wait)
         if stop is not None and not callable(stop):
             raise _wrong("stop", "a tenacity stop strategy or None", stop)
+        for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
+            check_answers(name, strategy)
         for name, value in (
             ("attempts", attempts),
             ("on", on),
@@ -146,7 +148,7 @@ class Attempts:
         self.last = cast("Exception", error)
         if retry.on is not None or retry.wait is not None or retry.stop is not None:
             self._tell(now).set_exception((type(error), error, traceback_of(error)))
-        wanted = verdict.kind in _MENDABLE if retry.on is None else bool(retry.on(self._tell(now)))
+        wanted = verdict.kind in _MENDABLE if retry.on is None else bool(_answer("on", retry.on(self._tell(now))))
         delay = self._delay(now, chance) if wanted else None
         self.over = wanted and delay is None
         if delay is not None and verdict.wait is not None:
@@ -161,7 +163,7 @@ class Attempts:
             return None
         state = self._tell(now)
         state.set_result(value)
-        if not retry.on(self._tell(now)):
+        if not _answer("on", retry.on(self._tell(now))):
             return None
         delay = self._delay(now, chance)
         assert state.outcome is not None
@@ -191,13 +193,13 @@ class Attempts:
         if retry.wait is None:
             delay = chance * min(_CAP, _BASE * 2.0 ** min(self.count, 16))
         else:
-            delay = float(retry.wait(self._tell(now)))
+            delay = float(_answer("wait", retry.wait(self._tell(now))))
             if not math.isfinite(delay) or delay < 0:
                 delay = 0.0
         if retry.stop is not None:
             state = self._tell(now)
             state.upcoming_sleep = delay
-            if retry.stop(state):
+            if _answer("stop", retry.stop(state)):
                 return None
         return self._within_total(delay, now)
 
@@ -219,3 +221,11 @@ class Attempts:
         state.attempt_number = self.count
         state.outcome_timestamp = now
         return state
+
+
+def _answer(name: str, said: Any) -> Any:
+    """What a strategy says; one around an `async def` says a coroutine, which would be a yes."""
+    if isinstance(said, Coroutine):
+        cast("Coroutine[Any, Any, Any]", said).close()  # or Python warns that nobody awaited it
+        raise TypeError(f"{name} must answer when it is called: nobody would await the coroutine that it returned")
+    return said
