@@ -91,7 +91,7 @@ class Braking(Spending):
         self._locked_out = self._outage_exhausted = False
         self._news = News()
         before: Admission | None = getattr(self, "admission", None)
-        self.admission = Admission(self._ceiling.limit, self.rates)
+        self.admission = Admission(1 if self._untold() else self._ceiling.limit, self.rates)
         for place, total in self.admission.totals.items():
             total.usual = self.corrections[place] if is_dollars(total.rate) else None
             if before is not None and place in before.totals:
@@ -248,11 +248,15 @@ class Braking(Spending):
         self._locked_out = self._brake.denied()
         self._adjust("outage")
 
+    def _untold(self) -> bool:
+        """Is nothing known yet of what the server allows, or of what a call costs? Then one call asks alone."""
+        followed, money = self.followed, self.money
+        return (followed is not None and followed.untold) or (money is not None and money.alone)
+
     def _adjust(self, why: Why) -> None:
         """After anything that ceiling or brake were told."""
         admission, ceiling, brake = self.admission, self._ceiling, self._brake
-        untold = self.followed is not None and self.followed.untold
-        untold = untold or (self.money is not None and self.money.alone)
+        untold = self._untold()
         before, admission.limit = admission.limit, 1 if brake.outage or untold else ceiling.limit
         self.hiring.limit = 1 if brake.outage else ceiling.limit
         admission.epoch = ceiling.epoch
