@@ -74,7 +74,7 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     if os.getcwd() != here:  # the module has gone elsewhere; the paths are where the user stands
         args = args.within(here)
     journal = args.journal(beside=to_file)
-    _check_paths(args, journal, to_file=to_file)
+    _check_paths(args, journal, stream, to_file=to_file)
     source = Source(args.input)
     if stream is not None and source.identity() is not None and source.identity() == stream.identity():
         raise CommandError(f"{source.name} and {stream.name} are the same file", status=2)
@@ -102,7 +102,7 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     return Job(args, function, rows, table, where, total, journal, processes)
 
 
-def _check_paths(args: RunArgs, journal: str | None, *, to_file: bool) -> None:
+def _check_paths(args: RunArgs, journal: str | None, stream: Stream | None, *, to_file: bool) -> None:
     """No two of the files are the same one: what is written to the one would destroy the other."""
     module = getattr(sys.modules.get(args.function.partition(":")[0]), "__file__", None)
     paths = {"INPUT": None if args.input == "-" else args.input, "OUTPUT": None, "the partial OUTPUT": None}
@@ -115,6 +115,18 @@ def _check_paths(args: RunArgs, journal: str | None, *, to_file: bool) -> None:
     for (one, path), (other, same) in itertools.combinations(given, 2):
         if _same_file(path, same):
             raise CommandError(f"{one} and {other} are the same file: {path}", status=2)
+    place = None if stream is None else stream.identity()
+    for name, path in given:
+        if stream is not None and place is not None and name != "INPUT" and place == _identity(path):
+            raise CommandError(f"{stream.name} and {name} are the same file: {path}", status=2)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _same_file(one: str, other: str) -> bool:
