@@ -13,6 +13,7 @@ from typing_extensions import override
 from fanmap._bar import fit
 from fanmap._drive import clock
 from fanmap._drive.notices import warn_of_progress
+from fanmap._plan import is_coroutine_function
 from fanmap._types import Progress, RunStats
 from fanmap._usage import in_dollars, in_tokens
 
@@ -93,9 +94,16 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
         return None
     if progress is True:
         return _Bar(name)
-    if not callable(progress):
-        raise TypeError(f"progress must be True, a callable or None, got {progress!r}")
+    if not callable(progress) or is_coroutine_function(progress) or _is_bar(progress):
+        from fanmap._hints import values  # only where something is wrong
+
+        raise TypeError(f"progress must be True, a callable or None, got {progress!r}{values.progress(progress)}")
     return _Told(progress)
+
+
+def _is_bar(progress: object) -> bool:
+    """Is it a class of bars, as tqdm, of which each look at the run would make another one?"""
+    return isinstance(progress, type) and hasattr(progress, "update")
 
 
 class _Told(Watcher):

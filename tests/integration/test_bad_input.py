@@ -229,8 +229,24 @@ def test_options_nobody_knows_are_named():
             misuse()
 
 
-@pytest.mark.parametrize("progress", [3, "bar"])
-def test_progress_is_true_a_callable_or_none(progress):
+class Bar:
+    def update(self):
+        raise NotImplementedError
+
+
+class AsyncTold:
+    async def __call__(self, stats):
+        raise NotImplementedError
+
+
+A_DEF, TRUE = ": write a `def`, since nobody awaits it", ": write progress=True for a bar"
+
+
+@pytest.mark.parametrize(
+    ("progress", "cure"),
+    [(3, ""), ("bar", ""), (Bar, TRUE), (Bar(), TRUE), (AsyncTold(), A_DEF), (AsyncTold().__call__, A_DEF)],
+)
+def test_progress_is_true_a_callable_or_none(progress, cure):
     ask = parallel_map(echo)
     for misuse in (
         lambda: ask.map([1], progress=progress),
@@ -239,7 +255,8 @@ def test_progress_is_true_a_callable_or_none(progress):
         lambda: asyncio.run(ask.amap([1], progress=progress)),
         lambda: asyncio.run(gather_bounded(progress=progress)),
     ):
-        with pytest.raises(TypeError, match=f"progress must be True, a callable or None, got {progress!r}"):
+        said = re.escape(f"progress must be True, a callable or None, got {progress!r}{cure}")
+        with pytest.raises(TypeError, match=f"{said}$"):
             misuse()
 
 

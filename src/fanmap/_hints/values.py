@@ -109,6 +109,13 @@ def as_seconds(value: object) -> float | None:
     return None
 
 
+def progress(value: object) -> str:
+    """What to write for a `progress` that shows nothing; empty: nobody knows."""
+    if callable(value) and not isinstance(value, type):
+        return ": write a `def`, since nobody awaits it"
+    return ": write progress=True for a bar" if hasattr(value, "update") else ""
+
+
 def not_inputs(value: object, what: str) -> str:
     """What to write for inputs that cannot be iterated; empty: nobody knows."""
     if value is None:
