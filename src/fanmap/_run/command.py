@@ -91,7 +91,8 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     where: output.Output
     if to_file:
         assert args.output is not None
-        where = output.File(args.output, ours=journal is not None and os.path.exists(journal))
+        file = where = output.File(args.output, ours=journal is not None and os.path.exists(journal))
+        file.check()  # now: a run that has begun is drawn, and would take the place of an earlier drawing
     else:
         where = stream or output.open_stream(args.output)
     if args.batch:
