@@ -86,8 +86,9 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     if args.processes is not None:
         if os.name != "posix":
             raise CommandError("--processes needs Linux or macOS", status=2)
-        processes = Processes(args.processes, function.stats.ceiling, args.function, _settings(args))
-        function = proxied(function, processes, args.processes)
+        count = args.processes if total is None else max(1, min(args.processes, total))  # others have nothing to do
+        processes = Processes(count, function.stats.ceiling, args.function, _settings(args))
+        function = proxied(function, processes, count)
     where: output.Output
     if to_file:
         assert args.output is not None
