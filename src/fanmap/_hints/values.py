@@ -133,6 +133,8 @@ def not_inputs(value: object, what: str) -> str:
         return f": write {what}(open(path)) for the lines of a file"
     if callable(value):
         return ": call it, and give what it returns"
+    if hasattr(type(value), "__getitem__"):  # as torch's data sets, which `iter` counts through
+        return f": write {what}(list(inputs))"
     return f": for a single input write {what.rpartition('.')[0]}(item)"
 
 
