@@ -94,10 +94,17 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
         return None
     if progress is True:
         return _Bar(name)
-    if not callable(progress):
-        raise TypeError(f"progress must be True, a callable or None, got {progress!r}")
+    if not callable(progress) or _is_bar(progress):
+        from fanmap._hints import values  # only where something is wrong
+
+        raise TypeError(f"progress must be True, a callable or None, got {progress!r}{values.progress(progress)}")
     check_answers("progress", progress)
     return _Told(progress)
+
+
+def _is_bar(progress: object) -> bool:
+    """Is it a class of bars, as tqdm, of which each look at the run would make another one?"""
+    return isinstance(progress, type) and hasattr(progress, "update")
 
 
 class _Told(Watcher):

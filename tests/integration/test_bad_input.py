@@ -135,7 +135,9 @@ class AnswersLater:
         raise AssertionError
 
 
-@pytest.mark.parametrize("function", [nobody_awaits, functools.partial(nobody_awaits, 1), AnswersLater()])
+@pytest.mark.parametrize(
+    "function", [nobody_awaits, functools.partial(nobody_awaits, 1), AnswersLater(), AnswersLater().__call__]
+)
 def test_a_setting_that_is_a_function_answers_when_it_is_called(function):
     for name, misuse in {
         "cost": lambda: Rate(5, cost=function),
@@ -277,8 +279,16 @@ def test_options_nobody_knows_are_named():
             misuse()
 
 
-@pytest.mark.parametrize("progress", [3, "bar"])
-def test_progress_is_true_a_callable_or_none(progress):
+class Bar:
+    def update(self):
+        raise NotImplementedError
+
+
+TRUE = ": write progress=True for a bar"
+
+
+@pytest.mark.parametrize(("progress", "cure"), [(3, ""), ("bar", ""), (Bar, TRUE), (Bar(), TRUE)])
+def test_progress_is_true_a_callable_or_none(progress, cure):
     ask = parallel_map(echo)
     for misuse in (
         lambda: ask.map([1], progress=progress),
@@ -287,7 +297,8 @@ def test_progress_is_true_a_callable_or_none(progress):
         lambda: asyncio.run(ask.amap([1], progress=progress)),
         lambda: asyncio.run(gather_bounded(progress=progress)),
     ):
-        with pytest.raises(TypeError, match=f"progress must be True, a callable or None, got {progress!r}"):
+        said = re.escape(f"progress must be True, a callable or None, got {progress!r}{cure}")
+        with pytest.raises(TypeError, match=f"{said}$"):
             misuse()
 
 

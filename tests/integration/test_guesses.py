@@ -489,8 +489,14 @@ async def endless():
     yield "a"
 
 
+class Indexed:  # as torch's data sets: no `__iter__`
+    def __getitem__(self, index):
+        raise IndexError
+
+
 INPUTS = [
     (None, "None"),
+    (Indexed(), "an Indexed: write ask.map(list(inputs))"),
     (5, "an int: for a single input write ask(item)"),
     (function, "a function: call it, and give what it returns"),
     (queue.Queue(), "a Queue: write ask.map(iter(queue.get, None)), which ends at the first None"),

@@ -14,10 +14,12 @@ import pathlib
 import types
 import typing
 import uuid
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 from unittest import mock
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from fanmap._policy.journals.canonical import canonical
 from fanmap._policy.journals.converter import Converter
@@ -116,6 +118,8 @@ class Plain(typing.TypedDict):
 
 
 LABEL = Label("good", 0.5)
+Alias = TypeAliasType("Alias", Label | None)  # as `type Alias = Label | None` makes it
+Unknown = TypeAliasType("Unknown", "OnlyTypeCheckersSeeIt")  # noqa: F821
 
 COMES_BACK = [
     (Any, None), (Any, 1), (Any, 10**30), (Any, True), (Any, 1.5), (Any, "text"), (Any, [1, [None, {"a": "b"}]]), (Any, {}),
@@ -131,6 +135,9 @@ COMES_BACK = [
     (tuple[()], ()), (tuple[int], (1,)), (tuple[Label, ...], (LABEL, LABEL)), (Fields, [1]), (tuple, [1]),
     (Plain | Label, {"a": 1}), (dict | Label, LABEL), (list[Any] | tuple[Any, ...], [1]), (str, "\ud800\udbff"),
     (str, "\udc00\ud800"), (Empty, Empty()),
+    (Sequence[Label], [LABEL]), (typing.Iterable[Label | None], [None, LABEL]), (Collection[Label], []),
+    (Sequence[str], "text"), (Sequence[str], ["a"]), (Iterable[Any], {"a": 1}), (Sequence[Label] | None, [LABEL]),
+    (Alias, LABEL), (Alias, None), (list[Alias], [None, LABEL]), (Unknown, "text"), (Unknown, [1]),
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun
+from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun, SharedUnavailable
 from fanmap._run.reasons import (
     DEADLINE,
     before_writing_again,
@@ -16,6 +16,7 @@ from fanmap._run.reasons import (
     reason_of_cut,
     reason_of_failure,
 )
+from fanmap._run.remote import exception_of, failure_of
 from fanmap._run.report import Report
 from fanmap._run.rows_in import Row
 
@@ -83,6 +84,21 @@ def not_run(cause):
             "the journal: j cannot be written: No space left on device",
             "once there is room, ",
         ),
+        (
+            SharedUnavailable("shared='x' was never reached, tried for 5.0 s: Connection refused"),
+            "SharedUnavailable: shared='x' was never reached, tried for 5.0 s: Connection refused",
+            "once it can be reached, ",
+        ),
+        (
+            not_run(FileNotFoundError("the folder of shared='x/y' does not exist")),
+            "the shared limits: the folder of shared='x/y' does not exist",
+            "after fixing that, ",
+        ),
+        (
+            not_run(ValueError("every Limits of shared='x' must have the same rates in the same order: ...")),
+            "the shared limits: every Limits of shared='x' must have the same rates in the same order: ...",
+            "after fixing that, ",
+        ),
         (KeyError("sk-secret"), "KeyError", ""),
     ],
 )
@@ -93,6 +109,14 @@ def test_the_reason_behind_a_row_that_was_not_run(cause, text, first):
 
 def test_a_run_that_was_told_to_stop_has_none():
     assert reason_of_cut(NotRun("by stop()")) is None
+
+
+def test_that_what_processes_share_is_away_is_said_as_a_worker_process_tells_of_it():
+    away = SharedUnavailable("shared='x' was never reached, tried for 5.0 s: No space left on device")
+    told = exception_of(failure_of(away, None))
+    assert reason_of_failure(told) == reason_of_failure(away)
+    other = type("SharedUnavailable", (ConnectionError,), {})("sk-secret")
+    assert "sk-secret" not in reason_of_failure(other).text
 
 
 def test_a_failure_that_stops_nothing_is_none():

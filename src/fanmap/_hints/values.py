@@ -109,6 +109,11 @@ def as_seconds(value: object) -> float | None:
     return None
 
 
+def progress(value: object) -> str:
+    """What to write for a `progress` that is a bar; empty: nobody knows."""
+    return ": write progress=True for a bar" if hasattr(value, "update") else ""
+
+
 def not_inputs(value: object, what: str) -> str:
     """What to write for inputs that cannot be iterated; empty: nobody knows."""
     if value is None:
@@ -126,6 +131,8 @@ def not_inputs(value: object, what: str) -> str:
         return f": write {what}(open(path)) for the lines of a file"
     if callable(value):
         return ": call it, and give what it returns"
+    if hasattr(type(value), "__getitem__"):  # as torch's data sets, which `iter` counts through
+        return f": write {what}(list(inputs))"
     return f": for a single input write {what.rpartition('.')[0]}(item)"
 
 

@@ -74,7 +74,7 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     if os.getcwd() != here:  # the module has gone elsewhere; the paths are where the user stands
         args = args.within(here)
     journal = args.journal(beside=to_file)
-    _check_paths(args, journal, to_file=to_file)
+    _check_paths(args, journal, stream, to_file=to_file)
     source = Source(args.input)
     if stream is not None and source.identity() is not None and source.identity() == stream.identity():
         raise CommandError(f"{source.name} and {stream.name} are the same file", status=2)
@@ -86,12 +86,14 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     if args.processes is not None:
         if os.name != "posix":
             raise CommandError("--processes needs Linux or macOS", status=2)
-        processes = Processes(args.processes, function.stats.ceiling, args.function, _settings(args))
-        function = proxied(function, processes, args.processes)
+        count = args.processes if total is None else max(1, min(args.processes, total))  # others have nothing to do
+        processes = Processes(count, function.stats.ceiling, args.function, _settings(args))
+        function = proxied(function, processes, count)
     where: output.Output
     if to_file:
         assert args.output is not None
-        where = output.File(args.output, ours=journal is not None and os.path.exists(journal))
+        file = where = output.File(args.output, ours=journal is not None and os.path.exists(journal))
+        file.check()  # now: a run that has begun is drawn, and would take the place of an earlier drawing
     else:
         where = stream or output.open_stream(args.output)
     if args.batch:
@@ -102,7 +104,7 @@ def _prepare(args: RunArgs, stream: Stream | None, *, to_file: bool) -> Job | Ba
     return Job(args, function, rows, table, where, total, journal, processes)
 
 
-def _check_paths(args: RunArgs, journal: str | None, *, to_file: bool) -> None:
+def _check_paths(args: RunArgs, journal: str | None, stream: Stream | None, *, to_file: bool) -> None:
     """No two of the files are the same one: what is written to the one would destroy the other."""
     module = getattr(sys.modules.get(args.function.partition(":")[0]), "__file__", None)
     paths = {"INPUT": None if args.input == "-" else args.input, "OUTPUT": None, "the partial OUTPUT": None}
@@ -115,6 +117,18 @@ def _check_paths(args: RunArgs, journal: str | None, *, to_file: bool) -> None:
     for (one, path), (other, same) in itertools.combinations(given, 2):
         if _same_file(path, same):
             raise CommandError(f"{one} and {other} are the same file: {path}", status=2)
+    place = None if stream is None else stream.identity()
+    for name, path in given:
+        if stream is not None and place is not None and name != "INPUT" and place == _identity(path):
+            raise CommandError(f"{stream.name} and {name} are the same file: {path}", status=2)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -7,7 +7,6 @@ import errno
 import math
 from typing import Any
 
-from fanmap import JournalError
 from fanmap._failure import CommandError
 from fanmap._run.answers import AnswerNotJson, to_json
 from fanmap._run.heard import Heard
@@ -92,7 +91,7 @@ class Job:
         with self._heard:  # before the first call
             try:
                 await self._results.__aenter__()
-            except (JournalError, TypeError, ValueError) as error:
+            except (OSError, TypeError, ValueError) as error:  # of the journal, or of what processes share
                 raise CommandError(journal_text(error), status=2) from error
             left = await self._run()
         if self._reader_left:

@@ -47,8 +47,9 @@ class Over:
     def lines(self) -> list[str]:
         """What is said."""
         said = self.report.failures()
+        if self.unkept is not None and (self.complete or self.failure is not None):  # else it is the reason
+            said.append(f"fanmap: not all answers were kept: {self.unkept.text}")
         if self.complete:
-            said += [f"fanmap: not all answers were kept: {self.unkept.text}"] if self.unkept is not None else []
             said += self._retry()
         else:
             reason = self.reason()

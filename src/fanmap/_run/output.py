@@ -131,10 +131,25 @@ class File:
         self._fd: int | None = None
         self._left: str | None = None
 
+    def check(self) -> bool:
+        """Is a partial file there that makes room? CommandError where it does not. For before a run begins, too."""
+        try:
+            there = os.lstat(self._partial)
+        except OSError:
+            return False
+        if not stat.S_ISREG(there.st_mode):
+            why = "and is not a regular file"
+        elif not self._ours and there.st_size:
+            why = "perhaps from a run that was interrupted"
+        else:
+            return True
+        raise CommandError(f"{self._partial} already exists, {why}: move it or remove it", status=2)
+
     def open(self, while_blocked: Callable[[], None]) -> None:
         del while_blocked
         try:
-            self._make_room()
+            if self.check():
+                os.unlink(self._partial)
             # A new file in any case: what has that name may be a link to something else.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             mode = stat.S_IMODE(os.stat(self._path).st_mode) if os.path.exists(self._path) else 0o666
@@ -144,20 +159,6 @@ class File:
                     shutil.copymode(self._path, self._partial)
         except OSError as error:
             raise CommandError(f"{self._shown} cannot be written: {error.strerror}", status=2) from error
-
-    def _make_room(self) -> None:
-        try:
-            there = os.lstat(self._partial)
-        except FileNotFoundError:
-            return
-        if not stat.S_ISREG(there.st_mode):
-            why = "and is not a regular file"
-        elif not self._ours and there.st_size:
-            why = "perhaps from a run that was interrupted"
-        else:
-            os.unlink(self._partial)
-            return
-        raise CommandError(f"{self._partial} already exists, {why}: move it or remove it", status=2)
 
     def write(self, line: bytes) -> None:
         assert self._fd is not None

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from fanmap._run.channel import packed, receive
@@ -19,11 +19,16 @@ _CODE: Final = "from fanmap._run.worker import main; main()"
 
 
 class Worker:
-    """One process, the calls that it has, and where it stood last."""
+    """One process, the calls that it has, and where it stood last.
+
+    Raises:
+        OSError: it cannot be started.
+    """
 
     def __init__(self, orders: Orders) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as unless_started:
+            unless_started.enter_context(ours)
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -31,6 +36,7 @@ class Worker:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is for the command, which tells them
             )
+            unless_started.pop_all()
         self.socket = ours
         self.orders = orders
         self.calls: dict[int, asyncio.Future[Any]] = {}

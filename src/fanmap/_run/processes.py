@@ -60,8 +60,15 @@ class Processes:
 
     async def __aenter__(self) -> None:
         self._orders = replace(self._orders, folder=tempfile.mkdtemp(prefix="fanmap-run-"))
-        for _ in range(self._count):
-            self._start()
+        try:
+            for _ in range(self._count):
+                self._start()
+        except OSError as error:
+            for task in self._tasks:  # none has begun, and they would talk over what is closed now
+                task.cancel()
+            many = f"{len(self._workers)} of {self._count} worker processes could be started"
+            await self.__aexit__()
+            raise CommandError(f"{many}: {error.strerror}", status=1) from error
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
@@ -171,14 +178,21 @@ class Processes:
         for future in worker.calls.values():
             if not future.done():
                 future.set_exception(WorkerDied(f"its worker process died ({how})"))
-        if self._stopped:
-            pass
-        elif self._deaths < _DEATHS:
-            self._start()
-        else:
-            self.stop()
-            self.fail(CommandError(f"{_DEATHS} worker processes in a row have died ({how})", status=1))
+        if not self._stopped:
+            self._replace(how)
         self._wake()
+
+    def _replace(self, how: str) -> None:
+        """Start another worker in place of one that has died like this, or give up."""
+        failure = f"{_DEATHS} worker processes in a row have died ({how})"
+        if self._deaths < _DEATHS:
+            try:
+                self._start()
+                return
+            except OSError as error:
+                failure = f"a worker process has died ({how}), and no other could be started: {error.strerror}"
+        self.stop()
+        self.fail(CommandError(failure, status=1))
 
     def _wake(self) -> None:
         async def wake() -> None:

@@ -12,15 +12,16 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun, TooManyFailures
+from fanmap import BudgetExceeded, DeadlineExceeded, JournalError, NotRun, SharedUnavailable, TooManyFailures
 from fanmap._policy.failures.signals import read_error
 from fanmap._policy.failures.verdict import OUTAGES
-from fanmap._raw import is_a, traceback_of, type_name
+from fanmap._raw import is_a, text_of, traceback_of, type_name
 from fanmap._run.priced import price_text
 from fanmap._run.remote import NotRunThere, StandIn
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+_OF_STORE: Final = (OSError, FileNotFoundError, PermissionError, RuntimeError, ValueError)
 _LATER: Final = "later, or with a larger --max-wait, "
 
 
@@ -71,7 +72,10 @@ def reason_of_cut(error: BaseException) -> Reason | None:
         text = str(error)
         said = text.replace("max_spend=", "--max-spend ", 1)
         return Reason(said, "with a larger amount, " if said == text else "with a larger --max-spend, ")
-    if type(error) is ValueError and traceback_of(error) is None:  # the library's own: money that cannot be counted
+    own = traceback_of(error) is None  # the library's, which nobody has raised
+    if own and type(error) in _OF_STORE and (type(error) is not ValueError or "shared=" in str(error)):
+        return Reason(f"the shared limits: {error}", "after fixing that, ")
+    if own and type(error) is ValueError:  # money that cannot be counted
         said = price_text(str(error).removeprefix("max_spend cannot be enforced: "))
         return Reason(f"--max-spend: {said}", "after fixing that, ")
     if isinstance(error, JournalError):
@@ -81,6 +85,8 @@ def reason_of_cut(error: BaseException) -> Reason | None:
 
 def reason_of_failure(error: BaseException) -> Reason | None:
     """The reason, if this failure of a call is of a kind that stops runs."""
+    if (unavailable := _unavailable(error)) is not None:
+        return unavailable
     verdict, name = error.verdict if isinstance(error, StandIn) else None, type_name(error)
     verdict = verdict or read_error(error, wall=time.time())
     if verdict.kind == "spent":
@@ -92,6 +98,14 @@ def reason_of_failure(error: BaseException) -> Reason | None:
     if verdict.kind in OUTAGES:
         return Reason(f"--max-wait: no call succeeded for that long ({name})", _LATER)
     return None
+
+
+def _unavailable(error: BaseException) -> Reason | None:
+    """The reason, if what processes share could not be reached; the library's own text, which says what and why."""
+    name, text = type_name(error), text_of(error)
+    if name != SharedUnavailable.__name__ or not text.startswith("shared="):  # a worker process tells no more of it
+        return None
+    return Reason(f"{name}: {text}", "once it can be reached, ")
 
 
 def _too_long(wait: float | None) -> Reason:

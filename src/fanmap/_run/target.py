@@ -30,12 +30,16 @@ def find(spec: str) -> Any:
     """
     module_name, colon, name = spec.partition(":")
     parts = module_name.removesuffix(".py").replace("\\", "/").removeprefix("./").strip("/").split("/")
-    right = ".".join(parts)
+    right = ".".join(parts).strip(".")
     if not (colon and name and module_name) or module_name != right or not right.replace(".", "").isidentifier():
         if not colon and module_name.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".json")):
             text = f"MODULE:FUNCTION comes before INPUT, got {spec!r}: write fanmap run job:FUNCTION {spec}"
             raise CommandError(text, status=2)
         shown = right if right.replace(".", "").isidentifier() else "job"
+        renamed = right.replace("-", "_")
+        if renamed != right and renamed.replace(".", "").isidentifier():  # my-job.py
+            text = f"no module has a '-' in its name, got {spec!r}: rename it, and write {renamed}:{name or 'FUNCTION'}"
+            raise CommandError(text, status=2)
         raise CommandError(f"MODULE:FUNCTION is required, got {spec!r}: write {shown}:{name or 'FUNCTION'}", status=2)
     module = _import(module_name)
     found: Any = module

@@ -32,7 +32,10 @@ STOP = "stop"
 def main() -> None:
     """Work for the command that has started this process."""
     channel = Channel(int(sys.argv[1]))
-    orders: Orders = channel.receive()
+    try:
+        orders: Orders = channel.receive()
+    except EOFError:  # the command has ended already
+        sys.exit(1)
     sys.path[:] = orders.path
     try:
         with shared_in(orders.folder):

@@ -90,6 +90,14 @@ def test_a_partial_file_that_is_not_known_to_be_ours_is_not_overwritten(run, mor
     assert "out.jsonl.partial already exists, perhaps from a run that was interrupted" in said
 
 
+def test_then_the_drawing_of_an_earlier_run_stays(run):
+    put("in.txt", "a\n")
+    put("out.jsonl.partial", "precious")
+    put("run.html", "drawn")
+    assert run("job:ask", "in.txt", "-o", "out.jsonl", "--trace", "run.html")[0] == 2
+    assert got("run.html") == "drawn"
+
+
 def test_one_of_a_run_that_was_cut_short_makes_room(run):
     put("in.txt", "a\n")
     run("job:ask", "in.txt", "-o", "out.jsonl")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fanmap._run import output
+
 from .tools import JOB, calls, got, is_one_line, put, rows
 
 
@@ -109,6 +111,20 @@ def test_a_file_that_is_whole_all_the_same_is_said_to_be_paid_for_again(run, ful
         assert len(rows(got("out.jsonl"))) == 1
     else:
         assert "stopped by the journal" in said
+
+
+def test_a_disk_that_takes_neither_rows_nor_answers_is_not_said_to_have_kept_them(run, full, monkeypatch):
+    def fail(fd, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(output, "write_all", fail)
+    full(0)
+    status, _, said = run("job:ask", put("in.txt", "a\nb\n"), "-o", "out.jsonl")
+    assert status == 1
+    assert said.startswith(
+        "fanmap: not all answers were kept: the journal: out.jsonl.journal cannot be written: No space left on device\n"
+        "fanmap: out.jsonl cannot be written: No space left on device\n"
+    )
 
 
 def test_other_warnings_are_shown_as_ever(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from fanmap._run import processes
 
 from .tools import PATIENCE, finish, put, start, until
 
@@ -149,6 +152,41 @@ def test_three_deaths_in_a_row_end_it(run):
     assert status == 1, err
     assert "fanmap: 3 worker processes in a row have died (signal 9)" in err
     assert len(log()) <= 9
+
+
+def only(monkeypatch, count):
+    """The system starts so many processes, and no other."""
+    start_one = processes.Worker
+
+    def start_or_not(orders):
+        nonlocal count
+        count -= 1
+        if count < 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return start_one(orders)
+
+    monkeypatch.setattr(processes, "Worker", start_or_not)
+
+
+@pytest.mark.parametrize(("rows", "started", "wanted"), [(9, 2, 5), (3, 0, 3)])
+def test_processes_that_cannot_be_started_are_one_line_and_there_are_no_more_than_rows(
+    run, monkeypatch, rows, started, wanted
+):
+    lines(*(str(number) for number in range(rows)))
+    only(monkeypatch, started)
+    status, out, err = run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "5")
+    assert (status, out) == (1, "")
+    assert err == f"fanmap: {started} of {wanted} worker processes could be started: Too many open files\n"
+
+
+@pytest.mark.whole
+def test_a_dead_process_that_cannot_be_replaced_ends_it(run, monkeypatch):
+    lines("die", *(f"p{number}" for number in range(20)))
+    only(monkeypatch, 1)
+    status, _, err = run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "1")
+    assert status == 1
+    died = "fanmap: a worker process has died (signal 9), and no other could be started: Too many open files\n"
+    assert died in err
 
 
 @pytest.mark.whole

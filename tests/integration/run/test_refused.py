@@ -15,6 +15,9 @@ from .tools import calls, is_one_line, put
     [
         (["job.py:ask", "in.txt"], "a", "MODULE:FUNCTION is required, got 'job.py:ask': write job:ask"),
         (["sub/job.py:ask", "in.txt"], "a", "write sub.job:ask"),
+        (["my-job.py:ask", "in.txt"], "a", "no module has a '-' in its name, got 'my-job.py:ask': rename it, and write my_job:ask"),
+        (["my-job", "in.txt"], "a", "rename it, and write my_job:FUNCTION"),
+        ([".job:ask", "in.txt"], "a", "MODULE:FUNCTION is required, got '.job:ask': write job:ask"),
         (["job", "in.txt"], "a", "write job:FUNCTION"),
         ([":ask", "in.txt"], "a", "write job:ask"),
         (["jab:ask", "in.txt"], "a", "there is no module jab in "),

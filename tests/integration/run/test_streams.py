@@ -141,6 +141,19 @@ def test_an_input_that_is_standard_output_too_is_not_read(run):
     assert Path("all.jsonl").read_text() == OLD
 
 
+@pytest.mark.parametrize(("option", "path"), [("--resume", "kept"), ("--trace", "run.html")])
+def test_a_stream_whose_file_has_another_use_is_refused_before_any_call(run, descriptor, option, path):
+    put("job.py", "def ask(prompt): open('called', 'w')\n")
+    os.link("all.jsonl", path)
+    with standard_output():
+        done = run("job:ask", "in.txt", option, path)
+    assert done == (2, "", f"fanmap: standard output and {option} are the same file: {path}\n")
+    fd = f"/dev/fd/{descriptor}"
+    done = run("job:ask", "in.txt", option, path, "-o", fd)
+    assert done == (2, "", f"fanmap: {fd} and {option} are the same file: {path}\n")
+    assert (Path("all.jsonl").read_text(), Path("called").exists()) == (OLD, False)
+
+
 def test_an_input_of_the_shells_is_read_from_where_it_stands(run):
     fd = os.open("in.txt", os.O_RDONLY)
     os.read(fd, 2)

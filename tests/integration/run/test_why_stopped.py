@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import threading
@@ -94,6 +95,28 @@ def test_what_stopped_it_and_what_to_do(run, function, said, most):
     assert (status, got("out.jsonl"), "sk-secret" in text) == (1, "before", False)
     assert said in text
     assert len(calls()) <= most
+
+
+SHARED = """
+from fanmap import Limits, parallel_map
+
+@parallel_map(limits=Limits(4, shared="missing/limits"))
+def ask(prompt): return prompt
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shared name without a server")
+@pytest.mark.parametrize("known", [False, True])
+def test_shared_limits_that_cannot_be_used_are_named(run, known):
+    put("job.py", SHARED + "\ntry: ask('a')\nexcept OSError: pass\n" * known)
+    status, out, said = run("job:ask", put("in.txt", "a\nb\n"))
+    missing = f"the folder of shared={str(Path('missing/limits').resolve())!r} does not exist\n"
+    early, late = f"fanmap: {missing}", f"fanmap: stopped by the shared limits: {missing}"
+    assert out == ""
+    if known:
+        assert (status, said) == (2, early)
+    else:  # whether it is known before the run begins is a race
+        assert said.startswith((early, late))
 
 
 def test_a_row_that_ends_the_program_is_counted_once(run):

@@ -189,7 +189,7 @@ class SharedBudget(SharedBraking):
     def broken(self, error: Exception) -> None:
         """Books open. The store will never work."""
         self.member.lost()
-        self._troubles.fatal = error
+        self._troubles.fatal = error.with_traceback(None)  # nobody has raised it yet who asked for a call
         self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

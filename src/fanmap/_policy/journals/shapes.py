@@ -11,11 +11,17 @@ import enum
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+import typing_extensions
 
 from fanmap._policy.journals.plain import Unkeepable, bare, base_of, check_plain, is_model, kind_name, same
 from fanmap._raw import is_a, type_name
+
+_ALIASES: Final = tuple(
+    {typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)}
+)
 
 
 class Shape(Protocol):
@@ -47,12 +53,17 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
     if annotation in around:
         raise Unkeepable("a type that contains itself")
     around = (*around, annotation)
+    if isinstance(annotation, _ALIASES):
+        return _of_alias(annotation, around)
     if origin in (typing.Union, types.UnionType):
         return _Union([_shape(one, around) for one in args])
     if origin is typing.Literal:
         return Plain(None, args)
     if origin is list and args:
         return _List(_shape(args[0], around))
+    if origin in (Sequence, Collection, Iterable) and args:
+        member = _shape(args[0], around)
+        return Plain(None) if isinstance(member, Plain) else _List(member)  # a str is a Sequence[str], too
     if args and (hasattr(origin, "__next__") or hasattr(origin, "__anext__")):
         return _List(_shape(args[0], around))  # a stream, of which a run has its chunks
     if origin in (dict, Mapping) and args:
@@ -66,6 +77,14 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
     if isinstance(annotation, type):
         return _of_class(annotation, around)
     return Plain(None)
+
+
+def _of_alias(alias: Any, around: tuple[Any, ...]) -> Shape:
+    """What `type Alias = ...` stands for; plain JSON where that cannot be told, as of one that contains itself."""
+    try:
+        return _shape(alias.__value__, around)
+    except Exception:  # a name that only type checkers see
+        return Plain(None)
 
 
 def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
