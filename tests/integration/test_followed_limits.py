@@ -124,6 +124,7 @@ def test_it_goes_on_while_the_first_calls_fail():
     with VirtualTime() as virtual:
         results = virtual.run(parallel_map(limits=limits)(ask).amap(range(200), return_exceptions=True))
     assert sum(isinstance(result, ValueError) for result in results) == 5
+    assert [(change.before, change.after, change.why) for change in limits.history] == [(1, 64, "told")]
     assert server.starts[0] == pytest.approx(0.5)
     assert limits.stats.ceiling == 64
 

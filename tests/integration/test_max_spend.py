@@ -95,9 +95,10 @@ def test_until_one_call_is_priced_one_is_under_way():
     server = Priced(5)
     run(Limits(8, max_spend=0.30, price=cents), server, many=4)
     assert server.most == 3
-    server = Priced(None, None, None, 5)
-    assert len(run(Limits(8, max_spend=10.0, price=cents), server, many=4)) == 4
+    limits, server = Limits(8, max_spend=10.0, price=cents), Priced(None, None, None, 5)
+    assert len(run(limits, server, many=4)) == 4
     assert (server.asked, server.most) == (4, 1)
+    assert [(change.before, change.after, change.why) for change in limits.history] == [(1, 8, "priced")]
 
 
 def test_a_call_that_does_not_fit_waits_for_those_that_may_cost_less():

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fanmap._drive import clock
-from fanmap.testing import Reply, serve
+from fanmap.testing import BatchScript, Reply, SimulatedStore, serve
 
 MODEL = "small"
 
@@ -395,10 +395,18 @@ def test_a_scripted_delay_is_kept(server):
         (lambda: Reply(delay=-1), "delay must be finite and not negative, got -1"),
         (lambda: serve(scale=0), "scale must be finite and above 0, got 0"),
         (lambda: serve(tpm=-5), "tpm must be finite and above 0, got -5"),
+        (lambda: serve(port=99999), "port must be 0 to 65535, got 99999"),
+        (lambda: serve(port="http"), "port must be an int, got 'http'"),
+        (lambda: serve(latency="fast"), "latency must be a number, got 'fast'"),
+        (lambda: Reply(delay="soon"), "delay must be a number, got 'soon'"),
+        (lambda: Reply(chunk_delay="soon"), "chunk_delay must be a number, got 'soon'"),
+        (lambda: Reply(breaks_after="one"), "breaks_after must be an int, got 'one'"),
+        (lambda: SimulatedStore(lease="long"), "lease must be a number, got 'long'"),
+        (lambda: BatchScript(delay="soon"), "delay must be a number, got 'soon'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
         make()
 
 

@@ -277,6 +277,12 @@ def test_a_reply_of_ones_own_is_returned():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"latency": "fast"}, "latency must be a number, got 'fast'"),
+        ({"rpm": "many"}, "rpm must be a number, got 'many'"),
+        ({"max_concurrency": 1.5}, "max_concurrency must be an int, got 1.5"),
+        ({"max_concurrency": True}, "max_concurrency must be an int, got True"),
+        ({"seed": "dice"}, "seed must be an int, got 'dice'"),
+        ({"failure_rates": {500: "some"}}, "a share of failure_rates must be a number, got 'some'"),
         ({"latency": -1}, "latency must be finite and not negative, got -1"),
         ({"sigma": float("nan")}, "sigma must be finite and not negative, got nan"),
         ({"retry_after": float("inf")}, "retry_after must be finite and not negative, got inf"),
@@ -291,7 +297,7 @@ def test_a_reply_of_ones_own_is_returned():
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
         SimulatedLLM(**settings)
 
 

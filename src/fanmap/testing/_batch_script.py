@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from fanmap.testing._behaviour import check_number
 from fanmap.testing._script import Reply, Request
 
 Json: TypeAlias = dict[str, Any]
@@ -37,6 +38,7 @@ class BatchScript:
     cut_answers: int = 0
 
     def __post_init__(self) -> None:
+        check_number("delay", self.delay, (int, float))
         if not self.delay >= 0:
             raise ValueError(f"delay must be >= 0, got {self.delay!r}")
 

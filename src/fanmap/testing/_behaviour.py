@@ -23,6 +23,12 @@ TURNED_AWAY = frozenset({429, 503, 529})
 """What a server answers at the door, before it has done any work."""
 
 
+def check_number(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
+    """A number of these kinds, or None, or an error that names the parameter."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+        raise TypeError(f"{name} must be {'an int' if kinds is int else 'a number'}, got {value!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """The settings of a simulated provider, checked.
@@ -54,6 +60,10 @@ class Behaviour:
     shares: list[tuple[int | str, float]] = field(init=False)
 
     def __post_init__(self) -> None:
+        for name in ("latency", "sigma", "scale", "rpm", "tpm", "burst", "retry_after"):
+            check_number(name, getattr(self, name), (int, float))
+        for name in ("seed", "max_concurrency"):
+            check_number(name, getattr(self, name), int)
         for name in ("latency", "sigma", "retry_after"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
@@ -71,6 +81,7 @@ class Behaviour:
         for status, share in shares.items():
             if status != "drop" and status not in range(400, 600):
                 raise ValueError(f"failure_rates must be keyed by 400 to 599 or 'drop', got {status!r}")
+            check_number("a share of failure_rates", share, (int, float))
             if not 0 <= share <= 1:
                 raise ValueError(f"failure_rates must be shares between 0 and 1, got {share!r}")
         total = math.fsum(shares.values())

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from fanmap.testing._behaviour import check_number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -51,6 +53,9 @@ class Reply:
     breaks_with: int | Literal["drop"] = field(default="drop", kw_only=True)
 
     def __post_init__(self) -> None:
+        for name in ("delay", "chunk_delay"):
+            check_number(name, getattr(self, name), (int, float))
+        check_number("breaks_after", self.breaks_after, int)
         if not 0 <= self.chunk_delay < math.inf:
             raise ValueError(f"chunk_delay must be finite and not negative, got {self.chunk_delay!r}")
         if self.breaks_after is not None and self.breaks_after < 0:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fanmap.testing._batches import Batches
-from fanmap.testing._behaviour import Behaviour, FailureRates
+from fanmap.testing._behaviour import Behaviour, FailureRates, check_number
 from fanmap.testing._provider import Provider, Record
 from fanmap.testing._script import Reply, Request, Respond
 
@@ -34,6 +34,9 @@ class Server:
             raise ImportError(
                 f'serve() needs {missing.name}, which is not installed: pip install "fanmap[testing]"'
             ) from missing
+        check_number("port", port, int)
+        if not 0 <= port < 65536:
+            raise ValueError(f"port must be 0 to 65535, got {port!r}")
         self._provider = Provider(behaviour)
         self._respond = respond
         self._script: deque[Reply | None] = deque()
@@ -184,7 +187,7 @@ def serve(
 
     Raises:
         ImportError: When starlette or uvicorn is missing.
-        ValueError: When a setting makes no sense.
+        TypeError, ValueError: When a setting makes no sense.
         OSError: When the port is taken.
 
     Threads: one daemon thread until `close`.

@@ -16,6 +16,7 @@ from fanmap._policy.shared.ledger import exchange
 from fanmap._policy.shared.messages import Reply, Request
 from fanmap._policy.shared.overview import Overview, overview
 from fanmap._policy.shared.totals import anew
+from fanmap.testing._behaviour import check_number
 
 
 class SimulatedStore:
@@ -35,6 +36,8 @@ class SimulatedStore:
     """
 
     def __init__(self, *, latency: float = 0.001, lease: float = 10.0) -> None:
+        check_number("latency", latency, (int, float))
+        check_number("lease", lease, (int, float))
         if not latency >= 0:
             raise ValueError(f"latency must be >= 0, got {latency!r}")
         if not lease >= 1:
