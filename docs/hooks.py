@@ -27,15 +27,23 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_post_build(config: Any) -> None:
-    """Write the text files into the finished site."""
-    site = Path(config.site_dir)
+def on_files(files: Any, config: Any) -> Any:
+    """The two text files belong to the site: pages may link to them."""
+    from mkdocs.structure.files import File  # only where the site is built
+
     pages = list(pages_of(config.nav))
-    for _, _, path in pages:
-        (site / path).parent.mkdir(parents=True, exist_ok=True)
-        (site / path).write_text(text_of(path), encoding="utf-8")
-    (site / "llms.txt").write_text(index_of(pages, config.site_description), encoding="utf-8")
-    (site / "llms-full.txt").write_text("\n\n".join(text_of(path) for _, _, path in pages), encoding="utf-8")
+    whole = "\n\n".join(text_of(path) for _, _, path in pages)
+    for name, text in (("llms.txt", index_of(pages, config.site_description)), ("llms-full.txt", whole)):
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_post_build(config: Any) -> None:
+    """Write each page's Markdown into the finished site."""
+    for _, _, path in pages_of(config.nav):
+        place = Path(config.site_dir, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text_of(path), encoding="utf-8")
 
 
 def pages_of(nav: list[Any], section: str = "Docs") -> Iterator[tuple[str, str, str]]:

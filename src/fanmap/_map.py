@@ -58,7 +58,7 @@ def parallel_map(
     Args:
         max_concurrency: calls under way at once, direct ones included: an int >= 1, an `Adaptive`, or
             `"auto"`, which finds how many the server can take. None: 8.
-        rpm: calls that start in any 60 seconds; > 0. `"auto"`: the limit that the server states. None: no such limit.
+        rpm: calls that start in any 60 seconds; >= 1. `"auto"`: the limit that the server states. None: no such limit.
         tpm: tokens in any 60 seconds; > 0. `"auto"`: the limit that the server states. None: no such limit.
         rate: a `Rate`, an `aiolimiter.AsyncLimiter`, or several.
         retry: what to repeat beyond what the server refused to start: a `Retry`. None: only that, which

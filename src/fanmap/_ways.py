@@ -647,8 +647,8 @@ class Parallel(Generic[P, R_co]):
 
         Args:
             inputs: any iterable, or an async one.
-            resume, unpack, return_exceptions, max_concurrency, wait, poll, max_turns, only, endpoints, progress,
-                journal: as for `batch`.
+            resume, unpack, return_exceptions, max_concurrency, wait: as for `batch`.
+            poll, max_turns, only, endpoints, progress, journal: as for `batch`.
 
         Returns:
             One result an input, in input order.

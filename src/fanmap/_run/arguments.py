@@ -14,7 +14,8 @@ object, is the function's one argument. The fields of an object or a CSV row go 
 The output has the rows in input order, with the fields "answer" and "error" added. With -o FILE, answers are kept in
 FILE.journal as they come: rerun the same command to retry only what is missing or failed."""
 _STATUSES = """exit status: 0 every row has its answer; 1 some failed or were not run; 2 wrong usage or input; 130
-stopped by Ctrl-C. The first Ctrl-C lets in-flight calls finish, the second exits now."""
+stopped by Ctrl-C (143 by SIGTERM, 129 by SIGHUP). The first Ctrl-C lets in-flight calls finish, the second exits
+now."""
 
 
 def add_run(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:  # pyright: ignore[reportPrivateUsage]

@@ -57,7 +57,7 @@ class Limits(Blocks):
     Args:
         max_concurrency: calls under way at once: an int >= 1, a ceiling that refusals lower for a while;
             an `Adaptive`, which finds how many the server can take; `"auto"`, which is `Adaptive()`.
-        rpm: calls that start in any 60 seconds; > 0; None: no such limit. Short for `rate=Rate(rpm)`. `"auto"`: the
+        rpm: calls that start in any 60 seconds; >= 1; None: no such limit. Short for `rate=Rate(rpm)`. `"auto"`: the
             limit that the server states in its response headers, followed when it changes, in the server's own
             window; until the first response, one call runs at a time. If the server states none, there is no such
             limit, and one warning says so.

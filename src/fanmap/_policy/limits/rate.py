@@ -28,7 +28,7 @@ class Rate:
     slices of a second, and a bucket that starts full lets twice its rate through in the first minute.
 
     Args:
-        amount: units a window; a finite number > 0.
+        amount: units a window; a finite number > 0, and >= 1 where a call costs 1.
         per: the window, in seconds; > 0. `math.inf`: a total, which never refills: once no call fits any more, nothing
             starts, calls under way end and are kept, and the run ends with `BudgetExceeded`.
         burst: units that may start at once after a pause; None: 2 % of `amount`, at most a second's worth,
