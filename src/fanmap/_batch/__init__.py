@@ -1,6 +1,6 @@
 """`batch` and `abatch`: a run whose calls travel in a provider's batches, by capture and replay.
 
-Imported by the first run that asks for it. What happens in which order is `_drive.batch.steps`'; here items run as far
+Imported by the first run that asks for it. What happens in which order is `_drive.batch.turns`'; here items run as far
 as they go, and the two colours wait and send.
 """
 

@@ -12,7 +12,7 @@ from fanmap._batch.options import Options
 from fanmap._batch.run import BatchRun
 from fanmap._drive import clock
 from fanmap._drive.batch.senders import Lost
-from fanmap._drive.batch.talking import Exchange, Pass, Step
+from fanmap._drive.batch.steps import Exchange, Pass, Step
 from fanmap._drive.drivers import loops, portal
 from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.runs import launch

@@ -17,9 +17,9 @@ from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.orphans import Orphans
 from fanmap._drive.batch.senders import Sender
 from fanmap._drive.batch.spending import NoMoney, Spending
-from fanmap._drive.batch.steps import Turns
+from fanmap._drive.batch.steps import Pass, Steps
 from fanmap._drive.batch.strays import Strays
-from fanmap._drive.batch.talking import Pace, Pass, Steps
+from fanmap._drive.batch.turns import Turns
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits import prices
 from fanmap._drive.limits.budget import Budget
@@ -30,6 +30,7 @@ from fanmap._errors import BatchPending, JournalError, NotRun, attach_partial, n
 from fanmap._plan import Settings, is_generator_function, make_plan
 from fanmap._policy.batch.job import Job
 from fanmap._policy.batch.ledger import DISCOUNT, Ledger
+from fanmap._policy.batch.patience import Patience
 from fanmap._policy.tokens.money import Money, is_dollars
 from fanmap._raw import is_a, type_name
 
@@ -94,8 +95,8 @@ class BatchRun:
             ledger=self._ledger,
             spending=self._spending,
         )
-        pace = Pace(self._until, options.poll)
-        self._turns = Turns(self._book, pace, self._pending, self._look)
+        patience = Patience(self._until, options.poll)
+        self._turns = Turns(self._book, patience, self._pending, self._look)
         try:
             self._items = Items(
                 self._book,
@@ -107,7 +108,7 @@ class BatchRun:
                 block=block_plan(settings.limits),
                 max_turns=options.max_turns,
             )
-            self._orphans = Orphans(self._book, pace, self._items.of)
+            self._orphans = Orphans(self._book, patience, self._items.of)
             self.runner: Any = parallel._copy(self._items.ago if parallel._is_async else self._items.go, unbounded)
         except BaseException:
             self.close()

@@ -6,7 +6,8 @@ from typing import Final
 
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.posting import PROVIDERS
-from fanmap._drive.batch.talking import Steps, Talk
+from fanmap._drive.batch.steps import Steps
+from fanmap._drive.batch.talking import Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again, is_spent
 from fanmap._policy.batch.job import HandIn

@@ -7,7 +7,8 @@ from typing import Final, Literal, TypeAlias
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.posting import PROVIDERS
-from fanmap._drive.batch.talking import Steps, Talk
+from fanmap._drive.batch.steps import Steps
+from fanmap._drive.batch.talking import Talk
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.question import Group
 from fanmap._policy.batch.wire import Batch

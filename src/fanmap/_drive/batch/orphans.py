@@ -12,9 +12,11 @@ from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.collecting import Collector
 from fanmap._drive.batch.finding import Finder
 from fanmap._drive.batch.posting import PROVIDERS
-from fanmap._drive.batch.talking import Pace, Pass, Steps, Talk
+from fanmap._drive.batch.steps import Pass, Steps
+from fanmap._drive.batch.talking import Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.job import HandIn
+from fanmap._policy.batch.patience import Patience
 from fanmap._policy.batch.question import Group
 from fanmap._policy.batch.wire import Place
 
@@ -24,13 +26,13 @@ class Orphans:
 
     Args:
         book: of the job.
-        pace: of its waiting.
+        patience: of its waiting.
         item_of: the index of the item to run where nobody's client is known that can ask about a hand-in; None: none.
     """
 
-    def __init__(self, book: Book, pace: Pace, item_of: Callable[[HandIn], int | None]) -> None:
+    def __init__(self, book: Book, patience: Patience, item_of: Callable[[HandIn], int | None]) -> None:
         self._book = book
-        self._talk = Talk(book, pace, patient=False)
+        self._talk = Talk(book, patience, patient=False)
         self._collector = Collector(book, self._talk)
         self._item_of = item_of
         self._looked = False

@@ -1,188 +1,34 @@
-"""The turns of a batch job: what is handed in, what is found again, what is waited for.
-
-A turn: every item runs as far as it goes; what they ask is handed in; when the batches have ended, the next one begins.
-"""
+"""The steps of a batch job as values: each is yielded, and what came of it is sent back by whoever drives the job."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fanmap._drive import clock
-from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.collecting import Collector
-from fanmap._drive.batch.finding import Finder
-from fanmap._drive.batch.posting import PROVIDERS
-from fanmap._drive.batch.senders import Lost
-from fanmap._drive.batch.spending import NoMoney, Spending
-from fanmap._drive.batch.talking import Pace, Sleep, Steps, Talk, refused
-from fanmap._errors import BatchError, BatchPending
-from fanmap._policy.batch.hand_ins import split
-from fanmap._policy.batch.job import HandIn
-from fanmap._policy.batch.question import Group
-from fanmap._policy.batch.wire import Place, Refused
+from fanmap._drive.batch.posting import Posting
+from fanmap._policy.batch.wire import Call
 
-_LOOKS: Final = 3  # for a batch whose making was not answered
-_LOSSES: Final = 3
+T = TypeVar("T")
 
 
-class Turns:
-    """The steps of one call of `batch`.
+class Pass(NamedTuple):
+    """Run these items as far as they go; what became of them is told to the items."""
 
-    Args:
-        book: of the job.
-        pace: of its waiting.
-        pending: makes what is raised when the caller wants to go.
-        look: called when something has changed.
+    indices: Sequence[int]
 
-    Attributes:
-        taken: turns in which something was handed in, or waited for.
-    """
 
-    def __init__(self, book: Book, pace: Pace, pending: Callable[[], BatchPending], look: Callable[[], object]) -> None:
-        self._book = book
-        self._pace = pace
-        self._talk = Talk(book, pace)
-        self._collector = Collector(book, self._talk)
-        self._pending = pending
-        self._look = look
-        self.taken = 0
-        self._lost = 0
-        self._fresh: set[str] = set()  # handed in just now: there is nothing to see yet
+class Exchange(NamedTuple):
+    """Send this; the answer and, where it was spooled, the file."""
 
-    def turn(self) -> Steps[None]:
-        """Hand in what a pass has found, and wait for the batches of its items to end."""
-        yield from self._find_unanswered()
-        yield from self._hand_in()
-        self.taken += 1
-        self._look()
-        yield from self._wait()
+    posting: Posting
+    call: Call
 
-    # Handing in
 
-    def _hand_in(self) -> Steps[None]:
-        book, groups = self._book, dict[Group, list[str]]()
-        wanted = book.wanted()
-        costs = dict[str, float]() if book.spending is None else (yield from self._affordable(book.spending, wanted))
-        for key in wanted if book.spending is None else costs:
-            groups.setdefault(book.noted[key].group, []).append(key)
-        turn = book.job.turn + 1
-        for group, keys in groups.items():
-            provider, cap = PROVIDERS[group.provider], book.caps.get(group)
-            sizes = [(book.noted[key].weight, book.noted[key].size) for key in keys]
-            most = provider.most_lines if cap is None else min(cap, provider.most_lines)
-            cuts = split(sizes, most_lines=most, most_bytes=provider.most_bytes, overhead=provider.overhead)
-            for cut in cuts[:1] if cap is not None else cuts:  # one at a time where they are too many together
-                these = [keys[index] for index in cut]
-                yield from self._hand_in_one(group, these, turn, sum(costs.get(key, 0.0) for key in these))
-        book.forget_lines()
+class Sleep(NamedTuple):
+    """Wait, in seconds."""
 
-    def _affordable(self, spending: Spending, wanted: Sequence[str]) -> Steps[dict[str, float]]:
-        """What of this may be handed in now, and what each may cost.
+    seconds: float
 
-        Raises:
-            NoMoney: nothing of it, and nothing that is under way may still settle for less.
-        """
-        book, delays = self._book, self._pace.delays()
-        while True:
-            spending.check()
-            waiting = [one for name, one in book.job.under_way.items() if name in book.homes]
-            choice = spending.choose([(key, book.noted[key].cost) for key in wanted], waiting)
-            if choice.costs or waiting or not wanted:
-                return choice.costs
-            if choice.over:
-                raise NoMoney(spending.exceeded())
-            self._leave_in_time()
-            yield Sleep(next(delays))  # calls under way outside of batches hold the rest
 
-    def _hand_in_one(self, group: Group, keys: list[str], turn: int, cost: float) -> Steps[None]:
-        book, provider = self._book, PROVIDERS[group.provider]
-        place = Place(group.root, group.query, group.endpoint)
-        hand_in = HandIn(uuid.uuid4().hex, group.provider, place, turn, clock.wall(), tuple(keys), reserved=cost)
-        book.intend(hand_in)
-        book.homes[hand_in.name] = group
-        try:
-            batch = yield from self._talk.through(provider.create(place, hand_in.name, book.lines(keys)), group)
-        except Lost:
-            yield from self._find(hand_in.name)
-            self._lost += hand_in.name not in book.job.under_way  # it was not made: the next pass asks again
-            if self._lost >= _LOSSES:
-                raise BatchError("a batch could not be submitted: the connection was lost each time") from None
-            return
-        except Refused as refusal:
-            book.over(hand_in.name, "void")
-            raise refused("a batch was not accepted", refusal) from None
-        self._fresh.add(hand_in.name)
-        book.handed_in(hand_in.name, batch)
-
-    # An intent without an id: was it made?
-
-    def _find_unanswered(self) -> Steps[None]:
-        for name, hand_in in list(self._book.job.under_way.items()):
-            if not hand_in.id and name in self._book.homes:
-                yield from self._find(name)
-
-    def _find(self, name: str) -> Steps[None]:
-        book, looks, delays = self._book, 0, self._pace.delays()
-        hand_in = book.job.under_way[name]
-        finder = Finder(book, self._talk, hand_in, book.homes[name])
-        while True:
-            state = yield from finder.look()
-            if state == "found":
-                return
-            if state == "nowhere":
-                looks += 1
-                if looks >= _LOOKS or not finder.may_still_appear():
-                    book.over(name, "void")
-                    return
-            else:
-                book.seen[name] = "checking whether it was submitted", 0, len(hand_in.questions)
-                self._look()
-                self._leave_in_time()
-            yield Sleep(next(delays))
-
-    # Waiting
-
-    def _wait(self) -> Steps[None]:
-        book, delays = self._book, self._pace.delays()
-        full: list[tuple[Group, int]] = []
-        alone = True
-        while True:
-            waiting = [one for name, one in book.job.under_way.items() if name in book.homes]
-            alone = alone and len(waiting) <= 1
-            for hand_in in waiting:
-                if hand_in.name in self._fresh:
-                    continue
-                group = book.homes[hand_in.name]
-                flow = PROVIDERS[group.provider].look(hand_in.place, hand_in.id)
-                batch = yield from self._talk.asking("a batch could not be checked", flow, group)
-                book.seen[hand_in.name] = batch.said, batch.finished, batch.total or len(hand_in.questions)
-                if batch.state == "failed" and batch.problem == "token_limit_exceeded":
-                    book.over(hand_in.name, "void")
-                    full.append((group, len(hand_in.questions)))
-                elif batch.state != "running":
-                    yield from self._collector.collect(hand_in, group, batch)
-            self._fresh.clear()
-            self._look()
-            if not any(name in book.homes for name in book.job.under_way):
-                break
-            self._leave_in_time()
-            until, delay = self._pace.until, next(delays)
-            yield Sleep(delay if until is None else max(0.0, min(delay, until - clock.now())))
-        for group, lines in full:
-            self._halve(group, lines, alone=alone)
-
-    def _halve(self, group: Group, lines: int, *, alone: bool) -> None:
-        """A hand-in did not fit beside what is enqueued: one at a time from now on, and if it was alone, smaller."""
-        if alone and lines == 1:
-            raise BatchError(
-                "the provider's limit of enqueued tokens leaves no room for a batch of one request: other batches of "
-                "the account are under way, or the request is too large; call again to resume"
-            )
-        self._book.caps[group] = max(1, lines // 2) if alone else lines
-
-    def _leave_in_time(self) -> None:
-        until = self._pace.until
-        if until is not None and clock.now() >= until:
-            raise self._pending()
+Step: TypeAlias = Pass | Exchange | Sleep
+Steps: TypeAlias = Generator[Step, Any, T]

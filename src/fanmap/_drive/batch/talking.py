@@ -1,97 +1,34 @@
-"""The steps of a batch job as values, and its talk with a provider, which is made of them.
-
-A step is yielded, and what came of it is sent back. What a flow wants sent is sent, and repeated where that mends it.
-"""
+"""Talks with a provider about one group's batches: sends what a flow wants sent, and repeats it where that helps."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import IO, TypeVar
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.posting import Posting
 from fanmap._drive.batch.senders import Lost
+from fanmap._drive.batch.steps import Exchange, Pass, Sleep, Steps
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again
+from fanmap._policy.batch.patience import Patience
 from fanmap._policy.batch.question import Group
 from fanmap._policy.batch.wire import Answer, Call, Flow, Refused, document
 
 T = TypeVar("T")
-_FIRST_POLL: Final = 5.0  # seconds
-_LONGEST_POLL: Final = 300.0
-_GROWTH: Final = 1.5
-_FAILURES: Final = 12  # in a row of one request to a batch interface, some half an hour
-_FAILURES_AT_THE_END: Final = 3  # the same, where the caller wants to go
-
-
-class Pass(NamedTuple):
-    """Run these items as far as they go; what became of them is told to the items."""
-
-    indices: Sequence[int]
-
-
-class Exchange(NamedTuple):
-    """Send this; the answer and, where it was spooled, the file."""
-
-    posting: Posting
-    call: Call
-
-
-class Sleep(NamedTuple):
-    """Wait, in seconds."""
-
-    seconds: float
-
-
-Step: TypeAlias = Pass | Exchange | Sleep
-Steps: TypeAlias = Generator[Step, Any, T]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long to wait.
-
-    Attributes:
-        until: when the caller wants to go, on our clock; None: never.
-        poll: seconds between looks; None: 5, growing to 300.
-    """
-
-    until: float | None
-    poll: float | None
-
-    def delays(self) -> Generator[float]:
-        """Seconds until each next look."""
-        delay = self.poll or _FIRST_POLL
-        while True:
-            yield delay
-            if self.poll is None:
-                delay = min(delay * _GROWTH, _LONGEST_POLL)
-
-    def after_failures(self, failures: int) -> float:
-        """Seconds until a request is sent again that has failed so often."""
-        first = self.poll or _FIRST_POLL
-        delay = float(min(first * 2 ** (failures - 1), _LONGEST_POLL))
-        return delay if self.until is None else min(delay, max(first, self.until - clock.now()))
-
-    def most_failures(self) -> int:
-        """So often a request may fail in a row now."""
-        return _FAILURES if self.until is None or clock.now() < self.until else _FAILURES_AT_THE_END
 
 
 class Talk:
-    """Through whom a group's batches are handed in and looked after.
+    """Sends what a flow wants sent.
 
     Args:
         book: of the job.
-        pace: of its waiting.
+        patience: of its waiting.
         patient: what a repeat may mend is repeated; else everything is sent once, for nobody waits for it.
     """
 
-    def __init__(self, book: Book, pace: Pace, *, patient: bool = True) -> None:
+    def __init__(self, book: Book, patience: Patience, *, patient: bool = True) -> None:
         self._book = book
-        self._pace = pace
+        self._patience = patience
         self._patient = patient
 
     def asking(self, what: str, flow: Flow[T], group: Group, files: list[IO[bytes]] | None = None) -> Steps[T]:
@@ -141,11 +78,11 @@ class Talk:
                         if not asked_again(answer.status, document(answer.body)):
                             break
                     failures += 1
-                    if failures >= self._pace.most_failures() or not self._patient:
+                    if failures >= self._patience.most_failures(clock.now()) or not self._patient:
                         if answer is not None:
                             break
                         raise BatchError("the provider's batch interface cannot be reached; call again to resume")
-                    yield Sleep(self._pace.after_failures(failures))
+                    yield Sleep(self._patience.after_failures(failures, clock.now()))
                 call = flow.send(answer)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
