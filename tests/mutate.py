@@ -104,6 +104,7 @@ TESTS = {
     "batch/hand_ins": ["unit/test_batch_policy.py"],
     "batch/job": ["unit/test_batch_policy.py"],
     "batch/ledger": ["unit/test_batch_policy.py"],
+    "batch/patience": ["unit/test_batch_patience.py"],
     "batch/question": ["unit/test_batch_policy.py"],
     "batch/siblings": ["unit/test_batch_siblings.py"],
     "batch/spending": ["unit/test_batch_spending_policy.py"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fanmap._drive.runs.run import Run
 
@@ -19,10 +21,8 @@ def target_of(trace: object) -> Target | None:
     return Target(trace)
 
 
-def new_run(target: Target | None, *args: Any, **options: Any) -> Run:
-    """A run that is drawn there when it is over."""
-    if target is None:
-        return Run(*args, **options)
+def drawn(target: Target) -> Callable[..., Run]:
+    """Makes a run, as `Run` does, that is drawn there when it is over."""
     from fanmap._drive.tracing import TracedRun
 
-    return TracedRun(*args, draws=target, **options)
+    return functools.partial(TracedRun, draws=target)

@@ -9,12 +9,13 @@ from typing import Literal, TypeAlias, TypeVar, overload
 from typing_extensions import Unpack
 
 from fanmap._collect import collect_awaiting
-from fanmap._drawn import new_run, target_of
+from fanmap._drawn import drawn, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
 from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._drive.runs import launch
+from fanmap._drive.runs.run import Run
 from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, holding, is_function, release
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
@@ -243,11 +244,11 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
         )
         most = run_limits.max_concurrency
         lazy_async = source if isinstance(source, AsyncIterable) else None
+        new_run = Run if target is None else drawn(target)
         run = new_run(
-            target,
             plan,
             InList(stop_on_failure=not return_exceptions),
-            None if lazy_async is not None else source,
+            None if isinstance(source, AsyncIterable) else source,
             total=None if places is None else len(source),  # type: ignore[arg-type]
             workers=min(max_concurrency, most) if isinstance(max_concurrency, int) else most,
             deadline=None,

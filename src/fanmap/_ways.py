@@ -13,7 +13,7 @@ from typing_extensions import Unpack, override
 
 from fanmap._batch_types import BatchOptions, BatchProgress
 from fanmap._collect import collect_awaiting, collect_blocking, hand_out_chunk, hand_out_outcome, hand_out_value
-from fanmap._drawn import new_run, target_of
+from fanmap._drawn import drawn, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.limits.limits import Limits
@@ -808,8 +808,8 @@ class Parallel(Generic[P, R_co]):
         plan = self._plan(where, unpack=options.unpack)
         if streams:
             plan = replace(plan, streams="handed out", call=only_streams(plan.call, self._name, where))
+        new_run = Run if options.trace is None else drawn(options.trace)
         run = new_run(
-            options.trace,
             plan,
             order,
             source,

@@ -192,7 +192,7 @@ def record(index, error=None):
 
 @pytest.mark.parametrize("results", [InList(stop_on_failure=False), AsCompleted(64)], ids=["list", "as completed"])
 def test_the_flow_drains_with_the_kth_failure_and_not_before(results):
-    flow = Flow(InputBuffer(range(9), 4), results, [], most=4, ceiling=Ceiling(), max_failures=2)
+    flow = Flow(InputBuffer(range(9), 4), results, [], most=4, hiring=Ceiling(), max_failures=2)
     workers = [Worker() for _ in range(3)]
     assert [flow.take(worker, 0.0)[0] for worker in workers] == [0, 1, 2]
     assert flow.complete(record(1, Broken()), workers[1])[0] == 3

@@ -888,3 +888,24 @@ def test_who_waits_at_the_gate_is_not_quiet():
     assert not admission.quiet
     assert len(admission.poll(8.0)) == 1
     assert admission.quiet
+
+
+@pytest.mark.parametrize(
+    ("state", "slotted", "opens_at", "waited"),
+    [
+        (WAITING, 0.0, 20.0, (4.0, 0.0, 0.0)),
+        (SLOTTED, 12.0, 0.0, (2.0, 0.0, 2.0)),
+        (SLOTTED, 12.0, 13.5, (2.0, 1.5, 0.5)),
+        (SLOTTED, 12.0, 20.0, (2.0, 2.0, 0.0)),
+        (RUNNING, 9.0, 0.0, (0.0, 0.0, 4.0)),  # a slot that it had before it asked
+        (RUNNING, 15.0, 0.0, (5.0, 0.0, 0.0)),  # an appointment that was taken up early
+    ],
+)
+def test_a_wait_is_for_a_slot_then_for_the_gate_then_for_the_rate(state, slotted, opens_at, waited):
+    permit = Permit()
+    permit.state, permit.slotted = state, slotted
+    assert permit.waited(10.0, opens_at, 14.0) == waited
+
+
+def test_who_asked_a_moment_ago_on_another_clock_has_not_waited_less_than_nothing():
+    assert Permit().waited(10.0, 0.0, 9.0) == (0.0, 0.0, 0.0)

@@ -32,7 +32,7 @@ def test_nobody_is_kept_beyond_the_time_at_which_they_want_to_go():
     assert [patience.is_over(now) for now in (99.9, 100.0, 100.1)] == [False, True, True]
     assert [patience.at_most(40.0, now) for now in (50.0, 70.0, 100.0, 120.0)] == [40.0, 30.0, 0.0, 0.0]
     assert [patience.after_failures(6, now) for now in (0.0, 10.0)] == [100.0, 90.0]
-    assert patience.after_failures(6, 99.0) == 5.0  # a failure is not repeated at once
+    assert [patience.after_failures(1, now) for now in (0.0, 99.0)] == [5.0, 5.0]  # none is repeated at once
     assert [patience.most_failures(now) for now in (99.9, 100.0)] == [12, 3]
 
 

@@ -13,7 +13,7 @@ from fanmap._policy.runs.inputs import InputBuffer
 
 
 def ending(results):
-    flow = Flow(InputBuffer(range(4), 4), results, [], most=4, ceiling=type("Slots", (), {"limit": 4})())
+    flow = Flow(InputBuffer(range(4), 4), results, [], most=4, hiring=type("Slots", (), {"limit": 4})())
     return Ending("ask", flow, total=4, seconds=None, keep_failures=False), flow
 
 

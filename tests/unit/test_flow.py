@@ -54,7 +54,7 @@ class Scene:
 def scene(items=None, *, results=None, most=4, limit=8, stop_on_failure=True, **options):
     effects = []
     results = InList(stop_on_failure=stop_on_failure) if results is None else results
-    return Scene(Flow(InputBuffer(items, most), results, effects, most=most, ceiling=Slots(limit), **options), effects)
+    return Scene(Flow(InputBuffer(items, most), results, effects, most=most, hiring=Slots(limit), **options), effects)
 
 
 def record(index, value=None, error=None):
@@ -138,7 +138,7 @@ def test_as_the_ceiling_grows_so_do_the_workers():
     worker = Worker()
     assert it.told() == [HIRE] * 2
     it.flow.take(worker, 0.0)
-    it.flow._ceiling.limit = 2
+    it.flow._hiring.limit = 2
     it.flow.complete(record(0), worker)
     assert it.told() == [HIRE]
     it.flow.complete(record(1))

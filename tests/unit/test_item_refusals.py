@@ -176,7 +176,7 @@ class Worker:
 
 
 def flow(items: range | None, results: Any) -> Flow[Worker]:
-    found: Flow[Worker] = Flow(InputBuffer(items, 4), results, [], most=4, ceiling=SimpleNamespace(limit=4))
+    found: Flow[Worker] = Flow(InputBuffer(items, 4), results, [], most=4, hiring=SimpleNamespace(limit=4))
     found.hired = 2
     return found
 

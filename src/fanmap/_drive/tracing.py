@@ -18,7 +18,7 @@ from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import NotRun
 from fanmap._policy.failures.verdict import Verdict
-from fanmap._policy.limits.permit import SLOTTED, Permit
+from fanmap._policy.limits.permit import Permit
 from fanmap._policy.runs.effects import Stop, Taken
 from fanmap._policy.runs.inputs import Unfinished
 from fanmap._policy.runs.results import Record
@@ -110,12 +110,7 @@ class TracedWorker(Worker):
 
     def _waited(self, permit: Permit, now: float) -> tuple[float, float, float]:
         """What it has waited for in line, and still does."""
-        asked = self._asked
-        if permit.state < SLOTTED:
-            return max(0.0, now - asked), 0.0, 0.0
-        slotted = max(permit.slotted, asked)
-        gate = max(0.0, min(self.plan.budget.admission.opens_at(), now) - slotted)
-        return slotted - asked, gate, max(0.0, now - slotted - gate)
+        return permit.waited(self._asked, self.plan.budget.admission.opens_at(), now)
 
     @override
     def _count_wait(self, tally: Tally, permit: Permit, now: float) -> None:

@@ -195,12 +195,9 @@ class Entering(Outcomes):
         return CALL
 
     def _count_wait(self, tally: Tally, permit: Permit, now: float) -> None:
-        slotted = max(permit.slotted, self._asked)
-        for_slot = slotted - self._asked
+        for_slot, at_gate, for_rate = permit.waited(self._asked, self.plan.budget.admission.opens_at(), now)
         tally.for_slot += for_slot
-        at_gate = max(0.0, min(self.plan.budget.admission.opens_at(), now) - slotted)
         tally.at_gate += at_gate
-        for_rate = max(0.0, now - slotted - at_gate)
         tally.for_rate += for_rate
         told = telemetry.found or telemetry.look()
         if told is not None and now > self._asked:

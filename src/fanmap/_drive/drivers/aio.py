@@ -19,7 +19,7 @@ from fanmap._drive.calls.caller import Caller
 from fanmap._drive.drivers import tasks
 from fanmap._drive.drivers.aio_waiter import Waiter, new_waiter
 from fanmap._drive.drivers.owners import LeftOwner
-from fanmap._drive.runs.ports import Ledger
+from fanmap._drive.runs.ports import ItemSource
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
 from fanmap._public import calls_users
@@ -148,7 +148,7 @@ class _Cancellation:
 
     __slots__ = ("_run", "_task", "pending")
 
-    def __init__(self, run: Ledger) -> None:
+    def __init__(self, run: ItemSource) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._run, self._task = run, task

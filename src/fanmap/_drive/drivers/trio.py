@@ -18,7 +18,7 @@ import trio
 
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.drivers import tasks
-from fanmap._drive.runs.ports import Ledger
+from fanmap._drive.runs.ports import ItemSource
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.turn import Turn
 from fanmap._drive.runs.worker import Worker
@@ -146,7 +146,7 @@ class Pool:
 class _Cancellation:
     """trio's: `Cancelled` comes out of every checkpoint of a cancelled scope, and belongs to the scope."""
 
-    def __init__(self, run: Ledger) -> None:
+    def __init__(self, run: ItemSource) -> None:
         self._run = run
 
     def pending(self) -> int:

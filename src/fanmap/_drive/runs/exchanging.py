@@ -11,7 +11,7 @@ from fanmap._drive import clock
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.calls.plan import BACK_OFF, CALLING, FAILED, IN_LINE, NEW, WAIT, Plan, Word
 from fanmap._drive.calls.scope import Scope
-from fanmap._drive.runs.ports import Ledger
+from fanmap._drive.runs.ports import ItemSource
 from fanmap._policy.limits.permit import Owner
 from fanmap._policy.runs.effects import Taken
 from fanmap._policy.runs.inputs import Unfinished
@@ -28,7 +28,7 @@ class Exchanging(Caller):
 
     __slots__ = ("index", "retiring", "run", "tally_key")
 
-    def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, run: Ledger) -> None:
+    def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, run: ItemSource) -> None:
         self.tally_key = object()  # not this worker, whom the books of a Limits must not keep: its loop may be lost
         super().__init__(plan, outer, owner, self.tally_key)
         self.run = run

@@ -68,7 +68,7 @@ class Prospects(Protocol):
     def keeps_failures(self) -> bool: ...
 
 
-class Ledger(Protocol):
+class ItemSource(Protocol):
     """Where a worker's items come from and where their outcomes go: the run."""
 
     deadline: float | None

@@ -86,7 +86,7 @@ class Run(Serving):
             results,
             self.after,
             most=workers,
-            ceiling=plan.budget.hiring,
+            hiring=plan.budget.hiring,
             deadline=self.deadline,
             max_failures=max_failures,
             reader_steps=self._iterator is not None,

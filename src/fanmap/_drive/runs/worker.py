@@ -15,7 +15,7 @@ from fanmap._drive.calls.outcomes import Outcomes
 from fanmap._drive.calls.plan import BACK_OFF, CALLING, END, IN_LINE, NEW, READ, Plan, Word
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.runs.exchanging import Exchanging
-from fanmap._drive.runs.ports import Ledger
+from fanmap._drive.runs.ports import ItemSource
 from fanmap._errors import ENDS, as_in_generator, note_item
 from fanmap._policy.failures.groups import carries_interrupt
 from fanmap._policy.limits.door import Door
@@ -36,7 +36,7 @@ class Worker(Exchanging):
 
     __slots__ = ("_gave_way", "report", "stream")
 
-    def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, run: Ledger) -> None:
+    def __init__(self, plan: Plan, outer: Scope | None, owner: Owner, run: ItemSource) -> None:
         super().__init__(plan, outer, owner, run)
         self._gave_way = 0
         self.report: tuple[Any, BaseException | None] | None = None

@@ -124,6 +124,14 @@ class Permit:
         self.woken = True  # first: of this and of who begins to wait, one sees the other
         self.waker()
 
+    def waited(self, asked: float, opens_at: float, now: float) -> tuple[float, float, float]:
+        """Seconds since it was asked for that went, or go, into the wait for a slot, for the gate and for the rate."""
+        if self.state < SLOTTED:
+            return max(0.0, now - asked), 0.0, 0.0
+        slotted = max(self.slotted, asked)
+        at_gate = max(0.0, min(opens_at, now) - slotted)
+        return slotted - asked, at_gate, max(0.0, now - slotted - at_gate)
+
 
 class BackgroundPermit(Permit):
     """One whose call starts only when nobody in the foreground waits."""

@@ -38,8 +38,8 @@ class Effects(Protocol):
     def append(self, effect: Any, /) -> None: ...
 
 
-class Ceiling(Protocol):
-    """How many calls may be under way at this moment."""
+class Hiring(Protocol):
+    """How many workers a run may have at this moment, but one."""
 
     limit: int
 
@@ -53,10 +53,10 @@ class Crew(Generic[W]):
         hired: how many, those included whose hiring has not been carried out.
     """
 
-    __slots__ = ("_ceiling", "_effects", "_idle", "hired", "inputs", "most", "results", "state", "workers")
+    __slots__ = ("_effects", "_hiring", "_idle", "hired", "inputs", "most", "results", "state", "workers")
 
     def __init__(
-        self, inputs: InputBuffer, results: ResultBuffer, effects: Effects, *, most: int, ceiling: Ceiling
+        self, inputs: InputBuffer, results: ResultBuffer, effects: Effects, *, most: int, hiring: Hiring
     ) -> None:
         self.inputs = inputs
         self.results = results
@@ -65,14 +65,14 @@ class Crew(Generic[W]):
         self.workers: dict[W, None] = {}
         self.hired = 0
         self._effects = effects
-        self._ceiling = ceiling
+        self._hiring = hiring
         self._idle: list[W] = []
 
     def start(self) -> None:
         """Hire at once for an input that workers index; for any other they are hired as it is stepped."""
         items = self.inputs.items
         if items is not None:
-            while self.hired < min(self.most, len(items), self._ceiling.limit + 1):
+            while self.hired < min(self.most, len(items), self._hiring.limit + 1):
                 self._hire()
 
     def left(self, worker: W | None) -> None:
@@ -122,7 +122,7 @@ class Crew(Generic[W]):
         return (
             self.hired < self.most
             and not self._idle
-            and self.hired <= self._ceiling.limit
+            and self.hired <= self._hiring.limit
             and self.state is RUNNING
             and self.hired < self._unended()
             and self.work_left()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fanmap._errors import TooManyFailures
-from fanmap._policy.runs.crew import Ceiling, Crew, Effects, Worker
+from fanmap._policy.runs.crew import Crew, Effects, Hiring, Worker
 from fanmap._policy.runs.effects import (
     AWAY,
     CLOSED,
@@ -48,7 +48,7 @@ class Flow(Crew[W]):
         results: what has ended.
         effects: what others are to be told is appended here.
         most: workers at once.
-        ceiling: of the limits; no more workers than it has slots, and one to wait, are hired.
+        hiring: by the limits; no more workers than it says, and one to wait, are hired.
         deadline: when the run is stopped, by `late`; None: never.
         late: makes the reason that a run has which took too long.
         max_failures: the failure with which the run is stopped, waiting for what has begun; None: no number of them.
@@ -72,13 +72,13 @@ class Flow(Crew[W]):
         effects: Effects,
         *,
         most: int,
-        ceiling: Ceiling,
+        hiring: Hiring,
         deadline: float | None = None,
         late: Callable[[], BaseException] = TimeoutError,
         max_failures: int | None = None,
         reader_steps: bool = False,
     ) -> None:
-        super().__init__(inputs, results, effects, most=most, ceiling=ceiling)
+        super().__init__(inputs, results, effects, most=most, hiring=hiring)
         self.reader: Reader = AWAY
         self.reason: BaseException | None = None
         self.begun_items: Mapping[int, Begun] = {}
