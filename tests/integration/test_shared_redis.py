@@ -17,12 +17,13 @@ from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
+from fanmap._policy.shared.packing import VERSION
 from fanmap._policy.shared.wanted import wanted
 
 from .shared_redis import SERVERS, WHY_NOT, Server
 
 redis = pytest.importorskip("redis")
-pytest.importorskip("msgpack")
+msgpack = pytest.importorskip("msgpack")
 pytestmark = pytest.mark.skipif(not SERVERS, reason=WHY_NOT)
 
 
@@ -185,23 +186,35 @@ def test_a_server_that_stands_still_is_away_and_what_was_sent_does_no_harm_later
     assert one.ask(3, use=1).serial == 4
 
 
-def test_something_else_under_the_key_is_a_store_that_is_away(running, peers, name):
+def test_a_list_under_the_key_is_a_store_that_is_away_until_it_is_cleared(running, peers, name):
     client = redis.Redis.from_url(running.url)
     client.lpush(f"fanmap:{{{name}}}", "mine")
-    with pytest.raises(StoreAway, match="ResponseError"):
-        peers(running.url, name=name).ask(1)
+    one = peers(running.url, name=name)
+    with pytest.raises(StoreAway, match=f"what is kept under fanmap:{{{name}}} was written by something else"):
+        one.ask(1)
     assert client.lrange(f"fanmap:{{{name}}}", 0, -1) == [b"mine"]
+    one.store.reset()
+    assert one.ask(1).allow == 1
     client.close()
 
 
-@pytest.mark.parametrize("kept", [b"mine", b"\x81\xa1a\x01", b"\x81\xa4base\x00", b"\x2a", b"\xc1", b""])
-def test_who_looks_at_something_else_under_the_key_is_told_that_it_cannot_be_read(running, peers, name, kept):
+OLDER = msgpack.packb({"version": VERSION - 1, "memory": 1, "base": 0})
+
+
+@pytest.mark.parametrize("kept", [b"mine", b"\x81\xa1a\x01", b"\x81\xa4base\x00", b"\x2a", b"\xc1", b"", OLDER])
+def test_something_else_under_the_key_is_left_as_it_is_until_it_is_cleared(running, peers, name, kept):
     client = redis.Redis.from_url(running.url)
     client.set(f"fanmap:{{{name}}}", kept)
-    store = peers(running.url, name=name).store
-    with pytest.raises(StoreAway, match=f"what is kept under fanmap:{{{name}}} was written by something else"):
-        store.look()
+    one = peers(running.url, name=name)
+    told = f"what is kept under fanmap:{{{name}}} was written by something else, .* --reset$"
+    with pytest.raises(StoreAway, match=told):
+        one.store.look()
+    with pytest.raises(StoreAway, match=told):
+        one.ask(1)
     assert client.get(f"fanmap:{{{name}}}") == kept
+    one.store.reset()
+    assert one.store.look() is None
+    assert one.ask(1).allow == 1
     client.close()
 
 

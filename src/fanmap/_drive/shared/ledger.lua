@@ -2,8 +2,10 @@
 -- definition and has the reasons. Both are held equal by a differential test. Sections have the modules' names.
 --
 -- KEYS[1]: the document. ARGV[1]: a request, as MessagePack. Answers the reply, as MessagePack. Empty: the document is
--- begun anew; ARGV[2]: a random number for it.
+-- begun anew; ARGV[2]: a random number for it. Answers nothing where the key holds something else: it is left as it is
+-- until it is begun anew.
 
+local VERSION = 4
 local NEVER, FAR = -1e15, 1e15
 local HORIZON, BACKGROUND_HORIZON = 0.4, 0.05
 local FRONT, BACK, TURN = 0, 1, 2
@@ -1222,24 +1224,40 @@ local function born(fresh, micros, base)
     memory = 1 + (fresh + micros) % 2 ^ 48, exchanges = 0, time = 0, skew = 0, members = {}, minimum = 1,
     start = 1, maximum = 0, ceiling = {}, brake = { NEVER, 0, NEVER, 0, 0, 0, 0, 0, 0, 0, 0, 0, FAR }, gate = NEVER, spread = 0,
     apart = 0, spent = NEVER, rates = {}, lines = { {}, {} }, booked = NEVER, quiet = NEVER, unclaimed = 0, era = 0,
-    passed = 0, turn = 0, told = false, base = base,
+    passed = 0, turn = 0, told = false, base = base, version = VERSION,
   }
+end
+
+local function kept()
+  local stored = redis.pcall("GET", KEYS[1])
+  if not stored then
+    return nil, true
+  end
+  local readable, doc = pcall(cmsgpack.unpack, stored)
+  if readable and type(doc) == "table" and doc.version == VERSION then
+    return doc, true
+  end
+  return nil, false
 end
 
 local anew = ARGV[1] == ""
 local request = anew and {} or cmsgpack.unpack(ARGV[1])
 local time = redis.call("TIME")
 local micros = request.now and floor(request.now * 1e6) or time[1] * 1e6 + time[2]
-local stored = redis.call("GET", KEYS[1])
-local doc = stored and cmsgpack.unpack(stored)
+local doc, ours = kept()
 if anew then
-  if stored then
+  if not ours then
+    redis.call("DEL", KEYS[1])
+  elseif doc then
     local era = doc.era + 1
     doc = born(tonumber(ARGV[2]), micros, tonumber(time[1]))
     doc.era = era
     redis.call("SET", KEYS[1], cmsgpack.pack(doc), "PX", 600000)
   end
   return ""
+end
+if not ours then
+  return false
 end
 doc = doc or born(request.fresh, micros, request.now and 0 or tonumber(time[1]))
 local raw = request.now or (time[1] - doc.base) + time[2] / 1e6

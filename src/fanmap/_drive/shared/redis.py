@@ -22,6 +22,7 @@ from fanmap._drive.shared.store import StoreAway
 from fanmap._policy.shared.document import Document, MemberState, RateSetting, RateState, Settings
 from fanmap._policy.shared.messages import Reply, Request
 from fanmap._policy.shared.overview import Overview, overview
+from fanmap._policy.shared.packing import VERSION
 
 try:
     msgpack: Any = import_module("msgpack")
@@ -65,6 +66,8 @@ class RedisStore:
             answer = self._script(keys=[self._key], args=[msgpack.packb(request, default=as_map)])
         except _ERRORS as error:
             raise StoreAway(f"{type(error).__name__}: {error}") from error
+        if answer is None:
+            raise self._not_ours()
         return Reply(**msgpack.unpackb(answer))
 
     def look(self) -> Overview | None:
@@ -78,11 +81,10 @@ class RedisStore:
             return None
         try:
             kept: dict[str, Any] = msgpack.unpackb(packed)
-            base: float = kept.pop("base")
+            base: float = kept["base"]
             document = document_of(kept)
         except Exception as error:  # whatever MessagePack and a document make of what is none
-            said = f"what is kept under {self._key} was written by something else, or by another version of fanmap"
-            raise StoreAway(said) from error
+            raise self._not_ours() from error
         return overview(document, seconds - base + micros / 1e6)
 
     def wait(self, seconds: float) -> bool:
@@ -109,6 +111,10 @@ class RedisStore:
         self._closed = True
         if self._listener is None:
             self._redis.connection_pool.disconnect()  # `close` leaves that to the collector, before redis-py 5.0.1
+
+    def _not_ours(self) -> StoreAway:
+        said = f"what is kept under {self._key} was written by something else, or by another version of fanmap"
+        return StoreAway(f"{said}: use another name, or clear it: fanmap shared '{self.where}' --reset")
 
     def _listen(self) -> None:
         """The thread on which wakes come."""
@@ -158,8 +164,15 @@ _names: dict[Any, list[str]] = {}  # of fields
 
 
 def document_of(kept: Mapping[str, Any]) -> Document:
-    """A document as the script keeps it."""
+    """A document as the script keeps it, with a version and the moment that its seconds count from.
+
+    Raises:
+        ValueError: it is of another version.
+    """
     parts: dict[str, Any] = dict(kept)
+    del parts["base"]
+    if parts.pop("version") != VERSION:
+        raise ValueError("another version")
     parts["members"] = [_member(member) for member in kept["members"]]
     parts["rates"] = [RateState(**rate) for rate in kept["rates"]]
     return Document(**parts)
