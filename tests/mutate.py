@@ -92,6 +92,7 @@ TESTS = {
         "unit/test_attempt.py",
         "property/test_signals.py",
     ],
+    "limits/refusal": ["unit/test_refusal.py"],
     "limits/starts": ["unit/test_admission.py", "property/test_admission.py", "unit/test_total.py"],
     "tokens/tokens": ["unit/test_tokens.py"],
     "limits/total": ["unit/test_total.py", "property/test_total.py"],

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from fanmap._policy.limits.brake import Brake, Braked, about_crowd, alone, gate_beyond, given_up
+from fanmap._policy.limits.brake import Brake, Braked, alone, gate_beyond, given_up
 
 
 def refuse(brake, now, *, wait=None, kind="rate", fewer=False, started=None, chance=0.0):
@@ -21,7 +21,7 @@ def fail(brake, now, chance, started=-math.inf):
 
 
 def test_what_is_said_about_a_refusal_cannot_be_changed():
-    braked = Braked(None, 1.0, 2.0, False)
+    braked = Braked(None, 1.0, math.inf, 2.0, False)
     with pytest.raises(dataclasses.FrozenInstanceError):
         braked.gate = 0.0
     assert not hasattr(braked, "__dict__")
@@ -31,7 +31,9 @@ def test_what_is_said_about_a_refusal_cannot_be_changed():
 
 
 def test_a_named_wait_closes_the_gate_for_exactly_as_long():
-    assert refuse(Brake(300), 100.0, wait=2.0) == Braked(gate=102.0, spread=1.0, rejoin=102.0, exhausted=False)
+    assert refuse(Brake(300), 100.0, wait=2.0) == Braked(
+        gate=102.0, spread=1.0, apart=2.0, rejoin=102.0, exhausted=False
+    )
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
@@ -145,7 +147,7 @@ def test_the_first_refusal_after_a_success_is_a_round_however_short_after_the_la
 
 
 def test_a_slope_that_was_refused_closes_the_gate_at_once():
-    assert refuse(Brake(300), 100.0, kind="ramp", chance=1.0) == Braked(102.0, 10.0, 102.0, False)
+    assert refuse(Brake(300), 100.0, kind="ramp", chance=1.0) == Braked(102.0, 10.0, math.inf, 102.0, False)
 
 
 def test_two_to_thousands_of_rounds_do_not_overflow():
@@ -161,7 +163,7 @@ def test_two_to_thousands_of_rounds_do_not_overflow():
 @pytest.mark.parametrize(("chance", "rejoin"), [(0.0, 100.1), (0.5, 100.3), (1.0, 100.5)])
 def test_a_call_by_itself_that_was_told_no_wait_comes_back_as_from_the_first_round(chance, rejoin):
     for wait in (None, 0.0):
-        braked = alone(wait, 100.0, chance)
+        braked = alone("rate", wait, 100.0, chance)
         assert (braked.gate, braked.spread, braked.exhausted) == (None, 1.0, False)
         assert braked.rejoin == pytest.approx(rejoin)
         assert braked.rejoin == refuse(Brake(300), 100.0, chance=chance).rejoin
@@ -170,7 +172,7 @@ def test_a_call_by_itself_that_was_told_no_wait_comes_back_as_from_the_first_rou
 @pytest.mark.parametrize("chance", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("wait", [0.5, 20.0, 1e9])
 def test_a_call_by_itself_keeps_the_wait_that_it_was_told(wait, chance):
-    braked = alone(wait, 100.0, chance)
+    braked = alone("rate", wait, 100.0, chance)
     assert (braked.gate, braked.spread, braked.exhausted) == (100.0 + wait, 1.0, False)
     assert braked.rejoin == pytest.approx(100.0 + wait + chance * (0.1 * wait + 0.25))
 
@@ -444,27 +446,40 @@ def test_a_run_that_is_given_up_names_the_number_to_write(wait, refused, text):
     assert given_up(60, wait, refused=refused) == text
 
 
-# What fewer calls at once are an answer to
+# Written down and taken up again
 
 
-@pytest.mark.parametrize(
-    ("kind", "wait", "paced", "after_gate", "fewer"),
-    [
-        ("concurrency", None, False, -5.0, True),
-        ("concurrency", 2.0, True, -5.0, True),
-        ("rate", None, False, -5.0, True),  # it does not say
-        ("rate", None, True, -5.0, False),  # a rate of ours explains it
-        ("rate", 2.0, False, math.inf, False),  # the first: a window was used up
-        ("rate", 2.0, False, -1e-9, False),  # it was under way when the gate was closed
-        ("rate", 2.0, False, 0.0, True),  # the next, so soon
-        ("rate", 0.02, False, 9.99, True),
-        ("rate", 2.0, False, 10.0, False),
-        ("rate", 2.0, True, 0.0, False),
-        ("ramp", 2.0, False, 0.0, False),
-        ("overloaded", 2.0, False, 0.0, False),
-    ],
-)
-def test_fewer_at_once_answer_a_crowd_and_a_pace_that_stays_too_fast(kind, wait, paced, after_gate, fewer):
-    gate = 100.0 if math.isfinite(after_gate) else -math.inf
-    started = 100.0 + after_gate if math.isfinite(after_gate) else 100.0
-    assert about_crowd(kind, wait, paced=paced, started=started, gate=gate) is fewer
+def whatever_comes(make):
+    """What it does next, in each case that its state tells apart."""
+    one = make()
+    said = [one.since, one.failing_since, one.failures, one.answers, one.refusals, one.engaged, one.outage]
+    said += [refuse(make(), 101.0, started=100.2), refuse(make(), 900.0)]
+    said += [fail(make(), 102.0, 0.5, started=101.0), fail(make(), 900.0, 0.5, started=899.0)]
+    said += [one.denied(), one.denied()]
+    one.succeeded(100.4)
+    return [*said, one.failures, one.outage]
+
+
+@pytest.mark.parametrize("happened", ["nothing", "refused", "failed", "outage", "denied", "answered"])
+def test_another_one_goes_on_from_its_state(happened):
+    def brake():
+        one = Brake(300)
+        if happened == "refused":
+            refuse(one, 98.0, started=97.0)
+            refuse(one, 100.0, wait=3.0)
+        elif happened == "failed":
+            fail(one, 99.0, 0.0)
+        elif happened == "outage":
+            for _ in range(9):
+                fail(one, 100.3, 0.0)
+        elif happened == "denied":
+            for _ in range(6):
+                one.denied()
+        elif happened == "answered":
+            one.succeeded(1.0)
+        return one
+
+    state = brake().state()
+    assert all(type(number) is float and math.isfinite(number) for number in state)
+    assert whatever_comes(lambda: Brake(300, state)) == whatever_comes(brake)
+    assert Brake(300, state).state() == state

@@ -505,7 +505,7 @@ def test_what_happened_is_told_when_it_is_due():
 def test_events_are_numbered_and_their_times_become_ages():
     events = Happenings()
     events.refused("rate", 2.5, 3, 8, 6, 99.0, 100.0, 300.0, 0.25)
-    events.refused("concurrency", None, 3, 8, None, 99.0, 100.5, 300.0, 0.25)
+    events.refused("concurrency", None, 3, 8, 5, 99.0, 100.5, 300.0, 0.25)
     events.answered(3, 7, 9, 98.0, 100.0, urgent=True)
     events.failed(98.5, 101.0, 300.0, 0.75)
     events.spent(101.0)
@@ -514,7 +514,7 @@ def test_events_are_numbered_and_their_times_become_ages():
     events.denied(101.0)
     assert events.told(102.0) == [
         [1, REFUSED, RATE, 2.5, 3, 8, 6, 2.0, 3.0, 300.0, 0.25],
-        [2, REFUSED, CONCURRENCY, -1.0, 3, 8, -1, 1.5, 3.0, 300.0, 0.25],
+        [2, REFUSED, CONCURRENCY, -1.0, 3, 8, 5, 1.5, 3.0, 300.0, 0.25],
         [3, ANSWERED, 3, 7, 9, 1, 4.0],
         [4, FAILED, 3.5, 300.0, 0.75],
         [5, SPENT, 1.0],

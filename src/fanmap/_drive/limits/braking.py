@@ -20,12 +20,13 @@ from fanmap._errors import NotRun
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.adaptive import Adaptive, Ceiling, Change, Why
 from fanmap._policy.limits.admission import Admission
-from fanmap._policy.limits.brake import Brake, Braked, about_crowd, alone, gate_beyond
+from fanmap._policy.limits.brake import Brake, Braked, alone, gate_beyond
 from fanmap._policy.limits.followed import UNLIMITED, Followed
 from fanmap._policy.limits.news import News
 from fanmap._policy.limits.permit import Permit
 from fanmap._policy.limits.quotas import Quota
 from fanmap._policy.limits.rate import Rate
+from fanmap._policy.limits.refusal import Refusal, refuse
 from fanmap._policy.tokens.learned import Correction
 from fanmap._policy.tokens.money import Money, is_dollars
 
@@ -109,7 +110,7 @@ class Braking(Spending):
         if braked is BUSY:
             # Whoever has the books closes the gate; what this one call does next, it can tell by itself.
             self.post(self._refused, verdict, permit, started, chance, repeated)
-            return alone(verdict.wait, clock.now(), chance)
+            return alone(verdict.kind, verdict.wait, clock.now(), chance)
         return braked  # type: ignore[no-any-return]
 
     def answered(self, permit: Permit, started: float) -> None:
@@ -188,23 +189,15 @@ class Braking(Spending):
     def _refused(
         self, verdict: Verdict, permit: Permit, started: float, chance: float, repeated: bool = False
     ) -> Braked:
-        kind, wait = verdict.kind, verdict.wait
-        now = clock.now()
+        admission, now = self.admission, clock.now()
+        crowd, still = max(permit.crowd, admission.in_flight()), admission.running() - 1
         paced = not repeated and any(rate.amount < UNLIMITED and rate.per < math.inf for rate in self.rates)
-        crowded = about_crowd(kind, wait, paced=paced, started=started, gate=self.admission.opens_at())
-        fewer = kind == "concurrency" and self._ceiling.can_answer(permit.epoch)
-        if crowded:
-            # A slot kept from item to item was let through in a smaller crowd than it now stands in.
-            crowd = max(permit.crowd, self.admission.in_flight())
-            if kind == "rate" and wait is not None:
-                crowd = self._ceiling.limit + 1  # the gate has thinned it
-            still = self.admission.running() - 1 if kind == "concurrency" else None
-            self._ceiling.refused(permit.epoch, crowd, still)
-        braked = self._brake.refused(wait=wait, kind=kind, fewer=fewer, started=started, now=now, chance=chance)
+        refusal = Refusal(verdict.kind, verdict.wait, started, permit.epoch, crowd, still, paced)
+        gate = admission.opens_at()
+        braked = refuse(self._ceiling, self._brake, refusal, gate=gate, now=now, chance=chance)
         if braked.gate is not None:
-            apart = math.inf if wait is None or kind == "ramp" else wait
-            self.admission.close_gate(braked.gate, spread=braked.spread, apart=apart)
-            self._tell(self._news.gate(now, braked.gate, kind))
+            admission.close_gate(braked.gate, spread=braked.spread, apart=braked.apart)
+            self._tell(self._news.gate(now, braked.gate, verdict.kind))
         self._adjust("refused")
         return braked
 

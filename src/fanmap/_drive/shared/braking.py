@@ -6,9 +6,9 @@ them. What is worth an exchange wakes the `Agent`, and nothing here waits for it
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from typing_extensions import override
@@ -143,20 +143,19 @@ class SharedBraking(Budget):
         kind, wait, now = verdict.kind, verdict.wait, clock.now()
         member, admission = self.member, self.admission
         crowd = max(permit.crowd, member.elsewhere + admission.in_flight())
-        still = member.elsewhere + admission.running() - 1 if kind == "concurrency" else None
+        still = member.elsewhere + admission.running() - 1
         member.happenings.refused(kind, wait, permit.epoch, crowd, still, started, now, self.max_wait, chance)
-        braked = alone(wait, now, chance)
+        braked = alone(kind, wait, now, chance)
         if braked.gate is not None:
             # Here at once; elsewhere when it is heard of.
-            spread = 0.0 if kind == "concurrency" else 10.0 if kind == "ramp" else braked.spread
-            admission.close_gate(braked.gate, spread=spread, apart=math.inf if kind == "ramp" or wait is None else wait)
+            admission.close_gate(braked.gate, spread=braked.spread, apart=braked.apart)
             self._tell(self._news.gate(now, braked.gate, kind))
         else:
             member.refused(admission.in_flight() - 1)
         admission.steady = False
         waited = 0.0 if member.since is None else now - member.since
         self._consider(now)
-        return Braked(braked.gate, braked.spread, braked.rejoin, max(wait or 0.0, waited) > self.max_wait)
+        return replace(braked, exhausted=max(wait or 0.0, waited) > self.max_wait)
 
     @override
     def _answered(self, permit: Permit, started: float) -> None:

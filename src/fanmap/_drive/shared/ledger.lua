@@ -909,7 +909,7 @@ local function take(doc, event, now)
     local named = wait >= 0 and wait or nil
     local gate, spread = brake_refused(doc.brake, named, kind, fewer, now - started, now - ago, max_wait, chance)
     if gate then
-      shut(doc, gate, spread, (wait < 0 or kind == RAMP) and FAR or wait)
+      shut(doc, gate, spread, (wait <= 0 or kind == RAMP) and FAR or wait)
     end
   elseif code == ANSWERED then
     for _ = 1, event[6] do

@@ -15,9 +15,6 @@ _LONGEST_ROUND = 60.0  # seconds a gate that nobody asked for stays closed at mo
 _REJOIN = (0.1, 0.5)  # seconds after which a call asks again that was told no wait
 _SPREAD = 1.0  # seconds over which starts are spread after the gate has opened
 _RAMP_SPREAD = 10.0  # the same where it was the slope that was refused
-_SOON = (
-    10.0  # seconds in which another refusal by rate says that the pace is too fast, and not that a window was used up
-)
 _OUTAGE = 8  # failures, or calls denied, in a row that are no accident
 _LONGEST_BACK_OFF = 60.0  # seconds until an item that has failed asks again, where its `wait` is not the user's own
 _LONGEST_PROBE = 8.0  # seconds between probes at most
@@ -31,42 +28,36 @@ class Braked:
 
     Attributes:
         gate: nothing starts before this time; None: the gate stays as it is.
-        spread: seconds over which starts are spread after the gate.
+        spread: seconds over which starts are spread after the gate. apart: at most so far from each other.
         rejoin: when the refused call asks again.
         exhausted: the server has kept everybody waiting for longer than `max_wait`: stop the run.
     """
 
     gate: float | None
     spread: float
+    apart: float
     rejoin: float
     exhausted: bool
 
 
-def alone(wait: float | None, now: float, chance: float) -> Braked:
+def alone(kind: str, wait: float | None, now: float, chance: float) -> Braked:
     """What a refused call does by itself, where the brake is told of it later."""
     gate = now + wait if wait else None
-    rejoin = now + _REJOIN[0] + (_REJOIN[1] - _REJOIN[0]) * chance
-    if gate is not None:
-        rejoin = gate + chance * (0.1 * (gate - now) + 0.25)
-    return Braked(gate, _SPREAD, rejoin, exhausted=False)
+    return Braked(gate, *_spread(kind, wait), _rejoin(wait, now, chance), exhausted=False)
 
 
-def about_crowd(kind: str, wait: float | None, *, paced: bool, started: float, gate: float) -> bool:
-    """Are fewer calls at once an answer to this refusal?
+def _rejoin(wait: float | None, now: float, chance: float) -> float:
+    """Jitter only ever lengthens a wait: a server that says when means it."""
+    if wait:
+        return now + wait + chance * (0.1 * wait + 0.25)
+    return now + _REJOIN[0] + (_REJOIN[1] - _REJOIN[0]) * chance
 
-    Args:
-        kind: of the verdict.
-        wait: seconds that the server asked for; None: it named none.
-        paced: there is a rate, which explains a refusal by rate.
-        started: when the refused call began.
-        gate: when the last gate opened.
 
-    A wait that is named is kept by the gate: the window was used up. But if the next refusal comes soon after that
-    gate, the pace is too fast, and where no rate is known only fewer calls at once are slower.
-    """
-    if kind == "concurrency":
-        return True
-    return kind == "rate" and not paced and (wait is None or 0.0 <= started - gate < _SOON)
+def _spread(kind: str, wait: float | None) -> tuple[float, float]:
+    """Seconds over which starts are spread after a gate, and how far apart they are at most."""
+    if kind == "ramp":
+        return _RAMP_SPREAD, math.inf
+    return 0.0 if kind == "concurrency" else _SPREAD, wait or math.inf
 
 
 class Brake:
@@ -138,8 +129,6 @@ class Brake:
             started: when the refused call began.
             now: the time.
             chance: uniform in [0, 1).
-
-        Jitter only ever lengthens a wait: a server that says when means it.
         """
         self.engaged = True
         self.refusals += 1
@@ -153,22 +142,18 @@ class Brake:
             self._rounds += 1
             self._round_ends = now + _REJOIN[1]
         waited = now - self.since
-        ramp = kind == "ramp"
-        spread = _RAMP_SPREAD if ramp else 0.0 if kind == "concurrency" else _SPREAD
+        spread, rejoin = _spread(kind, wait), _rejoin(wait, now, chance)
+        self._again = max(self._again, rejoin)
         if wait:
             gate = now + wait
-            rejoin = gate + chance * (0.1 * wait + 0.25)
-            self._again = max(self._again, rejoin)
             self._round_ends = max(self._round_ends, gate)
-            return Braked(gate, spread, rejoin, max(wait, waited) > self._max_wait)
-        rejoin = now + _REJOIN[0] + (_REJOIN[1] - _REJOIN[0]) * chance
-        self._again = max(self._again, rejoin)
-        if self._rounds < 2 and not ramp:
-            return Braked(None, spread, rejoin, waited > self._max_wait)
+            return Braked(gate, *spread, rejoin, max(wait, waited) > self._max_wait)
+        if self._rounds < 2 and kind != "ramp":
+            return Braked(None, *spread, rejoin, waited > self._max_wait)
         gate = now + (0.5 + 0.5 * chance) * min(_LONGEST_ROUND, 2.0 ** min(self._rounds, 16))
         self._again = max(self._again, gate)
         self._round_ends = max(self._round_ends, gate)
-        return Braked(gate, spread, max(gate, rejoin), waited > self._max_wait)
+        return Braked(gate, *spread, max(gate, rejoin), waited > self._max_wait)
 
     def failed(self, now: float, chance: float, started: float) -> float | None:
         """A call that began then failed in a way that a repeat might mend; when the next probe may go, or None."""

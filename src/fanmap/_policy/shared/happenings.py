@@ -50,13 +50,12 @@ class Happenings:
         return min((event.due for event in self._events), default=math.inf)
 
     def refused(
-        self, kind: str, wait: float | None, epoch: int, crowd: int, still: int | None, started: float, now: float,
+        self, kind: str, wait: float | None, epoch: int, crowd: int, still: int, started: float, now: float,
         max_wait: float, chance: float,
     ) -> None:  # fmt: skip
         """The server refused to start a call; arguments as for the ceiling and the brake."""
-        named, running = -1.0 if wait is None else wait, -1 if still is None else still
-        number = _KINDS.get(kind, OTHER)
-        self._add(REFUSED, [number, named, epoch, crowd, running, now, started, max_wait, chance], now)
+        named, number = -1.0 if wait is None else wait, _KINDS.get(kind, OTHER)
+        self._add(REFUSED, [number, named, epoch, crowd, still, now, started, max_wait, chance], now)
 
     def answered(self, epoch: int, crowd: int, limit: int, started: float, now: float, *, urgent: bool) -> None:
         """A call was answered, and somebody wants to know."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fanmap._policy.shared.document import NEVER, Settings
 
 # Codes of events, which are lists of numbers: [number, code, ...].
-REFUSED = 1  # kind, wait (-1: none), epoch, crowd, still (-1: not known), ago, started (ago), max_wait, chance
+REFUSED = 1  # kind, wait (-1: none), epoch, crowd, still, ago, started (ago), max_wait, chance
 ANSWERED = 2  # epoch, crowd, limit, how many, started (the last of them, ago)
 FAILED = 3  # started (ago), max_wait, chance
 SPENT = 4  # ago

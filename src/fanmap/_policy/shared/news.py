@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from fanmap._policy.limits.adaptive import Adaptive, Ceiling
-from fanmap._policy.limits.brake import Brake, about_crowd
+from fanmap._policy.limits.brake import Brake
+from fanmap._policy.limits.refusal import Refusal, refuse
 from fanmap._policy.shared.document import NEVER, Document
 from fanmap._policy.shared.messages import (
     ANSWERED,
-    CONCURRENCY,
     DENIED,
     FAILED,
     PRICED,
-    RAMP,
-    RATE,
     REFUSED,
     SETTLED,
     SPENT,
@@ -93,23 +91,10 @@ def _refused(document: Document, event: Sequence[float], now: float) -> None:
     ceiling, brake = ceiling_of(document), brake_of(document, max_wait)
     kind, named = KINDS[int(number)], None if wait < 0.0 else wait
     paced = any(map(binds, document.rates))
-    crowded = about_crowd(kind, named, paced=paced, started=now - started, gate=document.gate)
-    fewer = number == CONCURRENCY and ceiling.can_answer(int(epoch))
-    if number == RATE and wait >= 0.0:
-        crowd = ceiling.limit + 1  # the gate has thinned it
-    if crowded:
-        ceiling.refused(int(epoch), int(crowd), int(still) if number == CONCURRENCY else None)
-    braked = brake.refused(
-        wait=named,
-        kind=kind,
-        fewer=fewer,
-        started=now - started,
-        now=now - ago,
-        chance=chance,
-    )
+    refusal = Refusal(kind, named, now - started, int(epoch), int(crowd), int(still), paced)
+    braked = refuse(ceiling, brake, refusal, gate=document.gate, now=now - ago, chance=chance)
     if braked.gate is not None:
-        apart = _FAR if wait < 0.0 or number == RAMP else wait
-        shut(document, braked.gate, braked.spread, apart)
+        shut(document, braked.gate, braked.spread, min(braked.apart, _FAR))
     document.ceiling, document.brake = ceiling.state(), brake.state()
 
 

@@ -101,7 +101,7 @@ class Money:
                 self._break(
                     f"max_spend cannot be enforced: none of the first {_UNTOLD} calls reported its token "
                     "usage, so there is nothing to price. Return the whole reply, or use a client whose "
-                    "responses are read"
+                    "responses are read; where they were answered from a cache, begin with a call that is not"
                 )
 
     def settled(self) -> None:
