@@ -9,17 +9,24 @@ import pytest
 
 from fanmap import Rate
 from fanmap._policy.journals.journal import Reading, error_line, value_line
-from fanmap._policy.journals.kept import NOTHING_SPENT, Kept, Spent, of_rates, spent_of_line
+from fanmap._policy.journals.kept import NOTHING_SPENT, Kept, Spent, of_call, spent_of_line
+from fanmap._policy.limits.rate import Grant
 from fanmap._policy.tokens.money import dollars_rate
 
 DOLLARS, TOTAL, OTHER, MINUTE = dollars_rate(5.0), Rate(100, math.inf), Rate(7, math.inf), Rate(500)
 
 
 def test_what_a_call_has_spent_is_kept_of_totals_alone():
-    spent = of_rates([MINUTE, TOTAL, OTHER, DOLLARS], [1.0, 3.0, None, 0.25])
+    charges = [Grant(0.0, 9.0)] * 4
+    spent = of_call([MINUTE, TOTAL, OTHER, DOLLARS], charges, [1.0, 3.0, 0.0, 0.25])
     assert spent == Spent(0.25, (3.0, 0.0))
     assert spent.by_place([MINUTE, TOTAL, OTHER, DOLLARS]) == [0.0, 3.0, 0.0, 0.25]
-    assert not of_rates([MINUTE], [1.0])
+    assert not of_call([MINUTE], charges[:1], [1.0])
+
+
+def test_of_which_nobody_told_what_it_took_it_has_spent_what_it_was_charged():
+    charges = [Grant(0.0, 2.0), Grant(0.0, 0.5)]
+    assert of_call([TOTAL, DOLLARS], charges, [None, None]) == Spent(0.5, (2.0,))
 
 
 def test_of_fewer_totals_than_there_are_the_others_have_nothing():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 
+from fanmap._run.last_words import how_to_resume, what_to_change
 from fanmap._run.reasons import Reason
 from fanmap._run.report import Report
 from fanmap._run.run_args import RunArgs
@@ -43,7 +44,8 @@ class BatchOver:
         said = self.report.failures()
         if self.stopped is None:
             if self.report.failed:
-                said.append(f"fanmap: {self._change()}rerun the same command to retry only these")
+                first = what_to_change(self.args, self.report)
+                said.append(f"fanmap: {first}rerun the same command to retry only these")
         else:
             said += self._how_to_go_on(self.stopped)
         if not self.args.quiet:
@@ -51,20 +53,13 @@ class BatchOver:
             said += str(self._as_rows_have_it(self.summary)).splitlines() if self.summary is not None else []
         return said
 
-    def _change(self) -> str:
-        what = f"change what {self.args.function} returns (see the field {self.args.error_field!r}), then "
-        return what if self.report.not_json else ""
-
     def _how_to_go_on(self, stopped: Reason) -> list[str]:
         said = [f"fanmap: {stopped.text}"]
         if self.under_way:
             which = "1 batch continues" if self.under_way == 1 else f"{self.under_way} batches continue"
             cancel = f"`fanmap batch cancel {shlex.quote(self.journal)}`"
             said.append(f"fanmap: {which} at the provider; {cancel} cancels what is left")
-        untouched = "" if self.left is None else f", {self.args.output} is untouched"
-        kept = f"fanmap: answers are kept in {self.journal}{untouched}"
-        said.append(f"{kept}: {stopped.first}rerun the same command to resume")
-        return said
+        return [*said, how_to_resume(self.args, self.journal, self.left, stopped)]
 
     def _as_rows_have_it(self, summary: BatchSummary) -> BatchSummary:
         """Answers without JSON failed."""

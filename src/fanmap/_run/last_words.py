@@ -77,20 +77,29 @@ class Over:
         return reason or Reason("stop()")
 
     def _retry(self) -> list[str]:
-        change = f"change what {self.args.function} returns (see the field {self.args.error_field!r}), then "
-        first = change if self.report.not_json else ""
+        first = what_to_change(self.args, self.report)
         if self.journal is not None and self.report.failed:
             return [f"fanmap: {first}rerun the same command to retry only these"]
         return [f"fanmap: {first}rerun"] if first else []
 
     def _resume(self, reason: Reason) -> str:
         if self.journal is not None:
-            untouched = "" if self.left is None else f", {self.args.output} is untouched"
-            kept = f"fanmap: answers are kept in {self.journal}{untouched}"
-            return f"{kept}: {reason.first}rerun the same command to resume"
+            return how_to_resume(self.args, self.journal, self.left, reason)
         if self.left is not None:
             return f"fanmap: the rows so far are in {self.left}"
         return "fanmap: answers were not kept: --resume PATH keeps them"
+
+
+def what_to_change(args: RunArgs, report: Report) -> str:
+    """What comes before a rerun, where answers could not be written as JSON; else ""."""
+    change = f"change what {args.function} returns (see the field {args.error_field!r}), then "
+    return change if report.not_json else ""
+
+
+def how_to_resume(args: RunArgs, journal: str, left: str | None, reason: Reason) -> str:
+    """Where answers are kept, and what comes before a rerun."""
+    untouched = "" if left is None else f", {args.output} is untouched"
+    return f"fanmap: answers are kept in {journal}{untouched}: {reason.first}rerun the same command to resume"
 
 
 def _reason_of(failure: CommandError) -> Reason:

@@ -14,7 +14,7 @@ from fanmap._drive.drivers import aio, loops, owners, threads
 from fanmap._drive.wire.observing import Request
 from fanmap._drive.wire.wires import AIOHTTP, ASYNC_HTTPX
 from fanmap._errors import BudgetExceeded
-from fanmap._policy.journals.kept import NOTHING_SPENT, Spent, of_rates
+from fanmap._policy.journals.kept import NOTHING_SPENT, Spent, of_call
 from fanmap._policy.limits.permit import THREADS, Owner
 
 NoMoneyLeft: TypeAlias = Callable[[Exception], BaseException]
@@ -114,7 +114,5 @@ class _Block(Block):
     def _took(self, value: Any) -> Sequence[float | None]:
         took, budget, permit = super()._took(value), self.plan.budget, self._permit
         if budget.has_totals and permit is not None:
-            # What nobody told counts as it was charged.
-            units = [one.cost if used is None else used for one, used in zip(permit.charges, took, strict=True)]
-            self.spent += of_rates(budget.rates, units)
+            self.spent += of_call(budget.rates, permit.charges, took)
         return took

@@ -18,7 +18,7 @@ from fanmap._drive.journals.codec import KeyedInput
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import JournalError, NotRun
-from fanmap._policy.journals.kept import NOTHING_SPENT, of_rates
+from fanmap._policy.journals.kept import NOTHING_SPENT, of_call
 from fanmap._policy.runs.effects import Stop
 
 if TYPE_CHECKING:
@@ -102,9 +102,7 @@ class RecordingWorker(Worker):
     def _took(self, value: Any) -> Sequence[float | None]:
         took, budget, permit = super()._took(value), self.plan.budget, self._permit
         if budget.has_totals and permit is not None and permit.started:
-            # What nobody told counts as it was charged.
-            units = [one.cost if used is None else used for one, used in zip(permit.charges, took, strict=True)]
-            self._spent += of_rates(budget.rates, units)
+            self._spent += of_call(budget.rates, permit.charges, took)
         return took
 
     @override

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fanmap._policy.limits.rate import Rate
+from fanmap._policy.limits.rate import Grant, Rate
 from fanmap._policy.tokens.money import is_dollars
 
 
@@ -53,9 +53,13 @@ NOTHING_SPENT = Spent()
 _MOST = 1e15
 
 
-def of_rates(rates: Sequence[Rate], took: Sequence[float | None]) -> Spent:
-    """What a call has spent, told what it took of each rate."""
-    totals = [(rate, units or 0.0) for rate, units in zip(rates, took, strict=True) if rate.per == math.inf]
+def of_call(rates: Sequence[Rate], charges: Sequence[Grant], took: Sequence[float | None]) -> Spent:
+    """What a call has spent of totals: what it took of each rate, or was charged, where nobody told."""
+    totals = [
+        (rate, charge.cost if units is None else units)
+        for rate, charge, units in zip(rates, charges, took, strict=True)
+        if rate.per == math.inf
+    ]
     return Spent(
         sum(units for rate, units in totals if is_dollars(rate)),
         tuple(units for rate, units in totals if not is_dollars(rate)),

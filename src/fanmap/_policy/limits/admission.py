@@ -130,7 +130,7 @@ class Admission(Lines):
         """
         if permit.state != APPOINTED:
             return permit.state == RUNNING
-        if self._gate > now or (permit.charges and now > permit.charges[0].at):
+        if self._missed(permit, now):
             self._refund(permit)
             if self._due(permit, now) > now:
                 self._back_in_line(permit)
@@ -261,6 +261,10 @@ class Admission(Lines):
         return guard if self._slot_line.first_of(permit.owner) is permit else None
 
     # Inside
+
+    def _missed(self, permit: Permit, now: float) -> bool:
+        """Is the moment over that it was appointed for, or is the gate closed?"""
+        return self._gate > now or (bool(permit.charges) and now > permit.charges[0].at)
 
     def _lapse(self, now: float, here: Owner | None) -> None:
         """Appointments that nobody took up are over; their owners are away until they are heard of."""

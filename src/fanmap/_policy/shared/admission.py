@@ -55,21 +55,11 @@ class SharedAdmission(SharedLines):
         return super().poll(now, here)
 
     @override
-    def take_up(self, permit: Permit, now: float) -> bool:
-        if permit.state != APPOINTED:
-            return permit.state == RUNNING
+    def _missed(self, permit: Permit, now: float) -> bool:
         self._now = now
         charge = permit.charges[0] if permit.charges else None
-        lapsed = isinstance(charge, Booked) and now > charge.appointment.until
-        if lapsed or self.member.gate > now or now >= self.member.lease:
-            self._refund(permit)
-            if self._due(permit, now) > now:
-                self._back_in_line(permit)
-                return False
-            self._let_through(permit, now)
-        self._appointed.pop(permit, None)
-        permit.state = RUNNING
-        return True
+        late = isinstance(charge, Booked) and now > charge.appointment.until
+        return late or self.member.gate > now or now >= self.member.lease
 
     @override
     def renew(self, permit: Permit, costs: Sequence[float] | None, now: float) -> bool:
