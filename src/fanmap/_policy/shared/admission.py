@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from fanmap._policy.limits import admission
-from fanmap._policy.limits.permit import APPOINTED, RUNNING, WAITING, Owner, Permit
+from fanmap._policy.limits.permit import RUNNING, WAITING, Owner, Permit
 from fanmap._policy.limits.rate import Grant
 from fanmap._policy.limits.total import Total
 from fanmap._policy.shared.demand import Appointment
