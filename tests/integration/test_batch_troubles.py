@@ -283,6 +283,64 @@ def test_a_hook_that_raises_for_the_status_and_a_torn_body_are_waited_out_too(
         assert lines(server) == [3]
 
 
+class Portal(httpx.HTTPTransport):
+    """A proxy that shows a page of its own, with status 200, in place of answers that it has got."""
+
+    def __init__(self, pages: dict[str, int], page: str = "<html>Please log in</html>") -> None:
+        super().__init__()
+        self._pages = pages
+        self._page = page
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        place = f"{request.method} {request.url.path}"
+        if not self._pages.get(place):
+            return response
+        self._pages[place] -= 1
+        response.read()
+        response.close()
+        return httpx.Response(200, text=self._page)
+
+
+def through(client: httpx.Client, server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        answer = client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt})
+        answer.raise_for_status()
+        return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("pages", "cut"),
+    [
+        ({"POST /v1/files": 2}, 0),
+        ({"POST /v1/batches": 1}, 0),
+        ({"GET /v1/batches": 3}, 1),
+        ({"POST /v1/batches": 1, "GET /v1/batches": 3}, 0),
+        ({"GET /v1/batches/batch_simulated_0": 2}, 0),
+    ],
+)
+@pytest.mark.parametrize("page", ["<html>Please log in</html>", '{"error": "busy"}'])
+def test_a_page_of_somebody_between_is_no_answer_and_nothing_is_paid_twice(
+    pages: dict[str, int], cut: int, page: str, tmp_path: Path
+) -> None:
+    with serve() as server, httpx.Client(transport=Portal(dict(pages), page)) as client:
+        server.batches.script = BatchScript(cut_answers=cut)
+        ask = parallel_map(through(client, server))
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
+def test_one_that_stays_is_an_error_that_shows_it(tmp_path: Path) -> None:
+    with serve() as server, httpx.Client(transport=Portal({"POST /v1/files": 99})) as client:
+        ask = parallel_map(through(client, server))
+        with pytest.raises(BatchError, match="a batch was not accepted: status 200, <html>Please log in</html>"):
+            ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        assert lines(server) == []
+
+
 def test_a_hook_of_requests_leaves_the_providers_words(tmp_path: Path) -> None:
     no = Reply(status=400, body={"error": {"message": "not today"}})
     with serve(respond=lambda _: no) as server, requests.Session() as session:

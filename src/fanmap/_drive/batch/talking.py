@@ -12,7 +12,7 @@ from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again
 from fanmap._policy.batch.patience import Patience
 from fanmap._policy.batch.question import Group
-from fanmap._policy.batch.wire import Answer, Call, Flow, Refused, document
+from fanmap._policy.batch.wire import Answer, Call, Flow, Refused, document, is_answer
 
 T = TypeVar("T")
 
@@ -73,9 +73,10 @@ class Talk:
                             yield Pass([posting.item])
                             self._book.refreshing = None
                             continue
-                        if not call.safe and answer.status >= 500:
+                        says = is_answer(call, answer)
+                        if not call.safe and (answer.status >= 500 or not says):
                             raise Lost("the answer was a failure")
-                        if not asked_again(answer.status, document(answer.body)):
+                        if says and not asked_again(answer.status, document(answer.body)):
                             break
                     failures += 1
                     if failures >= self._patience.most_failures(clock.now()) or not self._patient:
