@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fanmap._policy.json_text import sorted_compact
 
@@ -25,7 +25,7 @@ _HOSTS: Final[dict[ProviderName, re.Pattern[str]]] = {
     ),
     "anthropic": re.compile(r"api\.anthropic\.com", re.ASCII),
 }
-_DEPLOYMENT: Final = re.compile(r"(?P<root>.*)/deployments/[^/]+(?P<tail>/.+)", re.DOTALL)
+_DEPLOYMENT: Final = re.compile(r"(?P<root>.*)/deployments/(?P<name>[^/]+)(?P<tail>/.+)", re.DOTALL)
 # Headers that change what an answer is or who pays for it: one batch has one value of each.
 MEANINGFUL: Final = ("anthropic-version", "anthropic-beta", "openai-organization", "openai-project")
 CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
@@ -92,13 +92,14 @@ def read_question(
     if asked.get("stream"):
         return NotBatched("streaming")
     asked.pop("stream", None)
-    model: object = asked.get("model")
     path, root = parts.path, parts.path[: -len(tail)]
     deployment = _DEPLOYMENT.fullmatch(path)
-    if deployment is not None:  # Azure's older paths name the model, and a line has them without it
+    if deployment is not None:  # Azure's older paths name the model, whatever the body says; a line has it in its body
         path, root = deployment["tail"], deployment["root"]
+        asked["model"] = unquote(deployment["name"])
+    model: object = asked.get("model")
     if not _takes_batches(provider, parts, url, endpoints):
-        if deployment is None and not isinstance(model, str):  # of a chat, say, which has messages too
+        if not isinstance(model, str):  # of a chat, say, which has messages too
             return NotBatched("path")
         return NotBatched("host", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{root}")
     version = path.rfind("/v1/")
