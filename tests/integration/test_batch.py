@@ -853,6 +853,25 @@ def test_only_refuses_that_before_anything_is_sent(server: Server, options: dict
     assert lines(server) == []
 
 
+def test_nor_is_anything_sent_through_a_client_that_is_not_captured(server: Server, options: dict[str, Any]) -> None:
+    aiohttp, session = pytest.importorskip("aiohttp"), pytest.importorskip("botocore.session").get_session()
+
+    async def ask(prompt: str) -> str:
+        url, body = f"{server.openai_url}/responses", {"model": "m", "input": prompt}
+        async with aiohttp.ClientSession() as client, client.post(url, json=body) as response:
+            return await response.text()  # type: ignore[no-any-return]
+
+    def invoke(prompt: str) -> str:
+        keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "eu-west-1"}
+        client = session.create_client("bedrock-runtime", endpoint_url=server.url, **keys)
+        return str(client.invoke_model(modelId="m", body=prompt))
+
+    for function, name in ((ask, "aiohttp"), (invoke, "botocore")):
+        with pytest.raises(BatchError, match=f"sends a request through {name}: only those of httpx and requests"):
+            parallel_map(function).batch(PROMPTS, **options, only=True)
+    assert server.sent == 0
+
+
 # What is of no item
 
 
