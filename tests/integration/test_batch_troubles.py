@@ -224,6 +224,40 @@ def test_a_batchs_own_requests_have_the_auth_of_the_items(tmp_path: Path) -> Non
     assert [one.extensions["timeout"]["read"] for one in wire.seen] == [600] * 4
 
 
+@pytest.mark.parametrize("way", ["httpx", "requests"])
+def test_a_password_and_a_key_that_are_part_of_the_url_are_sent_and_not_kept(way: str, tmp_path: Path) -> None:
+    told_with, file, between = set[str](), tmp_path / "job", Between()
+
+    def respond(request: Request) -> None:
+        told_with.add(request.headers.get("authorization", "none"))
+
+    with serve(respond=respond) as server, httpx.Client(transport=between) as client:
+        base = server.openai_url.replace("://", "://me:secret@")
+        post: Any = client.post if way == "httpx" else requests.post
+
+        def ask(prompt: str) -> str:
+            answer = post(f"{base}/responses?key=hidden&api-version=1", json={"model": "m", "input": prompt})
+            return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+        here = options(server, file) | {"endpoints": (base,)}
+        server.batches.script = BatchScript(delay=math.inf)
+        with pytest.raises(BatchPending) as raised:
+            parallel_map(ask).batch(PROMPTS, **here, wait=0)
+        assert raised.value.batches[0].url == server.openai_url
+        with pytest.raises(BatchPending):  # another one takes it up
+            parallel_map(ask).batch(PROMPTS, **here, wait=0)
+        kept = file.read_text()
+        assert '"query":"api-version=1"' in kept
+        assert "secret" not in kept
+        assert "hidden" not in kept
+        with pytest.raises(BatchPending):  # of which no item wants anything
+            parallel_map(ask).batch(["d"], **here, wait=0)
+        assert lines(server) == [3, 1]
+    assert told_with == {"Basic bWU6c2VjcmV0"}
+    assert {request.url.query for request in between.seen} <= {b"key=hidden&api-version=1"}
+    assert len(between.seen) == (6 if way == "httpx" else 0)
+
+
 def test_that_of_a_client_that_is_closed_too(tmp_path: Path) -> None:
     seen: list[str | None] = []
 

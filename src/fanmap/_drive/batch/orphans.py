@@ -17,7 +17,7 @@ from fanmap._drive.batch.talking import Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.patience import Patience
-from fanmap._policy.batch.question import Group
+from fanmap._policy.batch.question import Group, shown_query
 from fanmap._policy.batch.wire import Place
 
 
@@ -61,8 +61,8 @@ class Orphans:
     def _groups_at(self, hand_in: HandIn) -> list[Group]:
         """Those whose client sends to where the hand-in is."""
         place = hand_in.place
-        where = hand_in.provider, place.root, place.query
-        return [group for group in self._book.postings if group[:3] == where]
+        where = hand_in.provider, place.root, shown_query(place.query)
+        return [one for one in self._book.postings if (one.provider, one.root, shown_query(one.query)) == where]
 
     def _meet_client(self, hand_in: HandIn) -> Steps[None]:
         """An item runs as far as its first request, whose client is all that is wanted of it."""
@@ -75,6 +75,7 @@ class Orphans:
                 self._book.only_meets = False
 
     def _look_at(self, hand_in: HandIn, group: Group) -> Steps[None]:
+        hand_in.reach_by(group)
         if not hand_in.id:
             finder = Finder(self._book, self._talk, hand_in, group)
             state = yield from finder.look()
