@@ -317,6 +317,31 @@ def test_a_hook_that_raises_for_the_status_and_a_torn_body_are_waited_out_too(
         assert lines(server) == [3]
 
 
+@pytest.mark.parametrize("gone", ["/v1/batches/batch_simulated_0", "/v1/files/"])
+def test_one_batch_that_is_gone_says_what_to_do_and_keeps_no_answer_of_another(gone: str, tmp_path: Path) -> None:
+    def instead(request: httpx.Request) -> httpx.Response | None:
+        lost = request.method == "GET" and gone in request.url.path and "key-a" in request.headers["authorization"]
+        return httpx.Response(404, json={"error": {"message": "No such thing"}}) if lost else None
+
+    with serve() as server, httpx.Client(transport=Between(instead)) as client:
+
+        def ask(prompt: str) -> str:
+            headers = {"authorization": f"Bearer key-{prompt}"}
+            answer = client.post(
+                f"{server.openai_url}/responses", json={"model": "m", "input": prompt}, headers=headers
+            )
+            return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+        here = options(server, tmp_path / "job")
+        for _ in range(2):
+            with pytest.raises(BatchError, match=r"status 404, No such thing\. If another account .* map with resume="):
+                parallel_map(ask).batch(["a", "b"], **here)
+        with pytest.warns(RuntimeWarning, match="paid for again"):
+            assert parallel_map(ask).map(["a", "b"], resume=here["resume"]) == [told("a"), told("b")]
+        assert lines(server) == [1, 1]
+        assert server.sent == 1
+
+
 class Portal(httpx.HTTPTransport):
     """A proxy that shows a page of its own, with status 200, in place of answers that it has got."""
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.collecting import Collector
 from fanmap._drive.batch.finding import Finder
-from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.steps import Pass, Steps
 from fanmap._drive.batch.talking import Talk
 from fanmap._errors import BatchError
@@ -83,7 +82,6 @@ class Orphans:
                 if state == "nowhere" and not finder.may_still_appear():
                     self._book.over(hand_in.name, "void")
                 return
-        flow = PROVIDERS[group.provider].look(hand_in.place, hand_in.id)
-        batch = yield from self._talk.asking("a batch could not be checked", flow, group)
+        batch = yield from self._talk.looking(hand_in, group)
         if batch.state != "running":
             yield from self._collector.collect_unwanted(hand_in, group, batch)
