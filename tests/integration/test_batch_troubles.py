@@ -392,6 +392,21 @@ def test_a_page_of_somebody_between_is_no_answer_and_nothing_is_paid_twice(
         assert lines(server) == [3]
 
 
+def test_results_that_are_none_are_an_error_and_not_asked_for_again(tmp_path: Path) -> None:
+    page = [True]
+
+    def instead(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(200, text="\n<html>Please log in") if page[0] and "/content" in str(request.url) else None
+
+    with serve() as server, httpx.Client(transport=Between(instead)) as client:
+        ask = parallel_map(through(client, server))
+        with pytest.raises(BatchError, match="results could not be read: <html>Please log in"):
+            ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        page[0] = False
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
 def test_one_that_stays_is_an_error_that_shows_it(tmp_path: Path) -> None:
     with serve() as server, httpx.Client(transport=Portal({"POST /v1/files": 99})) as client:
         ask = parallel_map(through(client, server))
