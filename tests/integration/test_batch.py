@@ -343,6 +343,27 @@ def test_what_an_item_asks_at_once_goes_in_one_turn(
         assert lines(server) == [12]
 
 
+def test_an_item_that_waits_for_several_says_nothing_of_those_that_it_has_not_looked_at(
+    server: Server, options: dict[str, Any]
+) -> None:
+    said = list[str]()
+
+    async def both(prompt: str) -> str:
+        async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="k") as client:
+            tasks = [asyncio.create_task(client.responses.create(model=model, input=prompt)) for model in "ab"]
+            await asyncio.wait(tasks)
+            return " ".join(task.result().output_text for task in tasks)
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about["message"]))
+        answers = await parallel_map(both).abatch(PROMPTS, **options)
+        gc.collect()
+        return answers
+
+    assert asyncio.run(main()) == [f"{told(prompt)} {told(prompt)}" for prompt in PROMPTS]
+    assert said == []
+
+
 def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
     one = of_openai(server)
     ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])

@@ -172,6 +172,8 @@ class Capture:
             while not over():
                 await sys.modules["trio"].lowlevel.checkpoint()
         else:
+            if (task := asyncio.current_task()) is not None and not alone:
+                task.add_done_callback(_retrieve)
             told = asyncio.get_running_loop().create_future()
             _look(told, over, 0 if alone else _LOOK)
             await told
@@ -218,6 +220,12 @@ def _look(told: asyncio.Future[None], over: Callable[[], bool], seconds: float) 
         told.get_loop().call_later(seconds, _look, told, over, seconds)
     else:
         told.get_loop().call_soon(_look, told, over, seconds)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """An item that waits for several is unwound by the first that it looks at: nothing is to be told of the others."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def end_strays(capture: Capture) -> None:
