@@ -224,6 +224,17 @@ def test_a_batchs_own_requests_have_the_auth_of_the_items(tmp_path: Path) -> Non
     assert [one.extensions["timeout"]["read"] for one in wire.seen] == [600] * 4
 
 
+def test_a_clients_own_params_leave_the_rest_of_a_query(tmp_path: Path) -> None:
+    between = Between()
+    with serve() as server, httpx.Client(transport=between, params={"version": "1"}) as client:
+        server.batches.script = BatchScript(cut_answers=1)
+        answers = parallel_map(through(client, server)).batch(PROMPTS, **options(server, tmp_path / "job"))
+    assert answers == [told(one) for one in PROMPTS]
+    listed = next(request.url.query for request in between.seen if request.method == "GET")
+    assert listed == b"limit=100&version=1"
+    assert all(request.url.query.endswith(b"version=1") for request in between.seen)
+
+
 @pytest.mark.parametrize("way", ["httpx", "requests"])
 def test_a_password_and_a_key_that_are_part_of_the_url_are_sent_and_not_kept(way: str, tmp_path: Path) -> None:
     told_with, file, between = set[str](), tmp_path / "job", Between()
