@@ -461,6 +461,22 @@ def test_a_result_that_cannot_be_kept_is_among_the_partial_ones(tmp_path: Path) 
     assert any(": 0; after fixing that, run the same call again" in note for note in caught.value.__notes__)
 
 
+def test_a_file_that_cannot_be_uploaded_leaves_no_batch_to_be_told_of(tmp_path: Path) -> None:
+    down = [True]
+
+    def respond(request: Request) -> Reply | None:
+        return Reply(status="drop") if down[0] and request.path == "/v1/files" else None
+
+    with serve(respond=respond) as server:
+        ask, given = parallel_map(asking(server)), options(server, tmp_path / "job") | {"wait": 0}
+        with pytest.raises(BatchError, match="cannot be reached") as raised:
+            ask.batch(PROMPTS, **given)
+        assert "under way" not in "".join(raised.value.__notes__)
+        down[0] = False
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
 def test_who_does_not_wait_does_not_wait_for_an_interface_that_fails(tmp_path: Path) -> None:
     down, asked = [False], list[str]()
 

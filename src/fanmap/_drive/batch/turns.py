@@ -117,6 +117,9 @@ class Turns:
         except Refused as refusal:
             book.over(hand_in.name, "void")
             raise refused("a batch was not accepted", refusal) from None
+        except BatchError:  # of what goes before the making of a batch
+            book.over(hand_in.name, "void")
+            raise
         self._fresh.add(hand_in.name)
         book.handed_in(hand_in.name, batch)
 
