@@ -274,7 +274,7 @@ def test_anthropic_candidates_are_as_large_and_not_older() -> None:
 
     page = {"data": [
         one("right", 3, "1970-01-02T00:00:00Z"), one("small", 2, "1970-01-02T00:00:00Z"),
-        one("old", 3, "1970-01-01T23:58:59Z"), one("clocks differ", 3, "1970-01-01T23:59:01Z"),
+        one("old", 3, "1970-01-01T22:59:59Z"), one("clocks differ", 3, "1970-01-01T23:00:01Z"),
     ]}  # fmt: skip
     found, sure = play(anthropic.find(place, "n", 86400.0, 3), page)[1]
     assert [batch.id for batch in found] == ["right", "clocks differ"]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.wire import (
+    SKEW,
     Batch,
     Call,
     Flow,
@@ -40,7 +41,6 @@ _STATUSES: Final = {
 }
 _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 _PAGES: Final = 20  # of batches that are looked through for one of ours
-_SKEW: Final = 60.0  # seconds by which its clock and ours may differ
 
 
 def line(key: str, question: Question) -> bytes:
@@ -76,7 +76,7 @@ def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[B
     for _ in range(_PAGES):
         said = yield from asked(Call("GET", place.url("/messages/batches", f"limit=100{after}"), wants="data"))
         page = objects_in(said, "data")
-        since = [one for one in page if _since(_text_at(one, "created_at"), began - _SKEW)]
+        since = [one for one in page if _since(_text_at(one, "created_at"), began - SKEW)]
         found += [batch for one in since if (batch := _read(place, one)).total == count]
         if not since or not said.get("has_more"):  # the newest come first
             break

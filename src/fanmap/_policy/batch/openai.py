@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.wire import (
+    SKEW,
     Batch,
     Call,
     Flow,
@@ -92,7 +93,7 @@ def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[B
         if ours:
             return [_read(place, ours[0])], True
         # The newest come first: what was made well before the intent was written ends the search.
-        if not found or not said.get("has_more") or count_at(found[-1], "created_at") < began - 3600:
+        if not found or not said.get("has_more") or count_at(found[-1], "created_at") < began - SKEW:
             break
         after = f"&after={text_at(found[-1], 'id')}"
     return [], True

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from fanmap._policy.batch.question import Question
 
 T = TypeVar("T")
+SKEW: Final = 3600.0  # seconds by which a provider's clock and ours may differ
 _WORDS: Final = 500  # characters of a provider's words that are shown
 
 
