@@ -343,6 +343,27 @@ def test_what_an_item_asks_at_once_goes_in_one_turn(
         assert lines(server) == [12]
 
 
+def test_an_item_that_waits_for_several_says_nothing_of_those_that_it_has_not_looked_at(
+    server: Server, options: dict[str, Any]
+) -> None:
+    said = list[str]()
+
+    async def both(prompt: str) -> str:
+        async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="k") as client:
+            tasks = [asyncio.create_task(client.responses.create(model=model, input=prompt)) for model in "ab"]
+            await asyncio.wait(tasks)
+            return " ".join(task.result().output_text for task in tasks)
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about["message"]))
+        answers = await parallel_map(both).abatch(PROMPTS, **options)
+        gc.collect()
+        return answers
+
+    assert asyncio.run(main()) == [f"{told(prompt)} {told(prompt)}" for prompt in PROMPTS]
+    assert said == []
+
+
 def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
     one = of_openai(server)
     ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])
@@ -851,6 +872,25 @@ def test_only_refuses_that_before_anything_is_sent(server: Server, options: dict
     assert str(raised.value) == f"{sends} a request to {server.url}/search, which is none that batches accept"
     assert server.sent == 0
     assert lines(server) == []
+
+
+def test_nor_is_anything_sent_through_a_client_that_is_not_captured(server: Server, options: dict[str, Any]) -> None:
+    aiohttp, session = pytest.importorskip("aiohttp"), pytest.importorskip("botocore.session").get_session()
+
+    async def ask(prompt: str) -> str:
+        url, body = f"{server.openai_url}/responses", {"model": "m", "input": prompt}
+        async with aiohttp.ClientSession() as client, client.post(url, json=body) as response:
+            return await response.text()  # type: ignore[no-any-return]
+
+    def invoke(prompt: str) -> str:
+        keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "eu-west-1"}
+        client = session.create_client("bedrock-runtime", endpoint_url=server.url, **keys)
+        return str(client.invoke_model(modelId="m", body=prompt))
+
+    for function, name in ((ask, "aiohttp"), (invoke, "botocore")):
+        with pytest.raises(BatchError, match=f"sends a request through {name}: only those of httpx and requests"):
+            parallel_map(function).batch(PROMPTS, **options, only=True)
+    assert server.sent == 0
 
 
 # What is of no item

@@ -224,6 +224,51 @@ def test_a_batchs_own_requests_have_the_auth_of_the_items(tmp_path: Path) -> Non
     assert [one.extensions["timeout"]["read"] for one in wire.seen] == [600] * 4
 
 
+def test_a_clients_own_params_leave_the_rest_of_a_query(tmp_path: Path) -> None:
+    between = Between()
+    with serve() as server, httpx.Client(transport=between, params={"version": "1"}) as client:
+        server.batches.script = BatchScript(cut_answers=1)
+        answers = parallel_map(through(client, server)).batch(PROMPTS, **options(server, tmp_path / "job"))
+    assert answers == [told(one) for one in PROMPTS]
+    listed = next(request.url.query for request in between.seen if request.method == "GET")
+    assert listed == b"limit=100&version=1"
+    assert all(request.url.query.endswith(b"version=1") for request in between.seen)
+
+
+@pytest.mark.parametrize("way", ["httpx", "requests"])
+def test_a_password_and_a_key_that_are_part_of_the_url_are_sent_and_not_kept(way: str, tmp_path: Path) -> None:
+    told_with, file, between = set[str](), tmp_path / "job", Between()
+
+    def respond(request: Request) -> None:
+        told_with.add(request.headers.get("authorization", "none"))
+
+    with serve(respond=respond) as server, httpx.Client(transport=between) as client:
+        base = server.openai_url.replace("://", "://me:secret@")
+        post: Any = client.post if way == "httpx" else requests.post
+
+        def ask(prompt: str) -> str:
+            answer = post(f"{base}/responses?key=hidden&api-version=1", json={"model": "m", "input": prompt})
+            return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+        here = options(server, file) | {"endpoints": (base,)}
+        server.batches.script = BatchScript(delay=math.inf)
+        with pytest.raises(BatchPending) as raised:
+            parallel_map(ask).batch(PROMPTS, **here, wait=0)
+        assert raised.value.batches[0].url == server.openai_url
+        with pytest.raises(BatchPending):  # another one takes it up
+            parallel_map(ask).batch(PROMPTS, **here, wait=0)
+        kept = file.read_text()
+        assert '"query":"api-version=1"' in kept
+        assert "secret" not in kept
+        assert "hidden" not in kept
+        with pytest.raises(BatchPending):  # of which no item wants anything
+            parallel_map(ask).batch(["d"], **here, wait=0)
+        assert lines(server) == [3, 1]
+    assert told_with == {"Basic bWU6c2VjcmV0"}
+    assert {request.url.query for request in between.seen} <= {b"key=hidden&api-version=1"}
+    assert len(between.seen) == (6 if way == "httpx" else 0)
+
+
 def test_that_of_a_client_that_is_closed_too(tmp_path: Path) -> None:
     seen: list[str | None] = []
 
@@ -283,6 +328,104 @@ def test_a_hook_that_raises_for_the_status_and_a_torn_body_are_waited_out_too(
         assert lines(server) == [3]
 
 
+@pytest.mark.parametrize("gone", ["/v1/batches/batch_simulated_0", "/v1/files/"])
+def test_one_batch_that_is_gone_says_what_to_do_and_keeps_no_answer_of_another(gone: str, tmp_path: Path) -> None:
+    def instead(request: httpx.Request) -> httpx.Response | None:
+        lost = request.method == "GET" and gone in request.url.path and "key-a" in request.headers["authorization"]
+        return httpx.Response(404, json={"error": {"message": "No such thing"}}) if lost else None
+
+    with serve() as server, httpx.Client(transport=Between(instead)) as client:
+
+        def ask(prompt: str) -> str:
+            headers = {"authorization": f"Bearer key-{prompt}"}
+            answer = client.post(
+                f"{server.openai_url}/responses", json={"model": "m", "input": prompt}, headers=headers
+            )
+            return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+        here = options(server, tmp_path / "job")
+        for _ in range(2):
+            with pytest.raises(BatchError, match=r"status 404, No such thing\. If another account .* map with resume="):
+                parallel_map(ask).batch(["a", "b"], **here)
+        with pytest.warns(RuntimeWarning, match="paid for again"):
+            assert parallel_map(ask).map(["a", "b"], resume=here["resume"]) == [told("a"), told("b")]
+        assert lines(server) == [1, 1]
+        assert server.sent == 1
+
+
+class Portal(httpx.HTTPTransport):
+    """A proxy that shows a page of its own, with status 200, in place of answers that it has got."""
+
+    def __init__(self, pages: dict[str, int], page: str = "<html>Please log in</html>") -> None:
+        super().__init__()
+        self._pages = pages
+        self._page = page
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        place = f"{request.method} {request.url.path}"
+        if not self._pages.get(place):
+            return response
+        self._pages[place] -= 1
+        response.read()
+        response.close()
+        return httpx.Response(200, text=self._page)
+
+
+def through(client: httpx.Client, server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        answer = client.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt})
+        answer.raise_for_status()
+        return answer.json()["output"][0]["content"][0]["text"]  # type: ignore[no-any-return]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("pages", "cut"),
+    [
+        ({"POST /v1/files": 2}, 0),
+        ({"POST /v1/batches": 1}, 0),
+        ({"GET /v1/batches": 3}, 1),
+        ({"POST /v1/batches": 1, "GET /v1/batches": 3}, 0),
+        ({"GET /v1/batches/batch_simulated_0": 2}, 0),
+    ],
+)
+@pytest.mark.parametrize("page", ["<html>Please log in</html>", '{"error": "busy"}'])
+def test_a_page_of_somebody_between_is_no_answer_and_nothing_is_paid_twice(
+    pages: dict[str, int], cut: int, page: str, tmp_path: Path
+) -> None:
+    with serve() as server, httpx.Client(transport=Portal(dict(pages), page)) as client:
+        server.batches.script = BatchScript(cut_answers=cut)
+        ask = parallel_map(through(client, server))
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
+def test_results_that_are_none_are_an_error_and_not_asked_for_again(tmp_path: Path) -> None:
+    page = [True]
+
+    def instead(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(200, text="\n<html>Please log in") if page[0] and "/content" in str(request.url) else None
+
+    with serve() as server, httpx.Client(transport=Between(instead)) as client:
+        ask = parallel_map(through(client, server))
+        with pytest.raises(BatchError, match="results could not be read: <html>Please log in"):
+            ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        page[0] = False
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
+def test_one_that_stays_is_an_error_that_shows_it(tmp_path: Path) -> None:
+    with serve() as server, httpx.Client(transport=Portal({"POST /v1/files": 99})) as client:
+        ask = parallel_map(through(client, server))
+        with pytest.raises(BatchError, match="a batch was not accepted: status 200, <html>Please log in</html>"):
+            ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        assert lines(server) == []
+
+
 def test_a_hook_of_requests_leaves_the_providers_words(tmp_path: Path) -> None:
     no = Reply(status=400, body={"error": {"message": "not today"}})
     with serve(respond=lambda _: no) as server, requests.Session() as session:
@@ -316,6 +459,22 @@ def test_a_result_that_cannot_be_kept_is_among_the_partial_ones(tmp_path: Path) 
             function.batch(["a"], **options(server, tmp_path / "job"))
     assert partial_results(caught.value) == {0: {told("a")}}
     assert any(": 0; after fixing that, run the same call again" in note for note in caught.value.__notes__)
+
+
+def test_a_file_that_cannot_be_uploaded_leaves_no_batch_to_be_told_of(tmp_path: Path) -> None:
+    down = [True]
+
+    def respond(request: Request) -> Reply | None:
+        return Reply(status="drop") if down[0] and request.path == "/v1/files" else None
+
+    with serve(respond=respond) as server:
+        ask, given = parallel_map(asking(server)), options(server, tmp_path / "job") | {"wait": 0}
+        with pytest.raises(BatchError, match="cannot be reached") as raised:
+            ask.batch(PROMPTS, **given)
+        assert "under way" not in "".join(raised.value.__notes__)
+        down[0] = False
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
 
 
 def test_who_does_not_wait_does_not_wait_for_an_interface_that_fails(tmp_path: Path) -> None:

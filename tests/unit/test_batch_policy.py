@@ -54,6 +54,16 @@ def test_where_a_request_can_travel(url: str, provider: str, root: str, query: s
     assert found.body == {"model": "m", "input": "hi"}
 
 
+@pytest.mark.parametrize("body", [b'{"input":"hi"}', b'{"model":"gpt","input":"hi"}'])
+def test_the_model_of_azures_older_paths_is_their_deployment(body: bytes) -> None:
+    url = "https://me.openai.azure.com/openai/deployments/{}/chat/completions?api-version=1"
+    one, other = question(url.format("a%20b"), body), question(url.format("c"), body)
+    assert (one.model, one.body) == ("a b", {"model": "a b", "input": "hi"})  # a line names it nowhere else
+    assert (other.model, other.body) == ("c", {"model": "c", "input": "hi"})
+    assert one.digest != other.digest
+    assert group_of(one, {}) != group_of(other, {})
+
+
 @pytest.mark.parametrize(
     ("url", "base"),
     [
@@ -264,7 +274,7 @@ def test_anthropic_candidates_are_as_large_and_not_older() -> None:
 
     page = {"data": [
         one("right", 3, "1970-01-02T00:00:00Z"), one("small", 2, "1970-01-02T00:00:00Z"),
-        one("old", 3, "1970-01-01T23:58:59Z"), one("clocks differ", 3, "1970-01-01T23:59:01Z"),
+        one("old", 3, "1970-01-01T22:59:59Z"), one("clocks differ", 3, "1970-01-01T23:00:01Z"),
     ]}  # fmt: skip
     found, sure = play(anthropic.find(place, "n", 86400.0, 3), page)[1]
     assert [batch.id for batch in found] == ["right", "clocks differ"]

@@ -139,6 +139,7 @@ class Book:
                     )
                     return
                 self.homes.setdefault(hand_in.name, group)
+                hand_in.reach_by(group)
                 if hand_in.id:
                     return
             if key not in self.noted:
@@ -231,6 +232,7 @@ class Book:
         if self.spending is not None:
             self.spending.reserve(hand_in)
         self._write(intent_line(hand_in), sync=True)
+        self.job.under_way[hand_in.name].place = hand_in.place
 
     def handed_in(self, name: str, batch: str) -> None:
         """Write down the provider's id."""

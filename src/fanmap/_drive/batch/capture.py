@@ -24,7 +24,7 @@ from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import loops
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.wire.observing import Request, Unwind, unwound_by
-from fanmap._drive.wire.wires import ASYNC_HTTPX
+from fanmap._drive.wire.wires import AIOHTTP, ASYNC_HTTPX
 from fanmap._errors import BatchError
 from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, read_question
 from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
@@ -89,11 +89,14 @@ class Capture:
         if self.only_meets:
             self._meet(request, taken)
         if taken is None:  # of a client that is not captured
+            if self._book.only:
+                client = "aiohttp" if request.wire is AIOHTTP else "botocore"
+                raise self._stop(_only(f"a request through {client}: only those of httpx and requests are captured"))
             return self._to_wire(request)
         question = read_question(*taken, self._book.endpoints)
         if isinstance(question, NotBatched):
             if self._book.only:
-                raise self._stop(_only(question, taken.url))
+                raise self._stop(_only(_what(question, taken.url)))
             if question.why == "host":
                 self._book.meets_unknown(question.base)
             if question.why != "path" and self._is_aftermath():
@@ -169,6 +172,8 @@ class Capture:
             while not over():
                 await sys.modules["trio"].lowlevel.checkpoint()
         else:
+            if (task := asyncio.current_task()) is not None and not alone:
+                task.add_done_callback(_retrieve)
             told = asyncio.get_running_loop().create_future()
             _look(told, over, 0 if alone else _LOOK)
             await told
@@ -217,6 +222,12 @@ def _look(told: asyncio.Future[None], over: Callable[[], bool], seconds: float) 
         told.get_loop().call_soon(_look, told, over, seconds)
 
 
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """An item that waits for several is unwound by the first that it looks at: nothing is to be told of the others."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def end_strays(capture: Capture) -> None:
     """Tasks that an unwound item has left behind have their say, and end."""
     if loops.running() != "asyncio":
@@ -240,14 +251,17 @@ def _is_of(capture: Capture, task: asyncio.Task[Any]) -> bool:
     return task.get_context().get(running_here) is capture
 
 
-def _only(question: NotBatched, url: str) -> BatchError:
+def _only(what: str) -> BatchError:
+    return BatchError(f"only=True, but a call of the function sends {what}")
+
+
+def _what(question: NotBatched, url: str) -> str:
     place = url.partition("?")[0]
     scheme, _, rest = place.partition("://")
     place = f"{scheme}://{rest.rpartition('@')[2]}"
-    what = {
+    return {
         "streaming": f"a streaming request to {place}, and batches accept none: call without stream=True",
         "host": f"a request to {question.base}, which is not known to accept batches. If it does, add "
         f"endpoints=[{question.base!r}]",
         "path": f"a request to {place}, which is none that batches accept",
     }[question.why]
-    return BatchError(f"only=True, but a call of the function sends {what}")

@@ -6,9 +6,11 @@ httpx, httpx2 and requests, by their public faces; none of them is imported here
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from fanmap._drive.wire.observing import Request
 from fanmap._drive.wire.wires import ASYNC_HTTPX, HTTPX, REQUESTS
@@ -39,6 +41,9 @@ def take(request: Request) -> Taken | None:
     for raw_name, raw_value in request.wire.headers(sent):
         name, value = _text(raw_name).lower(), _text(raw_value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    password = unquote(urlsplit(str(sent.url)).netloc.rpartition("@")[0])
+    if password.strip(":"):  # of the URL, where it is not kept; to a client it goes before a header
+        headers["authorization"] = f"Basic {b64encode(password.encode()).decode()}"
     if request.wire is REQUESTS:
         body = sent.body.encode() if isinstance(sent.body, str) else sent.body
         return Taken(sent.method, sent.url, headers, body if isinstance(body, bytes) else None)

@@ -7,7 +7,7 @@ from typing import Final
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.steps import Steps
-from fanmap._drive.batch.talking import Talk
+from fanmap._drive.batch.talking import Missing, Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again, is_spent
 from fanmap._policy.batch.job import HandIn
@@ -15,6 +15,7 @@ from fanmap._policy.batch.question import Group
 from fanmap._policy.batch.wire import Batch, Line
 
 _DOWNLOADS: Final = 3
+_SHOWN: Final = 200  # bytes of what is no line of results
 
 
 class Collector:
@@ -33,7 +34,8 @@ class Collector:
         """A hand-in is over: its answers are in the file, or why there are none is raised.
 
         Raises:
-            BatchError: the provider refused it, it was cancelled, or the account has nothing left.
+            BatchError: the provider refused it, it was cancelled, its answers are not there, or the account has nothing
+                left.
             NoMoney: its answers cannot be priced.
         """
         book = self._book
@@ -81,17 +83,21 @@ class Collector:
 
         Returns:
             The questions without a line; the lines that a repeat may mend, by question; has the account nothing left?
+
+        Raises:
+            Missing: what is there is no line of results.
         """
         left = set(hand_in.questions)
         again: dict[str, Line] = {}
         spent = False
         for _ in range(_DOWNLOADS):
-            read = 0
+            read, strange = 0, b""
             for url in batch.results:
                 with (yield from self._talk.download(url, group)) as file:
                     for text in file:
                         line = PROVIDERS[group.provider].read_line(text)
                         if line is None:
+                            strange = strange or text.strip()
                             continue
                         read += 1
                         if line.key in left:
@@ -101,8 +107,10 @@ class Collector:
                                 again[line.key] = line
                             else:
                                 self._keep(hand_in, model, line)
-            if read >= min(batch.finished, len(hand_in.questions)):
+            if read >= min(batch.finished, len(hand_in.questions)) and not (strange and not read):
                 break
+        if strange and not read:  # a page of somebody between: what was answered is paid for
+            raise Missing(f"results could not be read: {strange[:_SHOWN].decode('utf-8', 'replace')}")
         return left, again, spent
 
     def _keep(self, hand_in: HandIn, model: str, line: Line) -> None:

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.collecting import Collector
 from fanmap._drive.batch.finding import Finder
-from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.steps import Pass, Steps
 from fanmap._drive.batch.talking import Talk
 from fanmap._errors import BatchError
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.patience import Patience
-from fanmap._policy.batch.question import Group
+from fanmap._policy.batch.question import Group, shown_query
 from fanmap._policy.batch.wire import Place
 
 
@@ -61,8 +60,8 @@ class Orphans:
     def _groups_at(self, hand_in: HandIn) -> list[Group]:
         """Those whose client sends to where the hand-in is."""
         place = hand_in.place
-        where = hand_in.provider, place.root, place.query
-        return [group for group in self._book.postings if group[:3] == where]
+        where = hand_in.provider, place.root, shown_query(place.query)
+        return [one for one in self._book.postings if (one.provider, one.root, shown_query(one.query)) == where]
 
     def _meet_client(self, hand_in: HandIn) -> Steps[None]:
         """An item runs as far as its first request, whose client is all that is wanted of it."""
@@ -75,6 +74,7 @@ class Orphans:
                 self._book.only_meets = False
 
     def _look_at(self, hand_in: HandIn, group: Group) -> Steps[None]:
+        hand_in.reach_by(group)
         if not hand_in.id:
             finder = Finder(self._book, self._talk, hand_in, group)
             state = yield from finder.look()
@@ -82,7 +82,6 @@ class Orphans:
                 if state == "nowhere" and not finder.may_still_appear():
                     self._book.over(hand_in.name, "void")
                 return
-        flow = PROVIDERS[group.provider].look(hand_in.place, hand_in.id)
-        batch = yield from self._talk.asking("a batch could not be checked", flow, group)
+        batch = yield from self._talk.looking(hand_in, group)
         if batch.state != "running":
             yield from self._collector.collect_unwanted(hand_in, group, batch)

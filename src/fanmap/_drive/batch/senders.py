@@ -209,7 +209,9 @@ def _another(client: Any, kind: str) -> Any:
 
 def _built(client: Any, call: Call, headers: Mapping[str, str]) -> Any:
     named = _with_kind(call, headers)
-    return client.build_request(call.method, call.url, headers=named, content=call.body, timeout=_TIMEOUT)
+    request = client.build_request(call.method, call.url, headers=named, content=call.body, timeout=_TIMEOUT)
+    request.url = type(request.url)(call.url)  # a client's own `params` are in it, and would stand in place of the rest
+    return request
 
 
 def _following(call: Call) -> dict[str, Any]:

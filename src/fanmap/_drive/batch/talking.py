@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import IO, TypeVar
+from typing import IO, Final, TypeVar
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
+from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.senders import Lost
 from fanmap._drive.batch.steps import Exchange, Pass, Sleep, Steps
 from fanmap._errors import BatchError
 from fanmap._policy.batch.hand_ins import asked_again
+from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.patience import Patience
 from fanmap._policy.batch.question import Group
-from fanmap._policy.batch.wire import Answer, Call, Flow, Refused, document
+from fanmap._policy.batch.wire import Answer, Batch, Call, Flow, Refused, document, is_answer
 
 T = TypeVar("T")
+_GONE: Final = (404, 410)
+
+
+class Missing(BatchError):
+    """Raised where one batch, or what it has answered, is not there: others are none the worse for it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text}. If another account has submitted the batch, use a key of that one; if its answers are gone, map "
+            "with resume= calls for them, at full price"
+        )
 
 
 class Talk:
@@ -31,19 +44,30 @@ class Talk:
         self._patience = patience
         self._patient = patient
 
-    def asking(self, what: str, flow: Flow[T], group: Group, files: list[IO[bytes]] | None = None) -> Steps[T]:
+    def asking(self, what: str, flow: Flow[T], group: Group) -> Steps[T]:
         """See a flow through, or end the job with the provider's words.
 
         Args:
             what: could not be done, where it is refused.
             flow: what is asked.
             group: of whose batch.
-            files: gets what was spooled.
         """
+        try:
+            return (yield from self.through(flow, group))
+        except Refused as refusal:
+            raise refused(what, refusal) from None
+
+    def looking(self, hand_in: HandIn, group: Group) -> Steps[Batch]:
+        """Where does a batch stand?"""
+        flow = PROVIDERS[group.provider].look(hand_in.place, hand_in.id)
+        return (yield from self._asking_of_one("a batch could not be checked", flow, group))
+
+    def _asking_of_one(self, what: str, flow: Flow[T], group: Group, files: list[IO[bytes]] | None = None) -> Steps[T]:
         try:
             return (yield from self.through(flow, group, files))
         except Refused as refusal:
-            raise refused(what, refusal) from None
+            error = refused(what, refusal)
+            raise (Missing(str(error)) if refusal.status in _GONE else error) from None
 
     def through(self, flow: Flow[T], group: Group, files: list[IO[bytes]] | None = None) -> Steps[T]:
         """Send what a flow wants sent; a failure that a repeat mends, and that costs nothing, is repeated.
@@ -73,9 +97,10 @@ class Talk:
                             yield Pass([posting.item])
                             self._book.refreshing = None
                             continue
-                        if not call.safe and answer.status >= 500:
+                        says = is_answer(call, answer)
+                        if not call.safe and (answer.status >= 500 or not says):
                             raise Lost("the answer was a failure")
-                        if not asked_again(answer.status, document(answer.body)):
+                        if says and not asked_again(answer.status, document(answer.body)):
                             break
                     failures += 1
                     if failures >= self._patience.most_failures(clock.now()) or not self._patient:
@@ -97,7 +122,7 @@ class Talk:
             return answer
 
         files: list[IO[bytes]] = []
-        yield from self.asking("results could not be read", flow(), group, files)
+        yield from self._asking_of_one("results could not be read", flow(), group, files)
         files[0].seek(0)
         return files[0]
 

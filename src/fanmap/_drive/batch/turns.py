@@ -17,7 +17,7 @@ from fanmap._drive.batch.posting import PROVIDERS
 from fanmap._drive.batch.senders import Lost
 from fanmap._drive.batch.spending import NoMoney, Spending
 from fanmap._drive.batch.steps import Sleep, Steps
-from fanmap._drive.batch.talking import Talk, refused
+from fanmap._drive.batch.talking import Missing, Talk, refused
 from fanmap._errors import BatchError, BatchPending
 from fanmap._policy.batch.hand_ins import split
 from fanmap._policy.batch.job import HandIn
@@ -117,6 +117,9 @@ class Turns:
         except Refused as refusal:
             book.over(hand_in.name, "void")
             raise refused("a batch was not accepted", refusal) from None
+        except BatchError:  # of what goes before the making of a batch
+            book.over(hand_in.name, "void")
+            raise
         self._fresh.add(hand_in.name)
         book.handed_in(hand_in.name, batch)
 
@@ -155,26 +158,42 @@ class Turns:
         while True:
             waiting = [one for name, one in book.job.under_way.items() if name in book.homes]
             alone = alone and len(waiting) <= 1
+            troubles: list[str] = []
             for hand_in in waiting:
                 if hand_in.name in self._fresh:
                     continue
-                group = book.homes[hand_in.name]
-                flow = PROVIDERS[group.provider].look(hand_in.place, hand_in.id)
-                batch = yield from self._talk.asking("a batch could not be checked", flow, group)
-                book.seen[hand_in.name] = batch.said, batch.finished, batch.total or len(hand_in.questions)
-                if batch.state == "failed" and batch.problem == "token_limit_exceeded":
-                    book.over(hand_in.name, "void")
-                    full.append((group, len(hand_in.questions)))
-                elif batch.state != "running":
-                    yield from self._collector.collect(hand_in, group, batch)
+                try:
+                    yield from self._look_at(hand_in, full)
+                except BatchError as error:
+                    if hand_in.name in book.homes and not isinstance(error, Missing):
+                        raise
+                    troubles.append(str(error))  # of this one alone: the others may have ended, too
             self._fresh.clear()
             self._look()
+            if troubles:
+                raise BatchError(troubles[0])
             if not any(name in book.homes for name in book.job.under_way):
                 break
             self._leave_in_time()
             yield Sleep(self._patience.at_most(next(delays), clock.now()))
         for group, lines in full:
             self._halve(group, lines, alone=alone)
+
+    def _look_at(self, hand_in: HandIn, full: list[tuple[Group, int]]) -> Steps[None]:
+        """Collect it if it has ended.
+
+        Raises:
+            Missing: it is not there.
+            BatchError: it came to nothing, or nothing can be asked.
+        """
+        book, group = self._book, self._book.homes[hand_in.name]
+        batch = yield from self._talk.looking(hand_in, group)
+        book.seen[hand_in.name] = batch.said, batch.finished, batch.total or len(hand_in.questions)
+        if batch.state == "failed" and batch.problem == "token_limit_exceeded":
+            book.over(hand_in.name, "void")
+            full.append((group, len(hand_in.questions)))
+        elif batch.state != "running":
+            yield from self._collector.collect(hand_in, group, batch)
 
     def _halve(self, group: Group, lines: int, *, alone: bool) -> None:
         """A hand-in did not fit beside what is enqueued: one at a time from now on, and if it was alone, smaller."""

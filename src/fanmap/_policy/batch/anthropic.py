@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.wire import (
+    SKEW,
     Batch,
     Call,
     Flow,
     Line,
     Place,
-    accepted,
+    asked,
     count_at,
     document,
     object_at,
@@ -40,7 +41,6 @@ _STATUSES: Final = {
 }
 _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 _PAGES: Final = 20  # of batches that are looked through for one of ours
-_SKEW: Final = 60.0  # seconds by which its clock and ours may differ
 
 
 def line(key: str, question: Question) -> bytes:
@@ -56,17 +56,17 @@ def weight(question: Question) -> int:  # noqa: ARG001
 def create(place: Place, name: str, lines: Sequence[bytes]) -> Flow[str]:  # noqa: ARG001
     """Hand in; returns the batch's id."""
     body = b'{"requests":[' + b",".join(lines) + b"]}"
-    return _text_at(accepted((yield Call("POST", place.url("/messages/batches"), body, safe=False))), "id")
+    return _text_at((yield from asked(Call("POST", place.url("/messages/batches"), body, safe=False))), "id")
 
 
 def look(place: Place, batch: str) -> Flow[Batch]:
     """Where does it stand?"""
-    return _read(place, accepted((yield Call("GET", place.url(f"/messages/batches/{batch}")))))
+    return _read(place, (yield from asked(Call("GET", place.url(f"/messages/batches/{batch}")))))
 
 
 def cancel(place: Place, batch: str) -> Flow[Batch]:
     """End it; what is done stays done."""
-    return _read(place, accepted((yield Call("POST", place.url(f"/messages/batches/{batch}/cancel")))))
+    return _read(place, (yield from asked(Call("POST", place.url(f"/messages/batches/{batch}/cancel")))))
 
 
 def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[Batch], bool]]:  # noqa: ARG001
@@ -74,9 +74,9 @@ def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[B
     found: list[Batch] = []
     after = ""
     for _ in range(_PAGES):
-        said = accepted((yield Call("GET", place.url("/messages/batches", f"limit=100{after}"))))
+        said = yield from asked(Call("GET", place.url("/messages/batches", f"limit=100{after}"), wants="data"))
         page = objects_in(said, "data")
-        since = [one for one in page if _since(_text_at(one, "created_at"), began - _SKEW)]
+        since = [one for one in page if _since(_text_at(one, "created_at"), began - SKEW)]
         found += [batch for one in since if (batch := _read(place, one)).total == count]
         if not since or not said.get("has_more"):  # the newest come first
             break

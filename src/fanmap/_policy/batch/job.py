@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from fanmap._policy.batch.question import ProviderName, item_of
+from fanmap._policy.batch.question import Group, ProviderName, item_of, shown_query
 from fanmap._policy.batch.spending import Mean
 from fanmap._policy.batch.wire import Place
 from fanmap._policy.journals.journal import kind_line
@@ -27,6 +27,7 @@ class HandIn:
 
     Attributes:
         name: ours.
+        place: of its server. The file has not all of its query; see `reach_by`.
         turn: of the job.
         began: when the intent was written, in seconds since the epoch.
         questions: their keys.
@@ -42,6 +43,11 @@ class HandIn:
     questions: tuple[str, ...]
     id: str = ""
     reserved: float = 0.0
+
+    def reach_by(self, group: Group) -> None:
+        """A client that asks there has the whole query, with the key that may be in it."""
+        if self.place.query == shown_query(group.query):
+            self.place = self.place._replace(query=group.query)
 
 
 class Job:
@@ -141,7 +147,7 @@ def intent_line(hand_in: HandIn) -> bytes:
     said: dict[str, Any] = {
         "provider": hand_in.provider,
         "root": place.root,
-        "query": place.query,
+        "query": shown_query(place.query),
         "endpoint": place.endpoint,
         "turn": hand_in.turn,
         "questions": hand_in.questions,

@@ -8,12 +8,13 @@ from typing import Any, Final, cast
 
 from fanmap._policy.batch.question import Question
 from fanmap._policy.batch.wire import (
+    SKEW,
     Batch,
     Call,
     Flow,
     Line,
     Place,
-    accepted,
+    asked,
     count_at,
     document,
     object_at,
@@ -48,7 +49,7 @@ def weight(question: Question) -> int:
 def create(place: Place, name: str, lines: Sequence[bytes]) -> Flow[str]:
     """Hand in; returns the batch's id."""
     kind, body = _form(name, lines)
-    file = text_at(accepted((yield Call("POST", place.url("/files"), body, kind))), "id")
+    file = text_at((yield from asked(Call("POST", place.url("/files"), body, kind))), "id")
     del body
     said = {
         "input_file_id": file,
@@ -56,8 +57,8 @@ def create(place: Place, name: str, lines: Sequence[bytes]) -> Flow[str]:
         "completion_window": "24h",
         "metadata": {"fanmap": name},
     }
-    answer = yield Call("POST", place.url("/batches"), json.dumps(said).encode(), safe=False)
-    return text_at(accepted(answer), "id")
+    made = yield from asked(Call("POST", place.url("/batches"), json.dumps(said).encode(), safe=False))
+    return text_at(made, "id")
 
 
 def _form(name: str, lines: Sequence[bytes]) -> tuple[str, bytes]:
@@ -74,25 +75,25 @@ def _form(name: str, lines: Sequence[bytes]) -> tuple[str, bytes]:
 
 def look(place: Place, batch: str) -> Flow[Batch]:
     """Where does it stand?"""
-    return _read(place, accepted((yield Call("GET", place.url(f"/batches/{batch}")))))
+    return _read(place, (yield from asked(Call("GET", place.url(f"/batches/{batch}")))))
 
 
 def cancel(place: Place, batch: str) -> Flow[Batch]:
     """End it; what is done stays done."""
-    return _read(place, accepted((yield Call("POST", place.url(f"/batches/{batch}/cancel")))))
+    return _read(place, (yield from asked(Call("POST", place.url(f"/batches/{batch}/cancel")))))
 
 
 def find(place: Place, name: str, began: float, count: int) -> Flow[tuple[list[Batch], bool]]:  # noqa: ARG001
     """The batch that was handed in under this name, by its metadata; surely."""
     after = ""
     for _ in range(_PAGES):
-        said = accepted((yield Call("GET", place.url("/batches", f"limit=100{after}"))))
+        said = yield from asked(Call("GET", place.url("/batches", f"limit=100{after}"), wants="data"))
         found = objects_in(said, "data")
         ours = [one for one in found if object_at(one, "metadata").get("fanmap") == name]
         if ours:
             return [_read(place, ours[0])], True
         # The newest come first: what was made well before the intent was written ends the search.
-        if not found or not said.get("has_more") or count_at(found[-1], "created_at") < began - 3600:
+        if not found or not said.get("has_more") or count_at(found[-1], "created_at") < began - SKEW:
             break
         after = f"&after={text_at(found[-1], 'id')}"
     return [], True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fanmap._policy.json_text import sorted_compact
 
@@ -25,10 +25,11 @@ _HOSTS: Final[dict[ProviderName, re.Pattern[str]]] = {
     ),
     "anthropic": re.compile(r"api\.anthropic\.com", re.ASCII),
 }
-_DEPLOYMENT: Final = re.compile(r"(?P<root>.*)/deployments/[^/]+(?P<tail>/.+)", re.DOTALL)
+_DEPLOYMENT: Final = re.compile(r"(?P<root>.*)/deployments/(?P<name>[^/]+)(?P<tail>/.+)", re.DOTALL)
 # Headers that change what an answer is or who pays for it: one batch has one value of each.
 MEANINGFUL: Final = ("anthropic-version", "anthropic-beta", "openai-organization", "openai-project")
 CREDENTIALS: Final = ("authorization", "x-api-key", "api-key")
+_SHOWN: Final = ("api-version", "beta")  # of a query: anything else in it may be a key
 
 
 class Question(NamedTuple):
@@ -36,7 +37,7 @@ class Question(NamedTuple):
 
     Attributes:
         provider: whose batch interface.
-        root: where that lives: all of the URL before `/files`, `/batches` or `/messages`.
+        root: where that lives: all of the URL before `/files`, `/batches` or `/messages`, without a password.
         query: of the URL, as Azure's `api-version`; "" for none.
         endpoint: the path as a batch names it.
         model: "" where the request names none.
@@ -92,22 +93,24 @@ def read_question(
     if asked.get("stream"):
         return NotBatched("streaming")
     asked.pop("stream", None)
-    model: object = asked.get("model")
     path, root = parts.path, parts.path[: -len(tail)]
     deployment = _DEPLOYMENT.fullmatch(path)
-    if deployment is not None:  # Azure's older paths name the model, and a line has them without it
+    if deployment is not None:  # Azure's older paths name the model, whatever the body says; a line has it in its body
         path, root = deployment["tail"], deployment["root"]
-    if not _takes_batches(provider, parts, url, endpoints):
-        if deployment is None and not isinstance(model, str):  # of a chat, say, which has messages too
+        asked["model"] = unquote(deployment["name"])
+    model: object = asked.get("model")
+    root = f"{_server(parts)}{root}"
+    if not _takes_batches(provider, parts, endpoints):
+        if not isinstance(model, str):  # of a chat, say, which has messages too
             return NotBatched("path")
-        return NotBatched("host", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{root}")
+        return NotBatched("host", root)
     version = path.rfind("/v1/")
     endpoint = path[version:] if version >= 0 else tail
     meaning = [headers.get(name) for name in MEANINGFUL[:2]]
     text = sorted_compact([provider, endpoint, asked, meaning])
     return Question(
         provider,
-        f"{parts.scheme}://{parts.netloc}{root}",
+        root,
         parts.query,
         endpoint,
         model if isinstance(model, str) else "",
@@ -122,10 +125,21 @@ def is_own_host(provider: ProviderName, url: str) -> bool:
     return parts.scheme == "https" and _HOSTS[provider].fullmatch(parts.hostname or "") is not None
 
 
-def _takes_batches(provider: ProviderName, parts: SplitResult, url: str, endpoints: Iterable[str]) -> bool:
+def shown_query(query: str) -> str:
+    """What of a query can be written down."""
+    return "&".join(part for part in query.split("&") if part.partition("=")[0] in _SHOWN)
+
+
+def _takes_batches(provider: ProviderName, parts: SplitResult, endpoints: Iterable[str]) -> bool:
     if _HOSTS[provider].fullmatch(parts.hostname or "") is not None:
         return True
-    return any(url.startswith(known.rstrip("/") + "/") for known in endpoints)
+    place, bases = f"{_server(parts)}{parts.path}", (urlsplit(known) for known in endpoints)
+    return any(place.startswith(f"{_server(base)}{base.path.rstrip('/')}/") for base in bases)
+
+
+def _server(parts: SplitResult) -> str:
+    """Without a password."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Group(NamedTuple):

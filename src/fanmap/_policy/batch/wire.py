@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from fanmap._policy.batch.question import Question
 
 T = TypeVar("T")
+SKEW: Final = 3600.0  # seconds by which a provider's clock and ours may differ
 _WORDS: Final = 500  # characters of a provider's words that are shown
 
 
@@ -18,6 +19,7 @@ class Call(NamedTuple):
     Attributes:
         safe: sent again after a failure it costs nothing: all but the making of a batch.
         spooled: the answer may be large and goes to a file.
+        wants: what a successful answer has at least; see `is_answer`.
     """
 
     method: str
@@ -26,6 +28,7 @@ class Call(NamedTuple):
     kind: str = "application/json"
     safe: bool = True
     spooled: bool = False
+    wants: str = "id"
 
 
 class Answer(NamedTuple):
@@ -152,13 +155,20 @@ def document(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
 
-def accepted(answer: Answer) -> dict[str, Any]:
+def is_answer(call: Call, answer: Answer) -> bool:
+    """Does a success say what was asked? A page of something in between, such as a proxy, does not."""
+    found = document(answer.body).get(call.wants)
+    return answer.status >= 300 or call.spooled or (isinstance(found, (str, list)) and found != "")
+
+
+def asked(call: Call) -> Flow[dict[str, Any]]:
     """What a successful answer says.
 
     Raises:
         Refused: it is none.
     """
-    if answer.status >= 300:
+    answer = yield call
+    if answer.status >= 300 or not is_answer(call, answer):
         raise Refused(answer.status, answer.body)
     return document(answer.body)
 
