@@ -801,6 +801,33 @@ def test_what_an_item_sets_in_its_context_stays_there():
     assert seen == [0] * 6
 
 
+class Incomparable:
+    """As an array of numpy: what comparing says has no truth."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("the truth value is ambiguous")
+
+
+@both_loops
+def test_an_item_may_set_what_cannot_be_compared(loop):
+    variable = contextvars.ContextVar("variable")
+    variable.set(Incomparable())
+
+    @parallel_map(max_concurrency=1)
+    async def tell(item):
+        variable.set(Incomparable())
+        yield item
+
+    async def main():
+        assert await tell.amap([1, 2, 3]) == [[1], [2], [3]]
+        async with tell.stream([4, 5]) as chunks:
+            assert [one async for one in chunks] == [(0, 4), (1, 5)]
+
+    awaited(loop, main)
+
+
 # Chunk by chunk
 
 
