@@ -257,6 +257,73 @@ def test_a_stream_may_move_to_another_thread():
     assert tell.map([1]) == [[0]]
 
 
+def generator(chunks):
+    """Gives what it was sent after each chunk; goes on when it is thrown a LookupError, and ends with all others."""
+    said = None
+    for place in range(chunks):
+        try:
+            said = yield (place, said)
+        except LookupError as error:
+            if type(error) is not LookupError:
+                raise
+            said = "thrown"
+
+
+async def async_generator(chunks):
+    steps = generator(chunks)
+    said = next(steps)
+    while True:
+        try:
+            said = steps.send((yield said))
+        except StopIteration:
+            return
+        except LookupError as error:
+            said = steps.throw(error)
+
+
+def test_a_generator_that_ends_where_it_is_sent_or_thrown_something_gives_its_slot_back():
+    tell = parallel_map(max_concurrency=1)(generator)
+    stream = tell(3)
+    assert [next(stream), stream.send("hello"), stream.throw(LookupError())] == [(0, None), (1, "hello"), (2, "thrown")]
+    assert tell.stats.in_flight == 1
+    with pytest.raises(StopIteration):
+        stream.send("goodbye")
+    assert tell.stats.in_flight == 0
+    stream = tell(3)
+    next(stream)
+    with pytest.raises(KeyError) as caught:
+        stream.throw(KeyError("mine"))
+    assert tell.stats.in_flight == 0
+    assert tell.stats.failed == 1
+    with pytest.raises(KeyError):  # as a generator that is over has it
+        stream.throw(KeyError("mine"))
+    assert list(stream) == []
+    assert caught.value.args == ("mine",)
+
+
+@both_loops
+def test_an_async_generator_that_ends_there_does_so_too(loop):
+    tell = parallel_map(max_concurrency=1)(async_generator)
+
+    async def main():
+        stream = tell(3)
+        assert await anext(stream) == (0, None)
+        assert await stream.asend("hello") == (1, "hello")
+        assert await stream.athrow(LookupError()) == (2, "thrown")
+        assert tell.stats.in_flight == 1
+        with pytest.raises(StopAsyncIteration):
+            await stream.asend("goodbye")
+        assert tell.stats.in_flight == 0
+        stream = tell(3)
+        await anext(stream)
+        with pytest.raises(KeyError):
+            await stream.athrow(KeyError("mine"))
+        assert tell.stats.in_flight == 0
+        assert [chunk async for chunk in stream] == []
+
+    awaited(loop, main)
+
+
 def test_a_stream_that_is_read_after_its_loop_was_closed_holds_no_slot():
     limits = Limits(1)
 
