@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import logging
+import pickle
 import threading
 from types import SimpleNamespace
 
@@ -279,6 +281,15 @@ async def async_generator(chunks):
             return
         except LookupError as error:
             said = steps.throw(error)
+
+
+@pytest.mark.parametrize("kind", [generator, async_generator])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_not_copied_as_a_generator_is_not(kind, again):
+    """Of two that had one slot, the first to be dropped would give it back."""
+    stream = parallel_map(kind)(3)
+    with pytest.raises(TypeError, match="a stream is read once and cannot be copied or pickled"):
+        again(stream)
 
 
 def test_a_generator_that_ends_where_it_is_sent_or_thrown_something_gives_its_slot_back():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -53,6 +53,11 @@ class Held:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         found = getattr(self._inner, name)  # of the client's stream: its `response`
         return partial(self._step, found) if name in _STEPS and self._call is not None else found
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        # Of two that read one stream, the first to be dropped would give its slot back.
+        raise TypeError("a stream is read once and cannot be copied or pickled: write list(stream)")
 
     @override
     def __repr__(self) -> str:
