@@ -65,6 +65,13 @@ class LazyRun:
         """Is this the forked child of the process in which the run is? Nothing of it can be waited for here."""
         return self._process is not process
 
+    def _is_own(self, launched: Launched[Any]) -> bool:
+        """Is this code in a task of the run: a call of it, or its async input?"""
+        return launched.reader.feeds_here() or launched.run.is_around_this()
+
+    def _waits_for_itself(self) -> str:
+        return f"{self._name} is read in a call of its own, or in its input, and would wait for itself: read it outside"
+
     def _abandon(self, launched: Launched[Any]) -> None:
         self._over = True
         launched.abandon()

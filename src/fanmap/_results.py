@@ -36,6 +36,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
     Several threads, or several tasks of one loop, may read it: each result goes to one of them, and all of them end.
     Waiting for a result in another event loop than the one it was started in is a RuntimeError.
     One that is cancelled while it waits for a result ends the run for all.
+    Waiting for one in a call of the run itself, or in its async input, is a RuntimeError as well.
     """
 
     def __init__(
@@ -122,9 +123,11 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
                 result = self._hand_out(launched.run, launched.run.pop_ready())
                 if result is not NOTHING_YET:
                     return result
-            result = self._next_in_turn(launched)
-            if result is not NOTHING_YET:
-                return result
+            own = launched.run.is_around_this()
+            if not own:
+                result = self._next_in_turn(launched)
+                if result is not NOTHING_YET:
+                    return result
         except BaseException as error:
             self._over = True
             try:
@@ -134,6 +137,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
                 self._show_last(launched.run)
             __tracebackhide__ = True
             raise without_our_frames(error)
+        if own:
+            raise RuntimeError(self._waits_for_itself())
         self._end(launched.run)
         raise StopIteration
 
@@ -208,7 +213,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
                 if result is not NOTHING_YET:
                     return result
             here = launched.reader.is_here()
-            if here:
+            own = here and self._is_own(launched)
+            if here and not own:
                 result = await self._anext_in_turn(launched)
                 if result is not NOTHING_YET:
                     return result
@@ -231,6 +237,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
             raise without_our_frames(error)
         if not here:  # nothing there can wake this task
             raise RuntimeError(f"{self._name} was started in another event loop: read it there, or close it")
+        if own:
+            raise RuntimeError(self._waits_for_itself())
         self._end(launched.run)
         raise StopAsyncIteration
 
@@ -260,8 +268,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over and not self._is_forked():
-            reader = launched.reader
-            if not reader.is_here() or reader.feeds_here() or launched.run.waits_for_this():
+            if not launched.reader.is_here() or self._is_own(launched):
                 self._close_from_elsewhere(launched)
                 return
             launched.run.ending.ignore_input_error()

@@ -396,6 +396,72 @@ def test_so_does_an_item_on_the_background_loop():
     assert closes.map(range(4, 8)) == [4, 5, 6, 7]
 
 
+ITSELF = "is read in a call of its own, or in its input, and would wait for itself: read it outside"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("where", ["an item", "a task of an item", "the input"])
+def test_an_item_and_the_input_do_not_wait_for_their_own_results(backend, method, where):
+    kept, told = [], []
+
+    async def read():
+        with pytest.raises(RuntimeError, match=ITSELF):
+            await anext(kept[0])
+        told.append(True)
+
+    @parallel_map(max_concurrency=2)
+    async def reads(item):
+        if item == 3 and where == "an item":
+            await read()
+        elif item == 3 and where == "a task of an item":
+            async with anyio.create_task_group() as group:
+                group.start_soon(read)
+        return item
+
+    async def inputs():
+        for item in range(10):
+            if item == 3 and where == "the input":
+                await read()
+            yield item
+
+    async def main():
+        kept.append(getattr(reads, method)(inputs() if where == "the input" else range(10)))
+        async with kept[0]:
+            assert len([result async for result in kept[0]]) == 10
+
+    assert ends(lambda: anyio.run(main, backend=backend))
+    assert told == [True]
+    assert not reads.stats.in_flight
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_nor_does_an_item_that_a_blocking_run_waits_for(kind, method):
+    kept, taken, told, read_by = [], [], [], []
+
+    def reads(item):
+        if item == 3:
+            with pytest.raises(RuntimeError, match=ITSELF):
+                while True:
+                    taken.append(next(kept[0]))  # what is there already
+            told.append(True)
+        return item
+
+    async def areads(item):
+        return reads(item)
+
+    ask = parallel_map(max_concurrency=2)(reads if kind == "def" else areads)
+
+    def read():
+        kept.append(getattr(ask, method)(range(10)))
+        read_by.extend(kept[0])
+
+    assert ends(read)
+    assert told == [True]
+    assert len(taken) + len(read_by) == 10
+
+
 @pytest.mark.parametrize("method", ["imap", "as_completed"])
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_results_are_not_waited_for_in_another_loop_than_their_own(kind, method):

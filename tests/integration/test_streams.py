@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import logging
+import pickle
 import threading
 from types import SimpleNamespace
 
@@ -255,6 +257,82 @@ def test_a_stream_may_move_to_another_thread():
     assert found == [1, 2, 3]
     assert (limits.stats.in_flight, limits.stats.done) == (0, 1)
     assert tell.map([1]) == [[0]]
+
+
+def generator(chunks):
+    """Gives what it was sent after each chunk; goes on when it is thrown a LookupError, and ends with all others."""
+    said = None
+    for place in range(chunks):
+        try:
+            said = yield (place, said)
+        except LookupError as error:
+            if type(error) is not LookupError:
+                raise
+            said = "thrown"
+
+
+async def async_generator(chunks):
+    steps = generator(chunks)
+    said = next(steps)
+    while True:
+        try:
+            said = steps.send((yield said))
+        except StopIteration:
+            return
+        except LookupError as error:
+            said = steps.throw(error)
+
+
+@pytest.mark.parametrize("kind", [generator, async_generator])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_not_copied_as_a_generator_is_not(kind, again):
+    """Of two that had one slot, the first to be dropped would give it back."""
+    stream = parallel_map(kind)(3)
+    with pytest.raises(TypeError, match="a stream is read once and cannot be copied or pickled"):
+        again(stream)
+
+
+def test_a_generator_that_ends_where_it_is_sent_or_thrown_something_gives_its_slot_back():
+    tell = parallel_map(max_concurrency=1)(generator)
+    stream = tell(3)
+    assert [next(stream), stream.send("hello"), stream.throw(LookupError())] == [(0, None), (1, "hello"), (2, "thrown")]
+    assert tell.stats.in_flight == 1
+    with pytest.raises(StopIteration):
+        stream.send("goodbye")
+    assert tell.stats.in_flight == 0
+    stream = tell(3)
+    next(stream)
+    with pytest.raises(KeyError) as caught:
+        stream.throw(KeyError("mine"))
+    assert tell.stats.in_flight == 0
+    assert tell.stats.failed == 1
+    with pytest.raises(KeyError):  # as a generator that is over has it
+        stream.throw(KeyError("mine"))
+    assert list(stream) == []
+    assert caught.value.args == ("mine",)
+
+
+@both_loops
+def test_an_async_generator_that_ends_there_does_so_too(loop):
+    tell = parallel_map(max_concurrency=1)(async_generator)
+
+    async def main():
+        stream = tell(3)
+        assert await anext(stream) == (0, None)
+        assert await stream.asend("hello") == (1, "hello")
+        assert await stream.athrow(LookupError()) == (2, "thrown")
+        assert tell.stats.in_flight == 1
+        with pytest.raises(StopAsyncIteration):
+            await stream.asend("goodbye")
+        assert tell.stats.in_flight == 0
+        stream = tell(3)
+        await anext(stream)
+        with pytest.raises(KeyError):
+            await stream.athrow(KeyError("mine"))
+        assert tell.stats.in_flight == 0
+        assert [chunk async for chunk in stream] == []
+
+    awaited(loop, main)
 
 
 def test_a_stream_that_is_read_after_its_loop_was_closed_holds_no_slot():
@@ -799,6 +877,33 @@ def test_what_an_item_sets_in_its_context_stays_there():
     assert tell.map([1, 2, 3]) == [[1], [2], [3]]
     assert asyncio.run(atell.amap([1, 2, 3])) == [[1], [2], [3]]
     assert seen == [0] * 6
+
+
+class Incomparable:
+    """As an array of numpy: what comparing says has no truth."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("the truth value is ambiguous")
+
+
+@both_loops
+def test_an_item_may_set_what_cannot_be_compared(loop):
+    variable = contextvars.ContextVar("variable")
+    variable.set(Incomparable())
+
+    @parallel_map(max_concurrency=1)
+    async def tell(item):
+        variable.set(Incomparable())
+        yield item
+
+    async def main():
+        assert await tell.amap([1, 2, 3]) == [[1], [2], [3]]
+        async with tell.stream([4, 5]) as chunks:
+            assert [one async for one in chunks] == [(0, 4), (1, 5)]
+
+    awaited(loop, main)
 
 
 # Chunk by chunk

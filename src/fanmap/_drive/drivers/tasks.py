@@ -102,7 +102,11 @@ async def pull(
             value = await _read(worker, waiter, cancellation)
             if pending():
                 return await _hand_in_stream_and_end(worker, cancellation, value)
-            if copy_context() != before:
+            try:
+                changed = copy_context() != before
+            except Exception:  # as above
+                changed = True
+            if changed:
                 worker.report = (value, None)
                 return True
             todo = worker.returned(value)

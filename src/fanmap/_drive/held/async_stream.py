@@ -66,6 +66,15 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         observed = call.observer()
         return advance if observed is None else partial(_observed_async, observed, advance)
 
+    @override
+    async def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        usual, self._advance = self._advance, partial(step, *args)
+        try:
+            return await anext(self)
+        finally:
+            if not self._over:
+                self._advance = usual
+
     @calls_users
     async def _begin(self) -> Any:
         """The first chunk."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -15,6 +16,7 @@ from fanmap._drive.notices import logger
 
 scope_here = current_scope.get  # for each chunk
 go_into = current_scope.set
+_STEPS = frozenset({"send", "throw", "asend", "athrow"})  # a generator may end with each of them
 
 
 class Held:
@@ -49,7 +51,13 @@ class Held:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Held.__slots__ or self._inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._inner, name)  # of the client's stream: its `response`
+        found = getattr(self._inner, name)  # of the client's stream: its `response`
+        return partial(self._step, found) if name in _STEPS and self._call is not None else found
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        # Of two that read one stream, the first to be dropped would give its slot back.
+        raise TypeError("a stream is read once and cannot be copied or pickled: write list(stream)")
 
     @override
     def __repr__(self) -> str:
@@ -64,6 +72,10 @@ class Held:
         self._stands(me())
 
     def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
+        raise NotImplementedError
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Go on by this step of a generator's instead of the usual one."""
         raise NotImplementedError
 
     def _is_read_elsewhere(self) -> bool:

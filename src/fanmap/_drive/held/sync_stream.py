@@ -68,6 +68,15 @@ class HeldStream(Held, Iterator[Any]):
         observed = call.observer()
         return advance if observed is None else partial(_observed, observed, advance)
 
+    @override
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        usual, self._advance = self._advance, partial(step, *args)
+        try:
+            return next(self)
+        finally:
+            if not self._over:
+                self._advance = usual
+
     @calls_users
     def _begin(self) -> Any:
         """The first chunk."""

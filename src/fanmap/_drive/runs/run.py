@@ -218,10 +218,17 @@ class Run(Serving):
 
     def waits_for_this(self) -> bool:
         """Is this code inside a call of it that will be waited for?"""
-        scope, inside = current_scope.get(), [worker.inside() for worker in tuple(self.flow.workers)]
+        return not self._pool.abandons and self.is_around_this()
+
+    def is_around_this(self) -> bool:
+        """Is this code inside a call of it?"""
+        scope = current_scope.get()
+        if scope is None:
+            return False
+        inside = [worker.inside() for worker in tuple(self.flow.workers)]
         while scope is not None and scope not in inside:
             scope = scope.outer
-        return scope is not None and not self._pool.abandons
+        return scope is not None
 
     # With the books open
 
