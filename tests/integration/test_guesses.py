@@ -499,6 +499,7 @@ INPUTS = [
     (Indexed(), "an Indexed: write ask.map(list(inputs))"),
     (5, "an int: for a single input write ask(item)"),
     (function, "a function: call it, and give what it returns"),
+    (concurrent.futures.Future(), "a Future: write ask.map(future.result())"),
     (queue.Queue(), "a Queue: write ask.map(iter(queue.get, None)), which ends at the first None"),
     (asyncio.Queue(), "a Queue: write an async generator that yields `await queue.get()`"),
     (pathlib.PurePosixPath("prompts.txt"), "a PurePosixPath: write ask.map(open(path)) for the lines of a file"),
@@ -509,6 +510,20 @@ INPUTS = [
 @pytest.mark.parametrize(("inputs", "line"), INPUTS, ids=lambda one: type(one).__name__)
 def test_what_cannot_be_the_inputs(inputs, line):
     assert said(ask.map, inputs) == f"ask.map must be given an iterable of inputs, got {line}"
+
+
+def test_a_task_is_awaited_before_it_is_the_inputs():
+    async def main():
+        task = asyncio.ensure_future(answer())
+        for given in (task, asyncio.gather(task)):
+            line = f"must be given an iterable of inputs, got a {type(given).__name__}: await it first"
+            for run in (ask.map, ask.imap, ask.as_completed):
+                assert said(run, given) == f"ask.{run.__name__} {line}"
+            with pytest.raises(TypeError, match=re.escape(f"ask.amap {line}")):
+                await ask.amap(given)
+            await given
+
+    asyncio.run(main())
 
 
 def test_what_must_be_awaited_before_it_is_the_inputs():

@@ -120,6 +120,8 @@ def not_inputs(value: object, what: str) -> str:
         return ""
     if inspect.isawaitable(value):
         return ": await it first"
+    if hasattr(value, "add_done_callback"):  # a thread pool's
+        return f": write {what}(future.result())"
     if isinstance(value, AsyncIterable):
         name = what.rpartition(".")[0]
         return f": write `await {name}.amap(inputs)` or `async for ... in {name}.imap(inputs)`"
