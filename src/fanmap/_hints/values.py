@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 from typing_extensions import TypeIs
@@ -151,6 +151,18 @@ def inputs(value: object, what: str) -> str:
     if hasattr(kind, "itercolumns"):
         return f"{column.replace(']', '].to_pylist()')}, or {what}(inputs.to_pylist(), unpack=True) for its rows"
     return f'write {what}(inputs.collect()["COLUMN"]) for one column'
+
+
+def unpacked(item: object) -> str:
+    """What to write for inputs that hold arguments, and are no tuples, lists or mappings."""
+    kind = type(item)
+    if hasattr(kind, "keys") or hasattr(kind, "model_fields"):  # a row of sqlite3, a Series, a pydantic model
+        return ": write map(dict, inputs)"
+    if hasattr(kind, "__dataclass_fields__"):
+        return ": write map(dataclasses.asdict, inputs)"
+    if isinstance(item, Iterable) and not isinstance(item, (str, bytes, bytearray, Set)):  # a row of an array
+        return ": write map(tuple, inputs)"
+    return ": without unpack=True, each input is one argument"
 
 
 def gathered(value: object, beside: Sequence[object]) -> str:
