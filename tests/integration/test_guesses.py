@@ -7,8 +7,11 @@ import collections
 import concurrent.futures
 import copy
 import datetime
+import decimal
+import fractions
 import functools
 import importlib
+import numbers
 import pathlib
 import queue
 import re
@@ -680,6 +683,38 @@ def test_times_are_seconds():
     )
     assert said(parallel_map, timeout="30") == "timeout must be a number > 0, got '30'"
     assert said(Limits, rpm="5m") == "rpm must be a number > 0 or \"auto\", got '5m'"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [decimal.Decimal(3), fractions.Fraction(3)],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_number_that_is_not_pythons_own(number):
+    line = f"got {number!r}: write float(value)"
+    assert said(parallel_map, timeout=number) == f"timeout must be a number > 0, {line}"
+    assert said(Limits, rpm=number) == f'rpm must be a number > 0 or "auto", {line}'
+    assert said(Limits, max_spend=number) == f"max_spend must be a number > 0, {line}"
+    assert said(Limits, number).endswith(f"got {number!r}")  # nobody knows whether it is whole
+    assert said(Limits, rate=number).endswith(": write rate=Rate(amount, per)")
+
+
+def test_a_whole_number_that_is_not_pythons_own():
+    class Int64:  # as numpy's
+        def __repr__(self):
+            return "int64(3)"
+
+    numbers.Integral.register(Int64)
+    line = "got int64(3): write int(value)"
+    assert said(parallel_map, timeout=Int64()) == f"timeout must be a number > 0, {line}"
+    assert said(Limits, rpm=Int64()) == f'rpm must be a number > 0 or "auto", {line}'
+    assert said(Limits, Int64()) == f'max_concurrency must be an int >= 1, "auto" or an Adaptive, {line}'
+    assert said(ask.map, ["a"], max_concurrency=Int64()) == f"max_concurrency must be an int >= 1, {line}"
+    assert (
+        said(ask.map, ["a"], return_exceptions=True, max_failures=Int64())
+        == f"max_failures must be an int >= 1, {line}"
+    )
+    assert said(Rate, Int64()) == f"amount must be a number > 0, {line}"
 
 
 def test_a_concurrency_that_is_none():

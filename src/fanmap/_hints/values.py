@@ -6,6 +6,7 @@ import datetime
 import functools
 import inspect
 import math
+import numbers
 import re
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
 from typing import Any, cast
@@ -41,7 +42,7 @@ def concurrency(value: object) -> str:
         return f": write {text}" if text.isdecimal() else ""
     if isinstance(value, type) and value.__name__ == "Adaptive":
         return ": write Adaptive()"
-    return ": write the number of calls at once" if hasattr(value, "acquire") else ""
+    return ": write the number of calls at once" if hasattr(value, "acquire") else count(value)
 
 
 def limits(value: object) -> str:
@@ -85,13 +86,25 @@ def rate(value: object) -> str:
         if found:
             per = float(found[2] or 1) * _UNITS[found[3]]
             return f": write rate=Rate({found[1].replace(',', '_')}, per={per!r})"
-    return ""
+    return ": write rate=Rate(amount, per)" if number(value) else ""
 
 
 def seconds(value: object) -> str:
-    """What to write for a time that is a word; empty: nobody knows."""
+    """What to write for a time that is a word, or no number of Python's own; empty: nobody knows."""
     amount = as_seconds(value)
-    return "" if amount is None else f": write {amount!r}, in seconds"
+    return number(value) if amount is None else f": write {amount!r}, in seconds"
+
+
+def number(value: object) -> str:
+    """What to write for a number that is not Python's own, as numpy's and Decimal; empty: it is none."""
+    if isinstance(value, (int, float, complex)) or not isinstance(value, numbers.Number):
+        return ""
+    return ": write int(value)" if isinstance(value, numbers.Integral) else ": write float(value)"
+
+
+def count(value: object) -> str:
+    """The same, of a whole number."""
+    return number(value) if isinstance(value, numbers.Integral) else ""
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
