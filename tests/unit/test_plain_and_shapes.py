@@ -10,6 +10,7 @@ import enum
 import fractions
 import ipaddress
 import json
+import math
 import pathlib
 import types
 import typing
@@ -491,9 +492,15 @@ class Whole(int):  # as numpy's are: a number by registration, of a type of its 
     pass
 
 
+class Missing(float):  # as numpy.float64, of which a cell without a number is one
+    pass
+
+
 def test_numbers_of_other_libraries_are_numbers():
     assert canonical(Whole(3)) == 3
     assert type(canonical(Whole(3))) is int
+    assert math.isnan(canonical(Missing("nan")))
+    assert type(canonical(Missing("nan"))) is float
     assert canonical(fractions.Fraction(1, 2)) == 0.5
     assert type(canonical(fractions.Fraction(1, 2))) is float
 
