@@ -74,7 +74,7 @@ def rate(value: object) -> str:
         return ": leave it out, or write rate=()"
     if is_auto(value):
         return ': write rpm="auto" or tpm="auto"'
-    if isinstance(value, type) and value.__name__ == "Rate":
+    if number(value) or (isinstance(value, type) and value.__name__ == "Rate"):
         return ": write rate=Rate(amount, per)"
     if isinstance(value, (tuple, list)):
         pair = cast("list[Any]", value)
@@ -86,7 +86,7 @@ def rate(value: object) -> str:
         if found:
             per = float(found[2] or 1) * _UNITS[found[3]]
             return f": write rate=Rate({found[1].replace(',', '_')}, per={per!r})"
-    return ": write rate=Rate(amount, per)" if number(value) else ""
+    return ""
 
 
 def seconds(value: object) -> str:
