@@ -114,14 +114,18 @@ def checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     """As `awaitable_of`, where attempts are repeated."""
 
     def call(entry: Any) -> Any:
-        try:
-            check(entry, retry)
-        except TypeError:
-            discard(entry)
-            raise
+        _check_or_discard(entry, retry)
         return awaitable_of(entry)
 
     return call
+
+
+def _check_or_discard(entry: Any, retry: Retry | Literal[False] | None) -> None:
+    try:
+        check(entry, retry)
+    except TypeError:
+        discard(entry)
+        raise
 
 
 @calls_users
@@ -129,7 +133,7 @@ def awaitable_of(entry: Any) -> Any:
     """What is to be awaited for it."""
     if inspect.isawaitable(entry):
         return entry
-    check(entry, None)
+    _check_or_discard(entry, None)
     made = entry()
     if not inspect.isawaitable(made):
         line, kind = "for a blocking function write to_async(function)", cast("type[Any]", type(made))

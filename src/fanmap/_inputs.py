@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, cast
 
 
@@ -32,8 +32,11 @@ def check_inputs(inputs: object, what: str) -> None:
     if isinstance(inputs, (str, bytes, bytearray)):
         raise TypeError(f"{what} must be given an iterable of inputs, got one {type(inputs).__name__}: write [text]")
     table: object = inputs
-    if isinstance(inputs, AsyncIterable) and not isinstance(inputs, Iterable):
-        raise _not_inputs(table, what, "an iterable")
+    if isinstance(inputs, AsyncIterable):
+        if not isinstance(inputs, Iterable):
+            raise _not_inputs(table, what, "an iterable")
+    elif isinstance(inputs, Awaitable):  # iterating a future is awaiting it
+        raise _not_inputs(table, what, "an iterable of inputs")
     if isinstance(inputs, Mapping) or is_table(table):
         from fanmap._hints import values  # only where something is wrong
 

@@ -241,9 +241,11 @@ def _unpacked(name: str, item: Any) -> Arguments:
         return tuple(cast("Sequence[Any]", item)), {}
     if isinstance(item, Mapping):
         return (), cast("Mapping[str, Any]", item)
+    from fanmap._hints import values  # only where something is wrong
+
     raise TypeError(
         f"unpack=True must be given tuples or lists (for *args) or mappings (for **kwargs) as inputs of {name}, "
-        f"got {type(item).__name__}"
+        f"got {type(item).__name__}{values.unpacked(item)}"
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import dataclasses
 import functools
 import inspect
 import math
 import re
+import sqlite3
 
+import pydantic
 import pytest
 import tenacity
 import trio
@@ -481,12 +484,49 @@ def test_unpack_wants_tuples_or_mappings_and_names_only_the_type(strict_way, ite
         TypeError,
         match=says(
             "unpack=True must be given tuples or lists (for *args) or mappings (for **kwargs) as inputs of ask, "
-            f"got {type(item).__name__}"
+            f"got {type(item).__name__}: without unpack=True, each input is one argument"
         ),
     ) as raised:
         strict_way.run(ask, [item], unpack=True)
     assert "secret" not in str(raised.value) + str(raised.value.__notes__)
     assert raised.value.__notes__ == ["fanmap: item 0 of ask"]
+
+
+@dataclasses.dataclass
+class Row:
+    prompt: str
+    model: str
+
+
+class Model(pydantic.BaseModel):
+    prompt: str
+    model: str
+
+
+def sqlite_rows():
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute("SELECT 'a' AS prompt, 'b' AS model").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "convert", "line"),
+    [
+        (sqlite_rows(), dict, "map(dict, inputs)"),
+        ([Model(prompt="a", model="b")], dict, "map(dict, inputs)"),
+        ([Row("a", "b")], dataclasses.asdict, "map(dataclasses.asdict, inputs)"),
+        ([collections.deque(["a", "b"])], tuple, "map(tuple, inputs)"),
+    ],
+    ids=["sqlite3.Row", "pydantic", "dataclass", "deque"],
+)
+def test_unpack_says_how_rows_of_other_kinds_become_arguments(inputs, convert, line):
+    @parallel_map
+    def ask(prompt, model):
+        return prompt + model
+
+    with pytest.raises(TypeError, match=f": write {re.escape(line)}"):
+        ask.map(inputs, unpack=True)
+    assert ask.map(map(convert, inputs), unpack=True) == ["ab"]  # and the line is right
 
 
 def test_unpack_takes_tuples_mappings_and_their_kin(way):

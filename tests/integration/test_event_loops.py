@@ -6,12 +6,15 @@ import asyncio
 import gc
 import itertools
 import sys
+import threading
+import time
 import types
 import warnings
 
 import pytest
 
-from fanmap import Limits, gather_bounded, parallel_map, partial_results
+from fanmap import Limits, gather_bounded, parallel_map, partial_results, to_sync
+from fanmap._drive.drivers import portal
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -181,3 +184,29 @@ def test_an_asyncio_loop_that_is_host_to_trio_is_asyncio_in_its_own_tasks():
         return here, outcomes[0].unwrap()
 
     assert asyncio.run(main()) == ([0, 1, 2, 3], [0, 1, 2, 3])
+
+
+def test_a_greenlet_is_not_in_the_background_loop_of_its_thread(recwarn):
+    """gevent and eventlet make greenlets of threads, and asyncio takes the loop in one for the loop of all."""
+    over = threading.Event()
+
+    @parallel_map(max_concurrency=1)
+    async def double(number):
+        while number and not (double.stats.waiting or over.is_set()):
+            await asyncio.sleep(0)
+        return 2 * number
+
+    other = threading.Thread(target=double.map, args=([1],))
+    other.start()
+    while double.stats.in_flight == 0:
+        time.sleep(0)
+    asyncio._set_running_loop(portal.loop())  # what asyncio knows of a greenlet beside it
+    try:
+        assert double.map([0]) == [0]  # it waits for the other's slot
+        assert list(double.imap([0])) == [0]
+        assert to_sync(double)(0) == 0
+    finally:
+        asyncio._set_running_loop(None)
+        over.set()
+        other.join()
+    assert list(recwarn) == []

@@ -80,6 +80,15 @@ def test_a_failure_among_a_set_leaves_none_unawaited():
     assert [str(warning.message) for warning in caught] == []
 
 
+def test_a_tuple_among_entries_that_are_read_lazily_leaves_none_unawaited():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(TypeError, match="got a tuple"):
+            asyncio.run(gather_bounded(zip([one()], [one()], strict=True)))
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
 def test_the_task_that_awaits_it_cannot_be_among_what_it_awaits():
     async def main():
         other = asyncio.create_task(asyncio.sleep(3600))

@@ -7,8 +7,11 @@ import collections
 import concurrent.futures
 import copy
 import datetime
+import decimal
+import fractions
 import functools
 import importlib
+import numbers
 import pathlib
 import queue
 import re
@@ -499,6 +502,7 @@ INPUTS = [
     (Indexed(), "an Indexed: write ask.map(list(inputs))"),
     (5, "an int: for a single input write ask(item)"),
     (function, "a function: call it, and give what it returns"),
+    (concurrent.futures.Future(), "a Future: write ask.map(future.result())"),
     (queue.Queue(), "a Queue: write ask.map(iter(queue.get, None)), which ends at the first None"),
     (asyncio.Queue(), "a Queue: write an async generator that yields `await queue.get()`"),
     (pathlib.PurePosixPath("prompts.txt"), "a PurePosixPath: write ask.map(open(path)) for the lines of a file"),
@@ -509,6 +513,20 @@ INPUTS = [
 @pytest.mark.parametrize(("inputs", "line"), INPUTS, ids=lambda one: type(one).__name__)
 def test_what_cannot_be_the_inputs(inputs, line):
     assert said(ask.map, inputs) == f"ask.map must be given an iterable of inputs, got {line}"
+
+
+def test_a_task_is_awaited_before_it_is_the_inputs():
+    async def main():
+        task = asyncio.ensure_future(answer())
+        for given in (task, asyncio.gather(task)):
+            line = f"must be given an iterable of inputs, got a {type(given).__name__}: await it first"
+            for run in (ask.map, ask.imap, ask.as_completed):
+                assert said(run, given) == f"ask.{run.__name__} {line}"
+            with pytest.raises(TypeError, match=re.escape(f"ask.amap {line}")):
+                await ask.amap(given)
+            await given
+
+    asyncio.run(main())
 
 
 def test_what_must_be_awaited_before_it_is_the_inputs():
@@ -665,6 +683,38 @@ def test_times_are_seconds():
     )
     assert said(parallel_map, timeout="30") == "timeout must be a number > 0, got '30'"
     assert said(Limits, rpm="5m") == "rpm must be a number > 0 or \"auto\", got '5m'"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [decimal.Decimal(3), fractions.Fraction(3)],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_number_that_is_not_pythons_own(number):
+    line = f"got {number!r}: write float(value)"
+    assert said(parallel_map, timeout=number) == f"timeout must be a number > 0, {line}"
+    assert said(Limits, rpm=number) == f'rpm must be a number > 0 or "auto", {line}'
+    assert said(Limits, max_spend=number) == f"max_spend must be a number > 0, {line}"
+    assert said(Limits, number).endswith(f"got {number!r}")  # nobody knows whether it is whole
+    assert said(Limits, rate=number).endswith(": write rate=Rate(amount, per)")
+
+
+def test_a_whole_number_that_is_not_pythons_own():
+    class Int64:  # as numpy's
+        def __repr__(self):
+            return "int64(3)"
+
+    numbers.Integral.register(Int64)
+    line = "got int64(3): write int(value)"
+    assert said(parallel_map, timeout=Int64()) == f"timeout must be a number > 0, {line}"
+    assert said(Limits, rpm=Int64()) == f'rpm must be a number > 0 or "auto", {line}'
+    assert said(Limits, Int64()) == f'max_concurrency must be an int >= 1, "auto" or an Adaptive, {line}'
+    assert said(ask.map, ["a"], max_concurrency=Int64()) == f"max_concurrency must be an int >= 1, {line}"
+    assert (
+        said(ask.map, ["a"], return_exceptions=True, max_failures=Int64())
+        == f"max_failures must be an int >= 1, {line}"
+    )
+    assert said(Rate, Int64()) == f"amount must be a number > 0, {line}"
 
 
 def test_a_concurrency_that_is_none():

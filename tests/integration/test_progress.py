@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 from itertools import pairwise
 
 import pytest
@@ -424,19 +425,25 @@ def test_blocking_a_running_loop_is_warned_of_once():
 
 
 @pytest.mark.usefixtures("not_told")
-def test_nothing_is_said_where_no_loop_is_blocked_or_in_ipython(monkeypatch):
+def test_nothing_is_said_where_no_loop_is_blocked_or_in_a_notebook(monkeypatch):
     async def inside():
         slowly(1)  # as blocking as calling it was
         to_sync(aslowly)(1)  # which is what it says
         return await aslowly.amap([1])
 
-    async def in_a_notebook():
-        monkeypatch.setattr("builtins.get_ipython", lambda: None, raising=False)
+    async def in_ipython():
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.get_ipython", lambda: None, raising=False)
+            return aslowly.map([1])
+
+    async def in_marimo():
+        monkeypatch.setitem(sys.modules, "marimo", types.ModuleType("marimo"))
         return aslowly.map([1])
 
     aslowly.map([1])
     asyncio.run(inside())
-    asyncio.run(in_a_notebook())
+    asyncio.run(in_ipython())
+    asyncio.run(in_marimo())
     assert notices._told_of_blocking is False
 
 

@@ -10,6 +10,7 @@ import enum
 import fractions
 import ipaddress
 import json
+import math
 import pathlib
 import types
 import typing
@@ -313,6 +314,28 @@ def test_a_pydantic_model_is_written_and_read_by_its_own_json():
         Converter(Model).encode(Derived(at=at, label=LABEL, type="a"))
 
 
+def test_a_pydantic_model_is_written_without_what_it_computes():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Forbidding(pydantic.BaseModel, extra="forbid"):  # as OpenAI's structured outputs want it
+        number: int
+
+        @pydantic.computed_field
+        def double(self) -> int:
+            return 2 * self.number
+
+    class Parsed(pydantic.BaseModel):
+        data: pydantic.Json
+
+    for value, written in (
+        (Forbidding(number=1), {"number": 1}),
+        (Parsed(data='{"a": 1}'), {"data": '{"a":1}'}),
+    ):
+        shape = shape_of(type(value))
+        assert shape.dump(value) == written
+        assert shape.load(written, exact=True) == value
+
+
 def test_a_pydantic_model_that_its_dump_does_not_tell_apart_is_not_the_same():
     pydantic = pytest.importorskip("pydantic")
 
@@ -491,9 +514,15 @@ class Whole(int):  # as numpy's are: a number by registration, of a type of its 
     pass
 
 
+class Missing(float):  # as numpy.float64, of which a cell without a number is one
+    pass
+
+
 def test_numbers_of_other_libraries_are_numbers():
     assert canonical(Whole(3)) == 3
     assert type(canonical(Whole(3))) is int
+    assert math.isnan(canonical(Missing("nan")))
+    assert type(canonical(Missing("nan"))) is float
     assert canonical(fractions.Fraction(1, 2)) == 0.5
     assert type(canonical(fractions.Fraction(1, 2))) is float
 

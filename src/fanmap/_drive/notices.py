@@ -118,7 +118,7 @@ _told_of_blocking = False
 def tell_of_blocking(name: str, instead: str | None = None) -> None:
     """A blocking run stops the event loop that runs here; once a process, and not in a notebook, where that is how."""
     global _told_of_blocking
-    if _told_of_blocking or _in_ipython():
+    if _told_of_blocking or _in_a_notebook():
         return
     _told_of_blocking = True
     advise(
@@ -175,9 +175,9 @@ def _where(error: BaseException) -> str:
     return f" in {os.path.basename(step.tb_frame.f_code.co_filename)}, line {step.tb_lineno}"
 
 
-def _in_ipython() -> bool:
-    # IPython puts this name where every module finds it, and is not imported to be asked.
-    return hasattr(builtins, "get_ipython")
+def _in_a_notebook() -> bool:
+    # IPython puts this name where every module finds it, and is not imported to be asked; marimo's cells import it.
+    return hasattr(builtins, "get_ipython") or "marimo" in sys.modules
 
 
 def advise(text: str | Warning, *, within_client: bool = False) -> None:

@@ -6,8 +6,9 @@ import datetime
 import functools
 import inspect
 import math
+import numbers
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 from typing_extensions import TypeIs
@@ -41,7 +42,7 @@ def concurrency(value: object) -> str:
         return f": write {text}" if text.isdecimal() else ""
     if isinstance(value, type) and value.__name__ == "Adaptive":
         return ": write Adaptive()"
-    return ": write the number of calls at once" if hasattr(value, "acquire") else ""
+    return ": write the number of calls at once" if hasattr(value, "acquire") else count(value)
 
 
 def limits(value: object) -> str:
@@ -73,7 +74,7 @@ def rate(value: object) -> str:
         return ": leave it out, or write rate=()"
     if is_auto(value):
         return ': write rpm="auto" or tpm="auto"'
-    if isinstance(value, type) and value.__name__ == "Rate":
+    if number(value) or (isinstance(value, type) and value.__name__ == "Rate"):
         return ": write rate=Rate(amount, per)"
     if isinstance(value, (tuple, list)):
         pair = cast("list[Any]", value)
@@ -89,9 +90,21 @@ def rate(value: object) -> str:
 
 
 def seconds(value: object) -> str:
-    """What to write for a time that is a word; empty: nobody knows."""
+    """What to write for a time that is a word, or no number of Python's own; empty: nobody knows."""
     amount = as_seconds(value)
-    return "" if amount is None else f": write {amount!r}, in seconds"
+    return number(value) if amount is None else f": write {amount!r}, in seconds"
+
+
+def number(value: object) -> str:
+    """What to write for a number that is not Python's own, as numpy's and Decimal; empty: it is none."""
+    if isinstance(value, (int, float, complex)) or not isinstance(value, numbers.Number):
+        return ""
+    return ": write int(value)" if isinstance(value, numbers.Integral) else ": write float(value)"
+
+
+def count(value: object) -> str:
+    """The same, of a whole number."""
+    return number(value) if isinstance(value, numbers.Integral) else ""
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -120,6 +133,8 @@ def not_inputs(value: object, what: str) -> str:
         return ""
     if inspect.isawaitable(value):
         return ": await it first"
+    if hasattr(value, "add_done_callback"):  # a thread pool's
+        return f": write {what}(future.result())"
     if isinstance(value, AsyncIterable):
         name = what.rpartition(".")[0]
         return f": write `await {name}.amap(inputs)` or `async for ... in {name}.imap(inputs)`"
@@ -149,6 +164,18 @@ def inputs(value: object, what: str) -> str:
     if hasattr(kind, "itercolumns"):
         return f"{column.replace(']', '].to_pylist()')}, or {what}(inputs.to_pylist(), unpack=True) for its rows"
     return f'write {what}(inputs.collect()["COLUMN"]) for one column'
+
+
+def unpacked(item: object) -> str:
+    """What to write for inputs that hold arguments, and are no tuples, lists or mappings."""
+    kind = type(item)
+    if hasattr(kind, "keys") or hasattr(kind, "model_fields"):  # a row of sqlite3, a Series, a pydantic model
+        return ": write map(dict, inputs)"
+    if hasattr(kind, "__dataclass_fields__"):
+        return ": write map(dataclasses.asdict, inputs)"
+    if isinstance(item, Iterable) and not isinstance(item, (str, bytes, bytearray, Set)):  # a row of an array
+        return ": write map(tuple, inputs)"
+    return ": without unpack=True, each input is one argument"
 
 
 def gathered(value: object, beside: Sequence[object]) -> str:

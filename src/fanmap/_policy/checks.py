@@ -11,7 +11,7 @@ from typing import Any, cast
 def check_positive(name: str, value: object) -> None:
     """A finite number > 0, or an error that names the parameter."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number > 0, got {value!r}{_in_seconds(name, value)}")
+        raise TypeError(f"{name} must be a number > 0, got {value!r}{_instead(name, value)}")
     if not (is_finite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {shown(value)}")
 
@@ -52,9 +52,7 @@ def check_answers(name: str, function: object) -> None:
         raise TypeError(f"{name} must be a `def`, nobody would await it, got {function!r}")
 
 
-def _in_seconds(name: str, value: object) -> str:
-    if name not in ("per", "timeout", "deadline", "max_wait", "total"):
-        return ""
+def _instead(name: str, value: object) -> str:
     from fanmap._hints import values  # only where something is wrong
 
-    return values.seconds(value)
+    return (values.seconds if name in ("per", "timeout", "deadline", "max_wait", "total") else values.number)(value)

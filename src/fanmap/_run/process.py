@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -15,7 +16,12 @@ from fanmap._run.channel import packed, receive
 from fanmap._run.remote import Done, Orders
 from fanmap._usage import NO_USAGE
 
-_CODE: Final = "from fanmap._run.worker import main; main()"
+_CODE: Final = """
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop())  # before fanmap is imported: it may be there, as in a zipapp
+from fanmap._run.worker import main
+main()
+"""
 
 
 class Worker:
@@ -30,7 +36,7 @@ class Worker:
         with theirs, ExitStack() as unless_started:
             unless_started.enter_context(ours)
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, str(theirs.fileno())],
+                [sys.executable, "-c", _CODE, str(theirs.fileno()), json.dumps(sys.path, default=str)],
                 stdin=subprocess.DEVNULL,
                 stdout=_standard_error(),  # what a module prints is not for the rows
                 pass_fds=[theirs.fileno()],

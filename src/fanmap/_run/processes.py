@@ -10,7 +10,6 @@ import functools
 import inspect
 import itertools
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,7 +47,7 @@ class Processes:
         self.fail: Callable[[CommandError], None] = _ignore
         self.on_stop: Callable[[], None] = _nothing
         self._count, self._ceiling = count, ceiling
-        self._orders = Orders(function, settings, "", list(sys.path))
+        self._orders = Orders(function, settings, "")
         self._workers: list[Worker] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)

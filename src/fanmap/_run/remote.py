@@ -25,13 +25,11 @@ class Orders:
     Attributes:
         function: MODULE:FUNCTION. settings: of the command line.
         folder: where the workers keep what they share; the last one to end removes it.
-        path: of modules.
     """
 
     function: str
     settings: Settings
     folder: str
-    path: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,6 @@ def main() -> None:
         orders: Orders = channel.receive()
     except EOFError:  # the command has ended already
         sys.exit(1)
-    sys.path[:] = orders.path
     try:
         with shared_in(orders.folder):
             function = target.prepare(target.find(orders.function), orders.settings)

@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+import fanmap
 from fanmap._run import processes
 
 from .tools import PATIENCE, finish, put, start, until
@@ -166,6 +168,20 @@ def only(monkeypatch, count):
         return start_one(orders)
 
     monkeypatch.setattr(processes, "Worker", start_or_not)
+
+
+def test_processes_have_the_fanmap_of_the_command(tmp_path):
+    """As one in a zipapp, or that a program has put on its path."""
+    put("where.py", "import fanmap\ndef ask(prompt):\n    return fanmap.__file__\n")
+    lines("a")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "fanmap").symlink_to(Path(fanmap.__file__).parent)
+    code = f"import sys; sys.path.insert(0, {str(elsewhere)!r}); from fanmap.__main__ import main; sys.exit(main())"
+    arguments = ["run", "where:ask", "in.txt", "-o", "out.jsonl", "--no-resume", "--processes", "1"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert [row["answer"] for row in rows()] == [str(elsewhere / "fanmap" / "__init__.py")]
 
 
 @pytest.mark.parametrize(("rows", "started", "wanted"), [(9, 2, 5), (3, 0, 3)])

@@ -23,10 +23,22 @@ def running() -> Literal["asyncio", "trio"] | None:
     except AttributeError:  # another thread is importing it: nobody runs in it yet
         pass
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
-    return "asyncio"
+    home = _homes.get(loop)
+    return "asyncio" if home is None or home == threading.get_ident() else None
+
+
+def lives_here(loop: asyncio.AbstractEventLoop) -> None:
+    """The background loop will run in this thread.
+
+    Where gevent or eventlet has made greenlets of threads, asyncio takes it for the loop of every greenlet.
+    """
+    _homes[loop] = threading.get_ident()
+
+
+_homes: Final = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]()
 
 
 def me() -> int:
@@ -63,10 +75,9 @@ class BlockedTask:
         Raises:
             CancelledError: the task was cancelled meanwhile.
         """
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no loop runs here
+        if running() != "asyncio":
             return seconds
+        task = asyncio.current_task()
         if task is not None:
             marks = task.cancelling()
             if task is not self._task():  # another task goes on with it

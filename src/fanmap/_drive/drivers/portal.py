@@ -65,6 +65,7 @@ def is_here() -> bool:
 
 def _main(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
+    loops.lives_here(loop)
     while True:
         try:
             loop.run_forever()

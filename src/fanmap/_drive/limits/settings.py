@@ -40,7 +40,10 @@ else:
 def check_count(name: str, value: object, *, least: int = 1, none: bool = False) -> int:
     """An int of at least so much, or an error that names the parameter."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int >= {least}{' or None' if none else ''}, got {value!r}")
+        from fanmap._hints import values  # only where something is wrong
+
+        wanted = f"an int >= {least}{' or None' if none else ''}"
+        raise TypeError(f"{name} must be {wanted}, got {value!r}{values.count(value)}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value!r}")
     if not is_finite(value):
@@ -78,8 +81,10 @@ def _check_per_minute(name: str, value: object) -> None:
     if value is None or (isinstance(value, str) and value == "auto"):
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
+        from fanmap._hints import values  # only where something is wrong
+
         kind = ValueError if isinstance(value, str) else TypeError
-        raise kind(f'{name} must be a number > 0 or "auto", got {value!r}')
+        raise kind(f'{name} must be a number > 0 or "auto", got {value!r}{values.number(value)}')
     check_positive(name, value)
 
 

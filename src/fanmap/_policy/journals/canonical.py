@@ -11,6 +11,7 @@ import decimal
 import enum
 import hashlib
 import json
+import math
 import numbers
 import pathlib
 import uuid
@@ -72,8 +73,10 @@ def _rarer(value: Any, kind: type[Any]) -> Any:
         return {"path": str(value)}
     if isinstance(value, numbers.Integral):  # numpy's too
         return int(value)
-    if isinstance(value, numbers.Real) and float(value) == value:  # numpy.float32, not a third
-        return float(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if number == value or math.isnan(number):  # numpy.float32, not a third
+            return number
     raise Unkeepable(f"{kind_name(kind)} has no stable representation")
 
 

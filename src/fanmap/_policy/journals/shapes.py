@@ -225,7 +225,7 @@ class _Model:
 
     def dump(self, value: Any) -> Any:
         _check_type(value, self._kind)
-        data = value.model_dump(mode="json", by_alias=True)
+        data = value.model_dump(mode="json", by_alias=True, round_trip=True)
         check_plain(data)
         return data
 
