@@ -90,6 +90,7 @@ class Collector:
         left = set(hand_in.questions)
         again: dict[str, Line] = {}
         spent = False
+        read, strange = 0, b""
         for _ in range(_DOWNLOADS):
             read, strange = 0, b""
             for url in batch.results:
