@@ -102,8 +102,9 @@ def test_equal_questions_have_equal_digests_whoever_asks_them() -> None:
     same = question(url, b'{ "input": "hi", "model": "m" }', {"authorization": "Bearer b"})
     other = question(url, b'{"model":"m","input":"ho"}')
     beta = question(url, BODY, {"anthropic-beta": "x"})
+    elsewhere = question("https://eu.api.openai.com/v1/responses")
     assert one.digest == same.digest
-    assert len({one.digest, other.digest, beta.digest}) == 3
+    assert len({one.digest, other.digest, beta.digest, elsewhere.digest}) == 4
     assert group_of(one, {"authorization": "Bearer a"}) != group_of(one, {"authorization": "Bearer b"})
     assert "Bearer" not in repr(group_of(one, {"authorization": "Bearer a"}))
     assert group_of(one, {"openai-project": "p"}) != group_of(one, {})

@@ -42,7 +42,7 @@ class Question(NamedTuple):
         endpoint: the path as a batch names it.
         model: "" where the request names none.
         body: what it asks, parsed.
-        digest: of what it asks, in hex: equal for equal questions, whoever asks them with whichever key.
+        digest: of what it asks which server, in hex: equal for equal questions, whoever asks them with whichever key.
     """
 
     provider: ProviderName
@@ -107,7 +107,7 @@ def read_question(
     version = path.rfind("/v1/")
     endpoint = path[version:] if version >= 0 else tail
     meaning = [headers.get(name) for name in MEANINGFUL[:2]]
-    text = sorted_compact([provider, endpoint, asked, meaning])
+    text = sorted_compact([provider, root, endpoint, asked, meaning])
     return Question(
         provider,
         root,
