@@ -232,6 +232,9 @@ def test_openai_lines() -> None:
     assert read(response=None, error={"code": "batch_expired"}) == Line("k", None, None)
     odd = read(response=None, error={"code": "bad", "message": "no"})
     assert odd is not None and (odd.status, odd.body["error"]["message"]) == (400, "no")
+    for nothing in ({}, {"body": None}, {"body": "x"}):  # an answer that is none is asked for again
+        assert read(response={"status_code": 200, **nothing}) == Line("k", None, None)
+    assert read(response={"status_code": 500}) == Line("k", 500, None)
     assert openai.read_line(b'{"custom_id": "k", "resp') is None
     assert openai.read_line(b"[]") is None
 
@@ -309,6 +312,8 @@ def test_other_anthropic_lines() -> None:
 
     assert read(type="succeeded", message={"id": "m"}) == Line("k", 200, {"id": "m"})
     assert read(type="expired") == read(type="canceled") == Line("k", None, None)
+    for nothing in ({}, {"message": None}, {"message": []}):
+        assert read(type="succeeded", **nothing) == Line("k", None, None)
     assert anthropic.read_line(b"{") is None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from fanmap._policy.batch.question import Question
@@ -97,8 +97,9 @@ def read_line(text: bytes) -> Line | None:
     key, result = _text_at(said, "custom_id"), object_at(said, "result")
     if not key:
         return None
-    if result.get("type") == "succeeded":
-        return Line(key, 200, result.get("message"))
+    message = result.get("message")
+    if result.get("type") == "succeeded" and isinstance(message, dict):
+        return Line(key, 200, cast("dict[str, Any]", message))
     if result.get("type") == "errored":
         error = object_at(result, "error")
         inner = object_at(error, "error") or error

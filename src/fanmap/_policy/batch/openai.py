@@ -107,8 +107,9 @@ def read_line(text: bytes) -> Line | None:
     status = response.get("status_code")
     if not key:
         return None
-    if isinstance(status, int) and 200 <= status < 600:
-        return Line(key, status, response.get("body"))
+    body = response.get("body")
+    if isinstance(status, int) and 200 <= status < 600 and (status >= 300 or isinstance(body, dict)):
+        return Line(key, status, body)
     error = object_at(said, "error")
     code = text_at(error, "code")
     if not error or code in ("batch_expired", "batch_cancelled"):
