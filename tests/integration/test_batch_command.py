@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from fanmap import BatchError, BatchPending, parallel_map
-from fanmap._batch_command.command import _headers  # pyright: ignore[reportPrivateUsage]
+from fanmap._batch_command.command import _headers, batch  # pyright: ignore[reportPrivateUsage]
 from fanmap._failure import CommandError
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.wire import Place
@@ -98,6 +99,16 @@ def test_what_can_be_wrong(server: Server, tmp_path: Path) -> None:
     done = command("cancel", str(tmp_path / "other"))
     assert done.returncode == 2
     assert "is not a fanmap journal" in done.stderr
+
+
+def test_damage_is_not_taken_for_an_end(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "job.jsonl"
+    begin(server, file, "responses", {"input": "hi"})
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))  # as an editor may leave it
+    assert batch("status", str(file)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("batches in progress: 0")
+    assert re.fullmatch(r"\d damaged record\(s\) skipped: what they say of batches is not known here", said[1])
 
 
 KEYS = {"OPENAI_API_KEY": "o", "AZURE_OPENAI_API_KEY": "z", "ANTHROPIC_API_KEY": "a"}

@@ -35,11 +35,13 @@ def batch(what: Literal["status", "cancel"], path: str) -> int:
     Raises:
         CommandError: the file cannot be read, or is no job's.
     """
-    job, results = _read(path)
+    job, results, skipped = _read(path)
     under_way = list(job.under_way.values())
     _tell(
         f"{path}: results: {results}, answers from batches: {len(job.answers)}, batches in progress: {len(under_way)}"
     )
+    if skipped:
+        _tell(f"{skipped} damaged record(s) skipped: what they say of batches is not known here")
     failed = 0
     for hand_in in under_way:
         try:
@@ -57,7 +59,7 @@ def _tell(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def _read(path: str) -> tuple[Job, int]:
+def _read(path: str) -> tuple[Job, int, int]:
     job = Job()
     reading = Reading(job.add)
     try:
@@ -70,7 +72,7 @@ def _read(path: str) -> tuple[Job, int]:
         raise CommandError(f"{path}: a record is nested too deeply to be read", status=2) from error
     if reading.foreign:
         raise CommandError(f"{path} is not a fanmap journal", status=2)
-    return job, len(reading.places)
+    return job, len(reading.places), reading.skipped
 
 
 def _ask(what: Literal["status", "cancel"], hand_in: HandIn) -> str:
