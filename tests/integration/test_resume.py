@@ -800,8 +800,12 @@ def test_a_path_object_is_a_path(tmp_path):
 
 
 def test_a_missing_directory_is_said(tmp_path):
-    error = refused(str(tmp_path / "missing" / "file"), "cannot be opened: No such file or directory")
+    error = refused(str(tmp_path / "missing" / "file"), "cannot be opened: its folder does not exist")
     assert isinstance(error.__cause__, FileNotFoundError)
+
+
+def test_a_path_that_only_a_shell_understands_is_said():
+    refused("~/answers", r"its folder does not exist: write os\.path\.expanduser\(path\)")
 
 
 @pytest.mark.parametrize("name", ["an\0swer", "an\ud800swer"])

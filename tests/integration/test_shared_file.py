@@ -95,6 +95,14 @@ def test_a_folder_that_is_not_there_is_not_made(peers, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"the folder of shared='.*/no/openai' does not exist"):
         peers("no/openai").ask(1)
     assert not (tmp_path / "no").exists()
+    with pytest.raises(FileNotFoundError, match=r"does not exist: write os\.path\.expanduser\(path\)$"):
+        peers("~/openai").ask(1)
+
+
+def test_a_file_that_cannot_be_opened_is_named_with_its_parameter(peers, tmp_path):
+    (tmp_path / "openai").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"shared='.*/openai' cannot be opened: Is a directory"):
+        peers().ask(1)
 
 
 def link(path):

@@ -7,8 +7,10 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import re
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, cast
 
 from typing_extensions import TypeIs
@@ -105,6 +107,11 @@ def number(value: object) -> str:
 def count(value: object) -> str:
     """The same, of a whole number."""
     return number(value) if isinstance(value, numbers.Integral) else ""
+
+
+def home(path: str | os.PathLike[str]) -> str:
+    """What to write for a path that means the home folder as a shell does; empty: it does not."""
+    return ": write os.path.expanduser(path)" if "~" in Path(path).parts else ""
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

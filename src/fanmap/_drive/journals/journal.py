@@ -82,7 +82,7 @@ class Journal:
         except JournalError:
             raise
         except OSError as error:
-            raise self._error(_why(error), error) from error
+            raise self._error(_why(error, self.path), error) from error
         except ValueError as error:  # a NUL, or half of a surrogate pair
             raise self._error("is not a valid path on this system") from error
         if reading.foreign:
@@ -267,7 +267,11 @@ class Journal:
         return error
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError, path: str) -> str:
     if error.filename is None and error.strerror:  # our own words
         return error.strerror
+    if isinstance(error, FileNotFoundError):
+        from fanmap._hints import values  # only where something is wrong
+
+        return f"cannot be opened: its folder does not exist{values.home(path)}"
     return f"cannot be opened: {error.strerror or type(error).__name__}"

@@ -67,11 +67,13 @@ def open_file(path: Path) -> int:
     try:
         file = os.open(path, flags, 0o600)
     except FileNotFoundError:
-        raise FileNotFoundError(f"the folder of shared={str(path)!r} does not exist") from None
+        from fanmap._hints import values  # only where something is wrong
+
+        raise FileNotFoundError(f"the folder of shared={str(path)!r} does not exist{values.home(path)}") from None
     except OSError as error:
         if path.is_symlink():
             raise PermissionError(f"{path} must be a file and not a link") from None
-        raise error
+        raise OSError(error.errno, f"shared={str(path)!r} cannot be opened: {error.strerror}") from None
     found = os.fstat(file)
     wrong = None
     if not stat.S_ISREG(found.st_mode):
