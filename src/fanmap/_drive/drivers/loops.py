@@ -26,7 +26,8 @@ def running() -> Literal["asyncio", "trio"] | None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
-    return None if loop is _background and threading.get_ident() != _its_thread else "asyncio"
+    home = _homes.get(loop)
+    return "asyncio" if home is None or home == threading.get_ident() else None
 
 
 def lives_here(loop: asyncio.AbstractEventLoop) -> None:
@@ -34,12 +35,10 @@ def lives_here(loop: asyncio.AbstractEventLoop) -> None:
 
     Where gevent or eventlet has made greenlets of threads, asyncio takes it for the loop of every greenlet.
     """
-    global _background, _its_thread
-    _background, _its_thread = loop, threading.get_ident()
+    _homes[loop] = threading.get_ident()
 
 
-_background: asyncio.AbstractEventLoop | None = None
-_its_thread = 0
+_homes: Final = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]()
 
 
 def me() -> int:

@@ -37,7 +37,8 @@ _HEAD: Final = struct.Struct("<16sQI36x")  # magic, whose clock it is, pid of wh
 _CLAIMS: Final = 1 << 50  # where in the file the bytes are that living processes hold
 _OWN: Final = b"."  # what a thread of this process sends it
 _PATIENCE: Final = 1.0  # seconds to wait for the file's lock
-_NEVER: Final = (None, errno.ENOENT, errno.EACCES, errno.EPERM)  # what waiting does not mend; None: we say what does
+# What waiting does not mend; None: we say what does.
+_NEVER: Final = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 
 
 class FileStore:
