@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from typing_extensions import Unpack, override
+from typing_extensions import Unpack
 
 from fanmap._batch_types import BatchOptions, BatchProgress
 from fanmap._collect import collect_awaiting, collect_blocking, hand_out_chunk, hand_out_outcome, hand_out_value
-from fanmap._drawn import drawn, target_of
-from fanmap._drive.calls.plan import Plan
-from fanmap._drive.calls.scope import current_scope
-from fanmap._drive.limits.limits import Limits
-from fanmap._drive.limits.settings import check_count, check_flag
-from fanmap._drive.runs import launch
-from fanmap._drive.runs.run import Run
-from fanmap._inputs import check_inputs, length_of, sync_inputs
+from fanmap._drawn import target_of
+from fanmap._inputs import length_of, sync_inputs
 from fanmap._outcome import Outcome
-from fanmap._plan import (
-    UNCHANGED,
-    Settings,
-    Unchanged,
-    check_calls,
-    check_limits,
-    check_workers,
-    make_plan,
-    name_of,
-    only_streams,
-)
-from fanmap._policy.checks import check_positive
 from fanmap._policy.runs.as_completed import AsCompleted, Chunks
-from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.runs.in_list import InList
 from fanmap._policy.runs.in_order import InOrder
 from fanmap._policy.runs.results import ResultBuffer
-from fanmap._progress import TICK, watcher
+from fanmap._preparing import AnyInputs, Options, Preparing, journal_of, most_failures
+from fanmap._progress import watcher
 from fanmap._public import public
 from fanmap._results import Results
-from fanmap._types import JournalOptions, Progress, RunOptions, Stats
+from fanmap._types import JournalOptions, Progress, RunOptions
 
 if TYPE_CHECKING:
-    from fanmap._resume import Resume
-    from fanmap._trace.target import Target
+    pass
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -55,64 +33,10 @@ T = TypeVar("T")
 # What a run gives as a list of its chunks. The overloads for files come first: files iterate as well, but are results
 # as they are; and Any, which fits whatever stands first, is to stay Any.
 Streamed: TypeAlias = Iterator[T] | AsyncIterator[T]
-AnyInputs = Iterable[Any] | AsyncIterable[Any]
-_WINDOW = 8  # results of an ordered run that may wait for their turn, times the workers (1: 2.6 times the makespan)
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The options of one run."""
-
-    unpack: bool
-    return_exceptions: bool
-    max_concurrency: int | None
-    deadline: float | None
-    max_failures: int | None
-    progress: Progress
-    resume: Resume | None
-    trace: Target | None
-
-    def __post_init__(self) -> None:
-        check_flag("unpack", self.unpack)
-        if self.max_concurrency is not None:
-            check_workers(self.max_concurrency)
-        if self.deadline is not None:
-            check_positive("deadline", self.deadline)
-
-
-def _most(max_failures: int | None, *, go_on: bool) -> int | None:
-    """The failure that stops a run which goes on after one; checked."""
-    if max_failures is not None:
-        check_count("max_failures", max_failures)
-        if not go_on:
-            raise TypeError(
-                "max_failures needs return_exceptions=True, because without it the first failure ends the run"
-            )
-    return max_failures
-
-
-def _kept(resume: object, options: JournalOptions) -> Resume | None:
-    if resume is None and not options:
-        return None
-    from fanmap._resume import check_resume  # only where results are kept
-
-    return check_resume(resume, options)
-
-
-class Parallel(Generic[P, R_co]):
+class Parallel(Preparing, Generic[P, R_co]):
     """What both kinds of decorated function have in common."""
-
-    _is_async = False  # without an annotation: from Python 3.14 on, `__annotations__` of an instance would be that
-
-    def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
-        for name, value in getattr(function, "__dict__", {}).items():
-            if not hasattr(type(self), name):  # a callable object may have a `map` of its own
-                self.__dict__[name] = value
-        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
-        self._function = function
-        self._settings = settings
-        self._plans: dict[tuple[str, bool, bool], Plan] = {}
-        self._name = name_of(function)
 
     # The four ways to run it over many inputs
 
@@ -218,9 +142,9 @@ class Parallel(Generic[P, R_co]):
 
         Threads: blocks the caller; an `async def` runs on the background loop meanwhile.
         """
-        most = _most(max_failures, go_on=return_exceptions)
-        kept, target = _kept(resume, journal), target_of(trace)
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
+        most = most_failures(max_failures, go_on=return_exceptions)
+        kept, target = journal_of(resume, journal), target_of(trace)
+        options = Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
         watching = watcher(progress, self._name)
         order = InList(stop_on_failure=not return_exceptions)
         items = sync_inputs(inputs, f"{self._name}.map")
@@ -311,9 +235,9 @@ class Parallel(Generic[P, R_co]):
         Cancellation: cancels the run, waits for its tasks; `partial_results` of the CancelledError has what
             had finished. Threads cannot be cancelled: a `def` that is under way runs on, its result dropped.
         """
-        most = _most(max_failures, go_on=return_exceptions)
-        kept, target = _kept(resume, journal), target_of(trace)
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
+        most = most_failures(max_failures, go_on=return_exceptions)
+        kept, target = journal_of(resume, journal), target_of(trace)
+        options = Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
         watching = watcher(progress, self._name)
         order = InList(stop_on_failure=not return_exceptions)
         source = inputs if isinstance(inputs, AsyncIterable) else None
@@ -401,9 +325,9 @@ class Parallel(Generic[P, R_co]):
             An iterator, async iterator and context manager of both kinds. When an item fails, no item after
             it starts, everything before it is handed out, and then its exception is raised.
         """
-        most = _most(max_failures, go_on=return_exceptions)
-        kept, target = _kept(resume, journal), target_of(trace)
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
+        most = most_failures(max_failures, go_on=return_exceptions)
+        kept, target = journal_of(resume, journal), target_of(trace)
+        options = Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
 
         def new_order(window: int) -> ResultBuffer:
             return InOrder(window, stop_on_failure=not return_exceptions)
@@ -464,9 +388,9 @@ class Parallel(Generic[P, R_co]):
         Returns:
             An iterator, async iterator and context manager of both kinds, of `Outcome`.
         """
-        most = _most(max_failures, go_on=True)
-        kept, target = _kept(resume, journal), target_of(trace)
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
+        most = most_failures(max_failures, go_on=True)
+        kept, target = journal_of(resume, journal), target_of(trace)
+        options = Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, kept, target)
         return self._results(inputs, f"{self._name}.as_completed", AsCompleted, hand_out_outcome, options)
 
     @overload
@@ -526,8 +450,8 @@ class Parallel(Generic[P, R_co]):
             Exception: an item's failure, with a note that names the item, after the chunks that came before; all
                 other streams are closed. A stream that had begun is never read again from its beginning.
         """
-        most = _most(max_failures, go_on=return_exceptions)
-        options = _Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, None, target_of(trace))
+        most = most_failures(max_failures, go_on=return_exceptions)
+        options = Options(unpack, return_exceptions, max_concurrency, deadline, most, progress, None, target_of(trace))
 
         def new_order(window: int) -> ResultBuffer:
             return Chunks(window, goes_on=return_exceptions)
@@ -670,200 +594,3 @@ class Parallel(Generic[P, R_co]):
         else:
             items = list(sync_inputs(inputs, f"{self._name}.abatch"))
         return await _batch.run_awaiting(self, items, checked)
-
-    # What it runs under
-
-    @property
-    def limits(self) -> Limits:
-        """The `Limits` that its calls run under."""
-        return self._settings.limits
-
-    @property
-    def stats(self) -> Stats:
-        """Where its limits stand, over everything that ran under them: `limits.stats`."""
-        return self._settings.limits.stats
-
-    # Copies
-
-    @public
-    def with_options(
-        self,
-        *,
-        max_concurrency: int | Unchanged | None = UNCHANGED,
-        retry: Retry | Literal[False] | Unchanged | None = UNCHANGED,
-        timeout: float | Unchanged | None = UNCHANGED,
-        limits: Limits | Unchanged | None = UNCHANGED,
-    ) -> Self:
-        """A copy with other settings, which shares the limits unless it is given others.
-
-        What is not given stays as it was.
-
-        Args:
-            max_concurrency: calls at once in its runs, where a run says nothing else; never above the limits. None:
-                as many as they allow.
-            retry: as for `parallel_map`; None: only what the server refused to start is sent again.
-            timeout: seconds for one attempt; None: no bound.
-            limits: other limits, to share; None: limits of its own, as those of `parallel_map()`.
-        """
-        settings = self._settings
-        if max_concurrency is not UNCHANGED and max_concurrency is not None:
-            check_workers(max_concurrency)
-        if limits is None:
-            limits = Limits()
-        elif limits is not UNCHANGED:
-            check_limits(limits)
-        check_calls(None if retry is UNCHANGED else retry, None if timeout is UNCHANGED else timeout)
-        return self._copy(
-            self._function,
-            Settings(
-                limits=settings.limits if limits is UNCHANGED else limits,
-                retry=settings.retry if retry is UNCHANGED else retry,
-                timeout=settings.timeout if timeout is UNCHANGED else timeout,
-                workers=settings.workers if max_concurrency is UNCHANGED else max_concurrency,
-            ),
-        )
-
-    def _copy(self, function: Callable[..., Any], settings: Settings) -> Self:
-        copy = type(self)(function, settings)
-        copy._name = self._name
-        return copy
-
-    # Being a function
-
-    if not TYPE_CHECKING:  # type checkers name what is missing by themselves
-
-        def __getattr__(self, name: str) -> Any:
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if not name.startswith("_"):
-                from fanmap._hints import attributes  # only where something is wrong
-
-                line = attributes.attribute(name, self._name, is_async=self._is_async)
-                text = text if line is None else f"{text}: {line}"
-            raise AttributeError(text, name=name, obj=self)
-
-    @override
-    def __repr__(self) -> str:
-        return f"<parallel {self._name} under {self._settings.limits!r}>"
-
-    # A class that was decorated is still one to subclass and to ask `isinstance` of.
-
-    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not isinstance(self._function, type):
-            raise TypeError(f"a class cannot inherit from {self._name}, which is a decorated function")
-        return (self._function,)
-
-    def __instancecheck__(self, instance: object) -> bool:
-        return isinstance(instance, cast("type", self._function))
-
-    def __subclasscheck__(self, subclass: type) -> bool:
-        return issubclass(subclass, cast("type", self._function))
-
-    def __copy__(self) -> Self:  # as functions have it
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    @override
-    def __reduce__(self) -> Any:
-        owner = getattr(self._function, "__self__", None)
-        name = getattr(self._function, "__name__", "")
-        if owner is not None and inspect.ismethod(self._function):
-            bound = getattr(owner, name, None)
-            if isinstance(bound, Parallel) and bound._settings is self._settings:
-                return getattr, (owner, name)
-        from fanmap._drive.limits import carried  # only where it is pickled
-
-        module, qualified = getattr(self, "__module__", "?"), getattr(self, "__qualname__", "?")
-        found = carried.is_found(self, module, qualified)
-        if found and module != "__main__":
-            return qualified
-        why_not = (
-            f"{self._name} cannot be pickled: only a decorated function that is found under its own name "
-            f"({module}.{qualified}) can; cloudpickle takes any by value, as joblib, ray, dask and pyspark do"
-        )
-        name_here = (module, qualified) if found else None
-        return carried.reduced(type(self), (self._function, self._settings), name_here, why_not)
-
-    def __setstate__(self, state: Any) -> None:
-        from fanmap._drive.limits import carried
-
-        parts = carried.parts_of(state)
-        if parts is not None:
-            self.__init__(*parts)  # type: ignore[misc]
-
-    # Inside
-
-    def _prepare(
-        self,
-        order: ResultBuffer,
-        source: Sequence[Any] | Iterator[Any] | None,
-        options: _Options,
-        *,
-        total: int | None,
-        blocking: bool,
-        streams: bool = False,
-    ) -> tuple[Run, launch.Place]:
-        where = launch.place(self._name, is_async=self._is_async, blocking=blocking)
-        plan = self._plan(where, unpack=options.unpack)
-        if streams:
-            plan = replace(plan, streams="handed out", call=only_streams(plan.call, self._name, where))
-        new_run = Run if options.trace is None else drawn(options.trace)
-        run = new_run(
-            plan,
-            order,
-            source,
-            total=total,
-            workers=self._workers(options),
-            deadline=options.deadline,
-            keep_failures=options.return_exceptions,
-            outer=current_scope.get(),
-            owner=launch.owner(where),
-            max_failures=options.max_failures,
-            recording=None if options.resume is None else options.resume.open(self._function, plan),
-        )
-        if run.recording is not None:
-            run.ending.kept_note = run.recording.note
-        if options.progress:
-            run.tick = TICK
-        return run, where
-
-    def _workers(self, options: _Options) -> int:
-        most = self._settings.limits.max_concurrency
-        return min(options.max_concurrency or self._settings.workers or most, most)
-
-    def _results(
-        self,
-        inputs: AnyInputs,
-        what: str,
-        new_order: Callable[[int], ResultBuffer],
-        hand_out: Callable[[Run, tuple[Any, ...] | None], Any],
-        options: _Options,
-        *,
-        streams: bool = False,
-    ) -> Results[Any]:
-        source = inputs if isinstance(inputs, AsyncIterable) else None
-        if source is None:
-            check_inputs(inputs, what)
-
-        def start(blocking: bool) -> launch.Launched[Any]:
-            if blocking and source is not None and not isinstance(source, Iterable):
-                raise TypeError(f"{what} of an async iterable cannot be read from sync code: write `async for`")
-            order = new_order(_WINDOW * self._workers(options))
-            # What can be iterated both ways, as another function's results, is iterated as the caller stands.
-            items = None if source is not None and not blocking else sync_inputs(inputs, what)
-            run, where = self._prepare(
-                order, items, options, total=length_of(inputs), blocking=blocking, streams=streams
-            )
-            return launch.blocking(run, where) if blocking else launch.awaiting(run, where, source)
-
-        return Results(what, start, hand_out, watcher(options.progress, self._name))
-
-    def _plan(self, where: str, *, unpack: bool = False, direct: bool = False) -> Plan:
-        """How an item becomes a call, there; made once and shared."""
-        key = where, unpack, direct
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = make_plan(self._function, self._settings, where, unpack=unpack, direct=direct)
-            self._plans[key] = plan
-        return plan

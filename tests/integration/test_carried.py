@@ -65,7 +65,7 @@ if __name__ == "__main__":
     for function in (ask, Client.ask):
         by_name = pickle.dumps(function)
         assert pickle.loads(by_name) is function
-        assert b"fanmap._ways" not in by_name and len(by_name) < 400
+        assert b"fanmap._functions" not in by_name and len(by_name) < 400
     sys.stdout.buffer.write(cloudpickle.dumps((ask, Client)))
 """)
     made = subprocess.run([sys.executable, script], capture_output=True, timeout=600, check=True).stdout
