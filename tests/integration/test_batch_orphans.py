@@ -203,6 +203,36 @@ def test_one_whose_making_was_never_answered_is_looked_for(
     assert (under_way(file), server.sent) == (left, 3)
 
 
+def test_another_account_does_not_close_one_that_it_cannot_see(
+    server: Server, options: dict[str, Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ["one"]
+
+    @parallel_map
+    def ask(prompt: str) -> str:
+        headers = {"authorization": f"Bearer {key[0]}"}
+        with httpx.Client(verify=False, timeout=120, headers=headers) as client:
+            body = {"model": "m", "input": prompt}
+            return client.post(f"{server.openai_url}/responses", json=body).raise_for_status().text
+
+    submit(ask, server, options)
+    kept = [line for line in file.read_bytes().splitlines(keepends=True) if b'"handed_in"' not in line]
+    file.write_bytes(b"".join(kept))
+    server.batches.script = BatchScript()
+    made = list(server.batches.made)
+    made[0].id += "0"  # the next one has its number again
+    server.batches.made.clear()  # the other account sees none of it
+    wall = clock.wall
+    monkeypatch.setattr(clock, "wall", lambda: wall() + 100)
+    key[0] = "other"
+    ask.batch(["d"], **options)
+    assert (under_way(file), lines(server)) == (1, [1])
+    server.batches.made[:] = made
+    key[0] = "one"
+    assert len(ask.batch(PROMPTS, **options)) == 3
+    assert (under_way(file), lines(server)) == (0, [3])
+
+
 def test_a_function_that_asks_elsewhere_first_sends_nothing_for_it(
     server: Server, options: dict[str, Any], file: Path
 ) -> None:

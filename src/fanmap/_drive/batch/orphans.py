@@ -79,7 +79,8 @@ class Orphans:
             finder = Finder(self._book, self._talk, hand_in, group)
             state = yield from finder.look()
             if state != "found":
-                if state == "nowhere" and not finder.may_still_appear():
+                # Another account does not see it, and its own items may come with the next call.
+                if state == "nowhere" and hand_in.account == group.shown_account and not finder.may_still_appear():
                     self._book.over(hand_in.name, "void")
                 return
         batch = yield from self._talk.looking(hand_in, group)

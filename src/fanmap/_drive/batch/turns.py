@@ -103,7 +103,8 @@ class Turns:
     def _hand_in_one(self, group: Group, keys: list[str], turn: int, cost: float) -> Steps[None]:
         book, provider = self._book, PROVIDERS[group.provider]
         place = Place(group.root, group.query, group.endpoint)
-        hand_in = HandIn(uuid.uuid4().hex, group.provider, place, turn, clock.wall(), tuple(keys), reserved=cost)
+        name, account = uuid.uuid4().hex, group.shown_account
+        hand_in = HandIn(name, group.provider, place, turn, clock.wall(), tuple(keys), reserved=cost, account=account)
         book.intend(hand_in)
         book.homes[hand_in.name] = group
         try:

@@ -33,6 +33,7 @@ class HandIn:
         questions: their keys.
         id: the provider's; "": nobody knows yet whether it was made.
         reserved: dollars that it may cost, where money is bounded.
+        account: what the file has of whose it is; see `Group.shown_account`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class HandIn:
     questions: tuple[str, ...]
     id: str = ""
     reserved: float = 0.0
+    account: str = ""
 
     def reach_by(self, group: Group) -> None:
         """A client that asks there has the whole query, with the key that may be in it."""
@@ -110,8 +112,10 @@ class Job:
         turn, began = int(said.get("turn", 0)), float(said.get("began", 0))
         self.turn = max(self.turn, turn)
         name: str = said["key"]
-        reserved = amount_of(said.get("reserved"))
-        self.under_way[name] = HandIn(name, said["provider"], where, turn, began, keys, reserved=reserved)
+        reserved, account = amount_of(said.get("reserved")), str(said.get("account"))
+        self.under_way[name] = HandIn(
+            name, said["provider"], where, turn, began, keys, reserved=reserved, account=account
+        )
         for key in keys:
             self.asked_in[key] = name
             item = item_of(key)
@@ -150,6 +154,7 @@ def intent_line(hand_in: HandIn) -> bytes:
         "query": shown_query(place.query),
         "endpoint": place.endpoint,
         "turn": hand_in.turn,
+        "account": hand_in.account,
         "questions": hand_in.questions,
     }
     if hand_in.reserved:

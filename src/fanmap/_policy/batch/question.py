@@ -143,7 +143,10 @@ def _server(parts: SplitResult) -> str:
 
 
 class Group(NamedTuple):
-    """Questions of one provider batch agree in all of this. It stays in memory: `account` comes from the key."""
+    """Questions of one provider batch agree in all of this. It stays in memory: `account` comes from the key.
+
+    Four digits of it are written down, too few to guess a key by.
+    """
 
     provider: ProviderName
     root: str
@@ -152,6 +155,11 @@ class Group(NamedTuple):
     model: str
     meaning: tuple[str | None, ...]
     account: bytes
+
+    @property
+    def shown_account(self) -> str:
+        """What of the account can be written down."""
+        return self.account[:2].hex()
 
 
 def group_of(question: Question, headers: Mapping[str, str]) -> Group:
