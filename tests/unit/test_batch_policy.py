@@ -11,7 +11,17 @@ from fanmap._policy.batch import anthropic, openai
 from fanmap._policy.batch.hand_ins import asked_again, is_spent, split
 from fanmap._policy.batch.job import HandIn, Job, answer_line, handed_in_line, intent_line, over_line
 from fanmap._policy.batch.ledger import Ledger
-from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, group_of, item_of, mark_of, read_question
+from fanmap._policy.batch.question import (
+    NotBatched,
+    Question,
+    QuestionKeys,
+    group_of,
+    is_own_host,
+    item_of,
+    mark_of,
+    read_question,
+    shown_query,
+)
 from fanmap._policy.batch.wire import Answer, Batch, Call, Line, Place, Refused
 from fanmap._policy.journals.journal import Reading, read_line
 from fanmap._policy.limits.rate import Rate
@@ -107,7 +117,13 @@ def test_equal_questions_have_equal_digests_whoever_asks_them() -> None:
     assert len({one.digest, other.digest, beta.digest, elsewhere.digest}) == 4
     assert group_of(one, {"authorization": "Bearer a"}) != group_of(one, {"authorization": "Bearer b"})
     assert "Bearer" not in repr(group_of(one, {"authorization": "Bearer a"}))
-    assert group_of(one, {"openai-project": "p"}) != group_of(one, {})
+    of_account = ["authorization", "x-api-key", "api-key", "openai-organization", "openai-project"]
+    for name in of_account:
+        assert question(url, headers={name: "p"}).digest == question(url).digest, name
+        assert group_of(one, {name: "p"}) != group_of(one, {}), name
+    for name in ("anthropic-version", "anthropic-beta"):
+        assert question(url, headers={name: "1"}).digest != question(url).digest, name
+        assert group_of(one, {name: "1"}) != group_of(one, {}), name
     assert group_of(one, {"user-agent": "p"}) == group_of(one, {})
 
 
@@ -125,6 +141,45 @@ def test_keys_are_the_same_whatever_the_order() -> None:
         assert item_of(key) == mark_of("item")
         assert len(key) <= 64
         assert key.replace("-", "").isalnum()
+
+
+def test_keys_stay_as_they_are_in_files() -> None:
+    keys = QuestionKeys("item")
+    first, second = "4a33eacd5fa65f2b-2fcdafa0333f6f4229975f76", "4a33eacd5fa65f2b-e68c8211fc89ebc364a270c5"
+    assert [keys.key("a"), keys.key("a")] == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://me.openai.azure.com/openai", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com.evil.com/v1", False),
+        ("https:///v1", False),
+    ],
+)
+def test_the_providers_own_server_is_known_by_its_host_over_tls(url: str, own: bool) -> None:
+    assert is_own_host("openai", url) is own
+
+
+def test_of_a_query_and_of_an_account_little_is_written_down() -> None:
+    assert shown_query("api-version=1&subscription-key=secret&beta=true&beta2=x&beta") == "api-version=1&beta=true&beta"
+    assert shown_query("") == ""
+    one = question("https://api.openai.com/v1/responses")
+    shown = [group_of(one, {"x-api-key": key}).shown_account for key in ("a", "b", "\ud800")]
+    assert [len(said) for said in shown] == [4, 4, 4]
+    assert len(set(shown)) == 3
+
+
+def test_what_is_no_text_in_any_encoding_is_asked_all_the_same() -> None:
+    odd = question("https://api.openai.com/v1/responses", b'{"model":"m","input":"\\ud800"}')
+    assert len(odd.digest) == 64
+
+
+def test_a_request_of_another_method_or_of_no_model_cannot_travel() -> None:
+    assert read_question("GET", "https://api.openai.com/v1/responses", {}, BODY, ()) == NotBatched("path")
+    assert question("https://api.openai.com/v1/responses", b'{"model":["m"],"input":"hi"}').model == ""
 
 
 # Hand-ins
