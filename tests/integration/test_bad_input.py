@@ -11,6 +11,7 @@ import inspect
 import math
 import re
 import sqlite3
+from unittest.mock import Mock
 
 import pydantic
 import pytest
@@ -154,6 +155,37 @@ def test_a_setting_that_is_a_function_answers_when_it_is_called(function):
     }.items():
         with pytest.raises(TypeError, match=f"^{name} must be a `def`, nobody would await it, got "):
             misuse()
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda one, two, three: None, functools.partial(divmod, 1, 2)])
+def test_a_setting_that_is_a_function_takes_what_it_is_called_with(function):
+    for taken, misuse in {
+        "usage must take 1 argument (result)": lambda: Rate(5, usage=function),
+        "classify must take 1 argument (exception)": lambda: Limits(classify=function),
+        "price must take 2 arguments (model, usage)": lambda: Limits(price=function),
+        "on must take 1 argument (retry_state)": lambda: Retry(on=function),
+        "wait must take 1 argument (retry_state)": lambda: Retry(wait=function),
+        "stop must take 1 argument (retry_state)": lambda: Retry(stop=function),
+        "progress must take 1 argument (stats)": lambda: parallel_map(echo).map([1], progress=function),
+    }.items():
+        with pytest.raises(TypeError) as caught:
+            misuse()
+        assert str(caught.value) == f"{taken}, got {function!r}"
+
+
+def test_a_setting_that_is_a_function_may_be_of_any_kind_that_takes_it():
+    @functools.wraps(lambda: None)
+    def wrapped(*given: object) -> None:
+        """Takes more than what it says that it wraps."""
+
+    class Misleading:
+        __signature__ = "none"
+
+        def __call__(self, stats: object) -> None:
+            """What Python cannot read is called."""
+
+    for function in (print, wrapped, Misleading(), [].append, Mock(), lambda stats, more=1: None):
+        assert parallel_map(echo).map([1], progress=function) == [1]
 
 
 @pytest.mark.parametrize("digits", [400, 5000])

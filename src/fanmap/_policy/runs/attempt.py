@@ -91,7 +91,7 @@ class Retry:
         if not _may_be("stop", stop):
             raise _wrong("stop", "a tenacity stop strategy or None", stop)
         for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
-            check_answers(name, strategy)
+            check_answers(name, strategy, "retry_state")
         for name, value in (
             ("attempts", attempts),
             ("on", on),
