@@ -98,7 +98,7 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
         from fanmap._hints import values  # only where something is wrong
 
         raise TypeError(f"progress must be True, a callable or None, got {progress!r}{values.progress(progress)}")
-    check_answers("progress", progress)
+    check_answers("progress", progress, "stats")
     return _Told(progress)
 
 

@@ -11,6 +11,8 @@ import inspect
 import math
 import re
 import sqlite3
+import warnings
+from unittest.mock import Mock
 
 import pydantic
 import pytest
@@ -154,6 +156,37 @@ def test_a_setting_that_is_a_function_answers_when_it_is_called(function):
     }.items():
         with pytest.raises(TypeError, match=f"^{name} must be a `def`, nobody would await it, got "):
             misuse()
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda one, two, three: None, functools.partial(divmod, 1, 2)])
+def test_a_setting_that_is_a_function_takes_what_it_is_called_with(function):
+    for taken, misuse in {
+        "usage must take 1 argument (result)": lambda: Rate(5, usage=function),
+        "classify must take 1 argument (exception)": lambda: Limits(classify=function),
+        "price must take 2 arguments (model, usage)": lambda: Limits(price=function),
+        "on must take 1 argument (retry_state)": lambda: Retry(on=function),
+        "wait must take 1 argument (retry_state)": lambda: Retry(wait=function),
+        "stop must take 1 argument (retry_state)": lambda: Retry(stop=function),
+        "progress must take 1 argument (stats)": lambda: parallel_map(echo).map([1], progress=function),
+    }.items():
+        with pytest.raises(TypeError) as caught:
+            misuse()
+        assert str(caught.value) == f"{taken}, got {function!r}"
+
+
+def test_a_setting_that_is_a_function_may_be_of_any_kind_that_takes_it():
+    @functools.wraps(lambda: None)
+    def wrapped(*given: object) -> None:
+        """Takes more than what it says that it wraps."""
+
+    class Misleading:
+        __signature__ = "none"
+
+        def __call__(self, stats: object) -> None:
+            """What Python cannot read is called."""
+
+    for function in (print, wrapped, Misleading(), [].append, Mock(), lambda stats, more=1: None):
+        assert parallel_map(echo).map([1], progress=function) == [1]
 
 
 @pytest.mark.parametrize("digits", [400, 5000])
@@ -1014,13 +1047,30 @@ def test_a_cost_function_that_raises_is_that_items_failure(strict_way):
     assert kept == [0, *range(2, 300)]
 
 
-@pytest.mark.parametrize("usage", [-1, math.nan, math.inf, "many", None, 10**400], ids=str)
-def test_a_usage_that_is_no_number_keeps_the_estimate_and_the_answer(usage):
+@pytest.mark.parametrize("usage", [-1, math.nan, math.inf, "many", 10**400], ids=lambda usage: str(usage)[:9])
+def test_a_usage_that_is_no_number_keeps_the_estimate_and_the_answer_and_is_told_once(usage):
     @parallel_map(rate=Rate(1000, 0.01, burst=10, usage=lambda _: usage))
     def ask(x):
         return x
 
-    assert ask.map(range(20)) == list(range(20))
+    with pytest.warns(UserWarning, match="the usage= of a Rate gave no number >= 0 for a result of ") as told:
+        assert ask.map(range(20)) == list(range(20))
+    assert len(told) == 1
+
+
+def test_a_usage_that_says_nothing_keeps_the_estimate_without_a_word():
+    ask = parallel_map(rate=Rate(1000, 0.01, burst=10, usage=lambda _: None))(echo)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert ask.map(range(20)) == list(range(20))
+    assert told == []
+
+
+def test_the_line_at_which_a_usage_raises_is_told_and_no_text_of_it():
+    ask = parallel_map(rate=Rate(1000, 0.01, burst=10, usage=lambda reply: reply["a secret"].tokens))(lambda x: {})
+    with pytest.warns(UserWarning, match=r"raised KeyError in test_bad_input.py, line \d+ for a result of ") as told:
+        ask.map(range(20))
+    assert "secret" not in str(told[0].message)
 
 
 # gather_bounded

@@ -96,7 +96,7 @@ def test_it_draws_the_last_run_of_ours_where_that_is_asked_for(simulated):
 def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
     done = run("demo", "--trace", "nowhere/run.html", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "fanmap: --trace cannot be written: No such file or directory: nowhere/run.html\n"
+    assert done.stderr == "fanmap: --trace cannot be written: its folder does not exist: nowhere/run.html\n"
 
 
 @pytest.mark.whole

@@ -437,7 +437,7 @@ def test_a_total_of_the_users_own_lives_on_in_the_journal_too(tmp_path):
         (lambda model, usage: math.nan, "price must return dollars, a finite number >= 0, got nan"),
         (lambda model, usage: -1, "price must return dollars, a finite number >= 0, got -1"),
         (lambda model, usage: "1", "price must return dollars, a number >= 0, got a str"),
-        (lambda: 1.0, "price raised TypeError"),
+        (lambda model, usage: model + 1, "price raised TypeError"),
     ],
 )
 def test_a_price_that_is_none_ends_the_run_and_the_answer_is_kept(price, said, tmp_path):

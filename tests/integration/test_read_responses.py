@@ -266,6 +266,24 @@ def test_a_usage_of_ones_own_is_never_replaced(usage, seconds):
     assert limits.stats.tokens == Usage(0, 0, 92 * 77)
 
 
+class Unhashable:
+    """A usage that no dict takes for a key."""
+
+    __hash__ = None
+
+    def __call__(self, result):
+        return 100
+
+
+@pytest.mark.parametrize("usage", [lambda result: 100, Unhashable()], ids=["function", "unhashable"])
+@pytest.mark.parametrize("before", [[], [Rate(60_000)]], ids=["alone", "beside-calls"])
+def test_a_usage_without_a_cost_settles_what_was_charged_as_one(usage, before):
+    """It is no `tpm=`, whose usage is what responses say."""
+    limits = Limits(1, rate=[*before, Rate(6000, usage=usage)], read_responses=True)
+    ask = parallel_map(limits=limits)(lambda text: by_httpx(answering(7)))
+    assert virtual_seconds(ask, ["x"] * 92) == pytest.approx(90, rel=0.05)
+
+
 def test_cache_reads_that_the_provider_does_not_count_are_not_charged():
     def answer(request):
         usage = {"input_tokens": 50, "cache_read_input_tokens": 10_000, "output_tokens": 50}

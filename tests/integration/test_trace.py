@@ -336,8 +336,9 @@ def test_a_reader_who_is_slow_after_the_last_call_is_named(tmp_path):
         (
             "nowhere/run.html",
             FileNotFoundError,
-            "trace cannot be written: No such file or directory: .nowhere.run.html",
+            "trace cannot be written: its folder does not exist: .nowhere.run.html",
         ),
+        ("~/run.html", FileNotFoundError, r"its folder does not exist: write os\.path\.expanduser\(path\)"),
     ],
 )
 def test_a_path_that_is_none_is_an_error_before_the_first_call(trace, error, said, way, tmp_path, monkeypatch):

@@ -58,12 +58,41 @@ def test_settings_that_may_be_shared_cannot_be_changed():
         ({"wait": math.nan}, ValueError, "wait must be >= 0 seconds or a tenacity wait strategy, got nan"),
         ({"wait": True}, TypeError, "wait must be >= 0 seconds or a tenacity wait strategy, got True"),
         ({"stop": 3}, TypeError, "stop must be a tenacity stop strategy or None, got 3: write attempts=3"),
+        (
+            {"stop": tenacity.stop_after_attempt},
+            TypeError,
+            (
+                "stop must be a tenacity stop strategy or None, got <class 'tenacity.stop.stop_after_attempt'>:"
+                " write stop=tenacity.stop_after_attempt(...)"
+            ),
+        ),
+        (
+            {"wait": tenacity.wait_fixed},
+            TypeError,
+            (
+                "wait must be >= 0 seconds or a tenacity wait strategy, got <class 'tenacity.wait.wait_fixed'>:"
+                " write wait=tenacity.wait_fixed(...)"
+            ),
+        ),
     ],
 )
 def test_settings_out_of_bounds_are_errors_when_they_are_made(settings, kind, message):
     with pytest.raises(kind) as caught:
         Retry(**settings)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["on", "wait", "stop"])
+@pytest.mark.parametrize(
+    ("own", "strategy"),
+    [("on", tenacity.retry_always), ("wait", tenacity.wait_fixed(1)), ("stop", tenacity.stop_after_attempt(3))],
+)
+def test_a_strategy_in_the_place_of_another_is_an_error_that_names_its_own(name, own, strategy):
+    if name == own:
+        assert getattr(Retry(**{name: strategy}), name) is strategy
+        return
+    with pytest.raises(TypeError, match=rf"{name} must be .*: write {own}=\.\.\."):
+        Retry(**{name: strategy})
 
 
 # What is repeated
@@ -131,6 +160,13 @@ def test_thousands_of_attempts_do_not_overflow():
 @pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, -1.0])
 def test_garbage_from_a_wait_strategy_never_reaches_a_sleep(said):
     assert attempts(Retry(wait=lambda state: said)).failed(ERROR, TRANSIENT, 100.0, 0.5) == 0.0
+
+
+@pytest.mark.parametrize("said", [None, "soon", [1.0]])
+def test_what_a_wait_strategy_says_instead_of_seconds_is_named(said):
+    with pytest.raises(TypeError) as caught:
+        attempts(Retry(wait=lambda state: said)).failed(ERROR, TRANSIENT, 100.0, 0.5)
+    assert str(caught.value) == f"wait must answer with a number of seconds, got {said!r}"
 
 
 # How often

@@ -70,6 +70,15 @@ def warn_nothing_settled(name: str) -> None:
     )
 
 
+def warn_of_usage(name: str, error: BaseException | None) -> None:
+    """A `usage` of the user's own raised, or (None) said what no call can take: what was charged stands."""
+    what = "gave no number >= 0" if error is None else f"raised {type_name(error)}{_where(error)}"
+    advise(
+        f"the usage= of a Rate {what} for a result of {name}: such calls stay charged their cost. It is called "
+        "with what the function returns; None keeps the cost without this warning"
+    )
+
+
 def warn_no_quota(name: str) -> None:
     """A server that does not tell the limit that was to be followed."""
     what = "requests" if name == "rpm" else "tokens"

@@ -33,11 +33,17 @@ def retry(value: object) -> str:
     return "write retry=Retry(attempts=4)"
 
 
+def misplaced(name: str, value: object) -> str:
+    """What to write for a strategy of tenacity's in another's place, or for its class; empty: it is neither."""
+    if isinstance(value, type):
+        family = _family(value)
+        return f": write {family}=tenacity.{value.__name__}(...)" if family else ""
+    family = _strategy(value)
+    return f": write {family}=..." if family not in ("", name) else ""
+
+
 def attempts(value: object) -> str:
     """What to write for the `attempts` of a `Retry` that are no number; empty: nobody knows."""
-    strategy = _strategy(value)
-    if strategy:
-        return f": write {strategy}=..."
     if isinstance(value, type) and issubclass(value, BaseException):
         return f": write on={value.__name__}"
     return on(cast("object", value)) if isinstance(value, tuple) else ""
@@ -57,8 +63,12 @@ def _attempts(value: int | float) -> str:
 
 def _strategy(value: object) -> str:
     """Which parameter of a `Retry` takes this strategy of tenacity's; empty: it is none."""
-    kinds = {"retry_base": "on", "wait_base": "wait", "stop_base": "stop"}
-    return next((kinds[kind.__name__] for kind in type(value).__mro__ if kind.__name__ in kinds), "")
+    return _family(type(value))
+
+
+def _family(kind: type) -> str:
+    families = {"retry_base": "on", "wait_base": "wait", "stop_base": "stop"}
+    return next((families[base.__name__] for base in kind.__mro__ if base.__name__ in families), "")
 
 
 def on(value: object) -> str:

@@ -31,8 +31,8 @@ def shown(number: float) -> str:
     return repr(number)
 
 
-def check_function(name: str, function: object) -> None:
-    """A function that answers when it is called, or None; else an error that names the parameter.
+def check_function(name: str, function: object, *given: str) -> None:
+    """A function that answers when it is called with what is `given`, or None; else an error that names the parameter.
 
     What an `async def` answers is a coroutine that nobody would await: true, and no number.
     """
@@ -40,16 +40,33 @@ def check_function(name: str, function: object) -> None:
         return
     if not callable(function):
         raise TypeError(f"{name} must be callable or None, got {function!r}")
-    check_answers(name, function)
+    check_answers(name, function, *given)
 
 
-def check_answers(name: str, function: object) -> None:
-    """The same, of what is known to be callable."""
-    while isinstance(function, partial):
-        function = cast("partial[Any]", function).func
-    own = getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(own):
-        raise TypeError(f"{name} must be a `def`, nobody would await it, got {function!r}")
+def check_answers(name: str, function: object, *given: str) -> None:
+    """The same, of what is known to be callable; nothing `given`: nobody knows yet."""
+    called = function
+    while isinstance(called, partial):
+        called = cast("partial[Any]", called).func
+    own = getattr(cast("type[Any]", type(called)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(own):
+        raise TypeError(f"{name} must be a `def`, nobody would await it, got {called!r}")
+    if given and not _takes(function, len(given)):
+        count = "1 argument" if len(given) == 1 else f"{len(given)} arguments"
+        raise TypeError(f"{name} must take {count} ({', '.join(given)}), got {function!r}")
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Can it be called with so many arguments? What does not tell, or not in a way that Python reads, can."""
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)  # it is the wrapper that is called
+    except Exception:
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _instead(name: str, value: object) -> str:

@@ -61,7 +61,15 @@ def check_writable(path: str) -> None:
             with open(path, "ab"):
                 pass
     except OSError as error:
-        raise type(error)(error.errno, f"trace cannot be written: {error.strerror}", path) from error
+        raise type(error)(error.errno, f"trace cannot be written: {_why(error, path)}", path) from error
+
+
+def _why(error: OSError, path: str) -> str | None:
+    if os.path.isdir(os.path.dirname(os.path.realpath(path))):
+        return error.strerror
+    from fanmap._hints import values  # only where something is wrong
+
+    return f"its folder does not exist{values.home(path)}"
 
 
 def _beside(path: str) -> str:

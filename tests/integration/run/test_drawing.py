@@ -79,7 +79,7 @@ def test_the_journal_of_a_run_is_drawn_as_a_page_and_as_trace_events(run, capsys
         (["in.txt"], "fanmap: in.txt has no fanmap records: give the file of resume=\n"),
         (["in.txt", "-o", "run.pdf"], "fanmap: -o must end in .html or .json, got 'run.pdf'\n"),
         (["in.json", "-o", "in.json"], "fanmap: JOURNAL and -o are the same file: in.json\n"),
-        (["kept.jsonl", "-o", "nowhere/run.html"], "fanmap: nowhere/run.html: trace cannot be written: No such file or directory\n"),
+        (["kept.jsonl", "-o", "nowhere/run.html"], "fanmap: nowhere/run.html: trace cannot be written: its folder does not exist\n"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(words, said, run, capsys):

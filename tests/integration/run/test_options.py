@@ -48,7 +48,7 @@ def test_a_trace_that_cannot_be_written_is_found_before_the_first_call(run):
     put("in.txt", "a\n")
     status, _, said = run("job:ask", "in.txt", "--trace", "nowhere/run.html")
     assert (status, calls()) == (2, [])
-    assert said == "fanmap: --trace cannot be written: No such file or directory: nowhere/run.html\n"
+    assert said == "fanmap: --trace cannot be written: its folder does not exist: nowhere/run.html\n"
     status, _, said = run("job:ask", "in.txt", "--trace", "run.txt")
     assert (status, calls(), said) == (2, [], "fanmap: --trace must end in .html or .json, got 'run.txt'\n")
 

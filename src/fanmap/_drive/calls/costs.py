@@ -6,12 +6,13 @@ What its responses say counts first, then its result; where neither tells, what 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.tally import Tally
-from fanmap._drive.notices import warn_nothing_settled
+from fanmap._drive.notices import warn_nothing_settled, warn_of_usage
 from fanmap._policy.tokens.money import is_dollars
 from fanmap._policy.tokens.token_rates import check_call, counted
 from fanmap._policy.tokens.tokens import model_of, read_result
@@ -81,16 +82,28 @@ class Costs:
                     if guesses is not None and not (taking is not None and taking.inside):
                         correction.learn(guesses[place], used)
             elif rate.usage is not None and value is not None:
-                try:
-                    said: Any = rate.usage(value)
-                    if math.isfinite(said) and said >= 0:
-                        used = float(said)
-                except INTERRUPTS:
-                    raise
-                except BaseException:  # a paid answer is worth more than its accounting
-                    used = None
+                used = self._used(rate.usage, value)
             took.append(used)
         return took
+
+    def _used(self, usage: Callable[[Any], float | None], value: Any) -> float | None:
+        """What the user's own reading says; None: nothing. A paid answer is worth more than its accounting."""
+        error: BaseException | None = None
+        try:
+            said: Any = usage(value)
+        except INTERRUPTS:
+            raise
+        except BaseException as failure:
+            error = failure
+        else:
+            if said is None:
+                return None
+            with suppress(Exception):  # no number, or none that a float can hold
+                if math.isfinite(said) and said >= 0:
+                    return float(said)
+        if self.plan.budget.tell_once("usage"):
+            warn_of_usage(self.plan.name, error)
+        return None
 
     def _dollars(self, value: Any, taking: Taking | None, correction: Correction | None) -> float | None:
         """What it cost; None: nobody knows. What the server has refused or failed costs nothing."""

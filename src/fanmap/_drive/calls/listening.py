@@ -71,7 +71,7 @@ class Listening(Costs):
         if said.hidden and (reader is None or not reader.requests):  # else that is known already
             self._calls += said.hidden
             self.tally.started += said.hidden
-            if plan.budget.tell_once():
+            if plan.budget.tell_once("repeats"):
                 tell_of_client_retries(plan.name)
         if said.other_loop:
             note_item(error, _OTHER_LOOP)

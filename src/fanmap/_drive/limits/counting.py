@@ -47,14 +47,14 @@ class Counting(Books):
         history: how the ceiling moved, the last thousand times; read it with `changes`.
     """
 
-    __slots__ = ("_retired", "_tallies", "_told", "_unsettled", "admission", "counts_tokens", "history")
+    __slots__ = ("_retired", "_tallies", "_unsaid", "_unsettled", "admission", "counts_tokens", "history")
 
     admission: Admission
 
     def __init__(self, *, counts_tokens: bool) -> None:
         self.counts_tokens = counts_tokens
         self.history: deque[Change] = deque(maxlen=1000)
-        self._told: list[None] = [None]  # until somebody has it
+        self._unsaid = {"repeats", "usage"}
         self._unsettled: list[None] | None = [] if counts_tokens else None
         super().__init__()
 
@@ -82,11 +82,11 @@ class Counting(Books):
         self._unsettled = None
         return True
 
-    def tell_once(self) -> bool:
-        """Has it not been said yet that a client repeats by itself?"""
+    def tell_once(self, what: str) -> bool:
+        """Has it not been said yet that a client `repeats` by itself, or that a `usage` of the user's tells nothing?"""
         try:
-            self._told.pop()
-        except IndexError:
+            self._unsaid.remove(what)
+        except KeyError:
             return False
         return True
 

@@ -133,7 +133,7 @@ def _no_rate(value: object) -> TypeError:
 def check_money(max_spend: object, price: Callable[[str, Usage], float] | None) -> Money | None:
     if max_spend is not None:
         check_positive("max_spend", max_spend)
-    check_function("price", price)
+    check_function("price", price, "model", "usage")
     if price is not None:
         own = price
         return Money(lambda model, usage, _: own(model, usage), strict=max_spend is not None, given=own)
@@ -183,7 +183,7 @@ class Settings:
         concurrency = _check_concurrency(self.max_concurrency)
         check_positive("max_wait", self.max_wait)
         rates, limiters = _check_rates(self.rpm, self.tpm, self.rate)
-        check_function("classify", self.classify)
+        check_function("classify", self.classify, "exception")
         if self.max_waiting is not None:
             check_count("max_waiting", self.max_waiting, least=0, none=True)
         money = check_money(self.max_spend, self.price)

@@ -71,7 +71,7 @@ class Rate:
             if per == math.inf:
                 raise ValueError(f"burst must be None where per is infinite, got {burst!r}")
         check_function("cost", cost)
-        check_function("usage", usage)
+        check_function("usage", usage, "result")
         if cost is None and amount < 1:
             raise ValueError(f"amount must be >= 1 where a call costs 1, got {amount!r}: use a longer per=")
         for name, value in (

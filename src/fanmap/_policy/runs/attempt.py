@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import tenacity
 
@@ -25,6 +25,7 @@ Strategy = Callable[[tenacity.RetryCallState], Any]
 
 _BASE = 0.25  # seconds; the first repeat comes within twice that
 _CAP = 60.0
+_FAMILIES: Final = {"on": tenacity.retry_base, "wait": tenacity.wait.wait_base, "stop": tenacity.stop.stop_base}
 _MENDABLE = OUTAGES | REFUSALS
 
 
@@ -83,14 +84,14 @@ class Retry:
             if not (is_finite(wait) and wait >= 0):
                 raise ValueError(f"wait must be >= 0 seconds or a tenacity wait strategy, got {wait!r}")
             wait = tenacity.wait_fixed(wait)
-        if on is not None and not callable(on):
+        if not _may_be("on", on):
             raise _no_kinds(on)
-        if wait is not None and not callable(wait):
+        if not _may_be("wait", wait):
             raise _wrong("wait", ">= 0 seconds or a tenacity wait strategy", wait)
-        if stop is not None and not callable(stop):
+        if not _may_be("stop", stop):
             raise _wrong("stop", "a tenacity stop strategy or None", stop)
         for name, strategy in (("on", on), ("wait", wait), ("stop", stop)):
-            check_answers(name, strategy)
+            check_answers(name, strategy, "retry_state")
         for name, value in (
             ("attempts", attempts),
             ("on", on),
@@ -101,6 +102,12 @@ class Retry:
             object.__setattr__(self, name, value)
 
 
+def _may_be(name: str, strategy: object) -> bool:
+    """A function to ask, or None: no class, whose new instance would be a yes, and no strategy of another kind."""
+    others = tuple(family for other, family in _FAMILIES.items() if other != name)
+    return strategy is None or (callable(strategy) and not isinstance(strategy, (type, *others)))
+
+
 def _no_kinds(on: object) -> TypeError:
     return _wrong("on", "an exception class, a tuple of them or a tenacity strategy", on)
 
@@ -108,7 +115,8 @@ def _no_kinds(on: object) -> TypeError:
 def _wrong(name: str, rule: str, value: object) -> TypeError:
     from fanmap._hints import retries, values  # only where something is wrong
 
-    line = {"attempts": retries.attempts, "on": retries.on, "wait": values.seconds, "stop": retries.stop}[name](value)
+    hints = {"attempts": retries.attempts, "on": retries.on, "wait": values.seconds, "stop": retries.stop}
+    line = retries.misplaced(name, value) or hints[name](value)
     return TypeError(f"{name} must be {rule}, got {value!r}{line}")
 
 
@@ -193,7 +201,7 @@ class Attempts:
         if retry.wait is None:
             delay = chance * min(_CAP, _BASE * 2.0 ** min(self.count, 16))
         else:
-            delay = float(_answer("wait", retry.wait(self._tell(now))))
+            delay = _seconds(_answer("wait", retry.wait(self._tell(now))))
             if not math.isfinite(delay) or delay < 0:
                 delay = 0.0
         if retry.stop is not None:
@@ -221,6 +229,13 @@ class Attempts:
         state.attempt_number = self.count
         state.outcome_timestamp = now
         return state
+
+
+def _seconds(said: Any) -> float:
+    try:
+        return float(said)
+    except (TypeError, ValueError):
+        raise TypeError(f"wait must answer with a number of seconds, got {said!r}") from None
 
 
 def _answer(name: str, said: Any) -> Any:

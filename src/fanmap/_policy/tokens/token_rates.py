@@ -73,7 +73,7 @@ def check_call(rate: Rate, cost: object) -> float:
 
 def is_tokens(rate: Rate) -> bool:
     """Is this one of them? A user's own `cost` may be an upper bound, and their `usage` is their word."""
-    return rate.usage is not None and _COSTS.get(rate.usage) is rate.cost
+    return any(rate.usage is usage and rate.cost is cost for usage, cost in _COSTS.items())
 
 
 def counted(rate: Rate, taken: Taken) -> float:
