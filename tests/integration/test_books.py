@@ -406,6 +406,17 @@ def test_whoever_finds_them_taken_leaves_its_event_to_the_holder():
     assert books.do(books.add, 1) == 3
 
 
+def test_what_was_left_comes_before_what_is_asked_next():
+    """Else an item of an iterator has the index of the one that was read before it."""
+    books, order = Counter(), []
+    books._holder[0] = (0,)  # another thread, which will have let go and not yet looked whether anything was left
+    books.post(order.append, "first")
+    books._holder.clear()
+    books.do(order.append, "second")
+    books.post(order.append, "third")
+    assert order == ["first", "second", "third"]
+
+
 def test_on_top_of_ones_own_section_nothing_is_done_before_it_ends():
     books = Counter()
     seen = []

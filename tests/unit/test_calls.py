@@ -22,7 +22,7 @@ from fanmap._drive.calls.plan import AGAIN, BACK_OFF, CALL, CALLING, END, ENDED,
 from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import budget_of
 from fanmap._errors import left_behind
-from fanmap._policy.limits.permit import RELEASED, RUNNING, THREADS
+from fanmap._policy.limits.permit import RELEASED, RUNNING, THREADS, WAITING, Permit
 from fanmap._policy.runs.refusals import Refusals
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -55,6 +55,33 @@ def fail(caller, kind="transient", wait=None):
 
 
 # NEW, IN_LINE
+
+
+class Loop:
+    can_block = True
+    over = False
+
+    def gone(self):
+        return self.over
+
+
+def test_a_slot_of_a_lost_loop_comes_back_where_the_line_moves_before_anybody_looks(clock):
+    def come(owner=THREADS):
+        permit = Permit(None, None, owner)
+        budget.join(permit, None)
+        return permit
+
+    budget = limits(2)
+    loop = Loop()
+    lost, under_way, waits = come(loop), come(), come()
+    assert (lost.state, under_way.state, waits.state) == (RUNNING, RUNNING, WAITING)
+    loop.over = True
+    for _ in range(4):
+        clock.now += 0.3  # its first would look after 0.5 s
+        budget.release(under_way)
+        under_way, waits = waits, come()
+    assert lost.state == RELEASED
+    assert budget.stats().in_flight == 2
 
 
 def test_a_call_that_nobody_holds_up_is_made_at_once_and_ends_with_what_it_returned():

@@ -69,6 +69,8 @@ class Books:
         try:
             if holder.setdefault(0, me) is not me:
                 return BUSY
+            if self._events:  # those that were left before come before
+                self._run_events()
             answer = event(*args)
             holder.clear()
         except BaseException:  # Ctrl-C, at any byte code
@@ -94,10 +96,7 @@ class Books:
                 try:
                     if holder.setdefault(0, me) is not me:
                         return  # its holder will
-                    while events:
-                        event, args = events[0]
-                        event(*args)
-                        events.popleft()  # only now: cut off by Ctrl-C, it is run again
+                    self._run_events()
                     holder.clear()
                 except BaseException:
                     if holder.get(0) is me:
@@ -111,6 +110,13 @@ class Books:
                 self.act(thing)
             else:
                 return
+
+    def _run_events(self) -> None:
+        events = self._events
+        while events:
+            event, args = events[0]
+            event(*args)
+            events.popleft()  # only now: cut off by Ctrl-C, it is run again
 
     def held_here(self) -> bool:
         """Are they held by this thread, underneath what runs now?"""

@@ -244,12 +244,16 @@ class Budget(Streaming):
         waits = permit.state == WAITING or (
             permit.state == SLOTTED and (admission.totals or admission.head() is not permit)
         )
-        if waits and now - self._swept >= _BETWEEN_SWEEPS:  # perhaps it looks now and then, as its owner's first
-            self._swept = now
-            admission.sweep()
+        if waits:  # perhaps it looks now and then, as its owner's first
+            self._sweep(now)
         if permit.state != APPOINTED or not admission.take_up(permit, now):
             self._poll(now, permit)
         return self._patience(permit, now)
+
+    def _sweep(self, now: float) -> None:
+        if now - self._swept >= _BETWEEN_SWEEPS:
+            self._swept = now
+            self.admission.sweep()
 
     def _remind(self, permit: Permit) -> None:
         self.after.append(permit)
@@ -303,6 +307,8 @@ class Budget(Streaming):
         admission, after = self.admission, self.after
         if self._news.closed_until is not None:
             self._tell(self._news.moved(now))
+        if admission.waiting():  # where the line moves, nobody looks now and then: each is let in before that
+            self._sweep(now)
         for permit in admission.poll(now, None if mine is None else mine.owner):
             if permit is mine:
                 admission.take_up(permit, now)
