@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fanmap._policy.limits.admission import Admission, guard
+from fanmap._policy.limits.line import Line
 from fanmap._policy.limits.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, THREADS, WAITING, Permit
 from fanmap._policy.limits.rate import Bucket, Rate
 
@@ -909,3 +910,20 @@ def test_a_wait_is_for_a_slot_then_for_the_gate_then_for_the_rate(state, slotted
 
 def test_who_asked_a_moment_ago_on_another_clock_has_not_waited_less_than_nothing():
     assert Permit().waited(10.0, 0.0, 9.0) == (0.0, 0.0, 0.0)
+
+
+def test_one_that_comes_back_at_another_place_hides_nobody_of_its_owner():
+    line, here, there = Line(()), Loop(), Loop()
+    first, second, other = Permit(None, None, here), Permit(None, None, here), Permit(None, None, there)
+    for place, permit in enumerate((first, second, other), start=1):
+        permit.place = place
+        line.add(permit)
+    assert line.head() is first
+    line.remove(first)
+    first.place = 9  # charged anew, it asks behind all others
+    line.add(first)
+    assert line.head() is line.first_of(here) is second
+    line.remove(second)
+    assert line.head() is other
+    line.remove(other)
+    assert line.head() is first

@@ -25,7 +25,7 @@ class Line(dict[Permit, None]):
     def __init__(self, away: Collection[Owner]) -> None:
         super().__init__()
         self._away = away
-        # By owner. Permits that have left stay in their owner's queue until they come to its front.
+        # By owner. Permits that have left stay in their owner's queue until they come to its front, with their place.
         self._queues: dict[Owner, list[tuple[int, Permit]]] = {}
 
     def add(self, permit: Permit) -> None:
@@ -50,8 +50,8 @@ class Line(dict[Permit, None]):
         """This owner's first."""
         queue = self._queues.get(owner)
         while queue:
-            permit = queue[0][1]
-            if permit in self:
+            place, permit = queue[0]
+            if place == permit.place and permit in self:  # else it has left, or come back at another place
                 return permit
             heappop(queue)
         if queue is not None:
