@@ -108,7 +108,7 @@ def test_damage_is_not_taken_for_an_end(server: Server, tmp_path: Path, capsys: 
     assert batch("status", str(file)) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("batches in progress: 0")
-    assert re.fullmatch(r"\d damaged record\(s\) skipped: what they say of batches is not known here", said[1])
+    assert re.fullmatch(r"\d damaged record\(s\) skipped: a batch that only they name is not listed", said[1])
 
 
 KEYS = {"OPENAI_API_KEY": "o", "AZURE_OPENAI_API_KEY": "z", "ANTHROPIC_API_KEY": "a"}

@@ -17,7 +17,7 @@ from typing import Any
 from fanmap import parallel_map, to_sync
 from fanmap._drive import books, clock
 from fanmap._drive.drivers import aio_waiter
-from fanmap._drive.limits import braking, budget, counting
+from fanmap._drive.limits import admitting, braking, budget, counting
 from fanmap._policy.limits import admission, starts
 from fanmap._policy.runs import flow
 from fanmap.testing import sleep
@@ -26,7 +26,8 @@ CANCELLED, CLOSED, INTERRUPTED, GROUPS, FINALLY, DEAD, BLOCKED, OBJECTS, SHARED,
     "cancelled", "closed", "interrupted", "groups", "finally", "dead", "blocked", "objects", "shared", "bodies",
 )  # fmt: skip
 _ENGINE = (
-    books.Books, counting.Counting, braking.Braking, budget.Budget, starts.Starts, admission.Admission, flow.Flow,
+    books.Books, counting.Counting, braking.Braking, admitting.Admitting, budget.Budget, starts.Starts,
+    admission.Admission, flow.Flow,
 )  # fmt: skip
 _OF_ALL = ("look_again", "in_line")  # asked of all books that anybody still has
 _ON_ASYNCIO = (CANCELLED, BLOCKED)

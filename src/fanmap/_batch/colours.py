@@ -18,12 +18,12 @@ from fanmap._drive.notices import tell_of_blocking
 from fanmap._drive.runs import launch
 
 if TYPE_CHECKING:
-    from fanmap._ways import Parallel
+    from fanmap._decorated import Decorated
 
 
-def run_blocking(parallel: Parallel[Any, Any], items: Sequence[Any], options: Options) -> list[Any]:
+def run_blocking(decorated: Decorated, items: Sequence[Any], options: Options) -> list[Any]:
     """`batch`."""
-    run = BatchRun(parallel, items, options, blocking=True)
+    run = BatchRun(decorated, items, options, blocking=True)
     try:
         if loops.running() is not None:
             tell_of_blocking(run.name, f"`await {run.name}.abatch(...)`")
@@ -60,9 +60,9 @@ def _do(step: Step, run: BatchRun) -> Any:
     return clock.world.sleep(step.seconds)
 
 
-async def run_awaiting(parallel: Parallel[Any, Any], items: Sequence[Any], options: Options) -> list[Any]:
+async def run_awaiting(decorated: Decorated, items: Sequence[Any], options: Options) -> list[Any]:
     """`abatch`."""
-    return await awaited(BatchRun(parallel, items, options, blocking=False))
+    return await awaited(BatchRun(decorated, items, options, blocking=False))
 
 
 async def awaited(run: BatchRun) -> list[Any]:

@@ -1,7 +1,7 @@
 """One call of `batch` or `abatch`: turn after turn, until every item has its outcome, and how it ends."""
 
 # pyright: reportPrivateUsage=false
-# It is a part of `Parallel` that is imported late: what is private there is its own.
+# It is a part of `Batching` that is imported late: what is private there is its own.
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from fanmap._policy.tokens.money import Money, is_dollars
 from fanmap._raw import is_a, type_name
 
 if TYPE_CHECKING:
-    from fanmap._ways import Parallel
+    from fanmap._decorated import Decorated
 
 _MOST_AT_ONCE: Final = 64  # items that run as far as they go, unless the run says otherwise
 
@@ -44,7 +44,7 @@ class BatchRun:
     """Its items, and what became of each.
 
     Args:
-        parallel: the decorated function.
+        decorated: the decorated function.
         inputs: all of its inputs.
         options: of this call.
         blocking: the caller blocks.
@@ -55,11 +55,9 @@ class BatchRun:
         stopped_by: why the rest was not submitted, where that is no exception of the call; None: all was.
     """
 
-    def __init__(
-        self, parallel: Parallel[Any, Any], inputs: Sequence[Any], options: Options, *, blocking: bool
-    ) -> None:
-        settings = parallel._settings
-        self.name = parallel._name
+    def __init__(self, decorated: Decorated, inputs: Sequence[Any], options: Options, *, blocking: bool) -> None:
+        settings = decorated._settings
+        self.name = decorated._name
         self._options = options
         self._complained = False
         self.strays = Strays(self.name, options.endpoints)
@@ -70,17 +68,17 @@ class BatchRun:
                 f"{self.name}.batch takes nothing of a Rate with per=math.inf, so that total would not hold: "
                 "give it limits without one, with_options(limits=Limits(...))"
             )
-        where = launch.place(self.name, is_async=parallel._is_async, blocking=blocking, awaited="abatch")
+        where = launch.place(self.name, is_async=decorated._is_async, blocking=blocking, awaited="abatch")
         # Capture and replay take no slot, rate or money: items run under Limits of their own.
         most = options.max_concurrency or min(settings.workers or settings.limits.max_concurrency, _MOST_AT_ONCE)
         unbounded = Settings(Limits(most, read_responses=False), False, None, None)
-        if is_generator_function(parallel._function):
-            raise TypeError(f"{parallel._name} gives a stream, and streams cannot travel in a batch: use map or stream")
-        call = make_plan(parallel._function, unbounded, where, unpack=options.unpack, direct=False).call
+        if is_generator_function(decorated._function):
+            raise TypeError(f"{self.name} gives a stream, and streams cannot travel in a batch: use map or stream")
+        call = make_plan(decorated._function, unbounded, where, unpack=options.unpack, direct=False).call
         self._until = None if options.wait is None else clock.now() + options.wait
         self._job = Job()
-        plan: Plan = parallel._plan(where, unpack=options.unpack)
-        recording, journal = options.resume.open_with(parallel._function, plan, self._job.add)
+        plan: Plan = decorated._plan(where, unpack=options.unpack)
+        recording, journal = options.resume.open_with(decorated._function, plan, self._job.add)
         self._recording = recording
         self._spending = _spending(budget, self._job, recording.path)
         money = _prices(budget) if self._spending is None and options.progress is not None else None
@@ -103,13 +101,13 @@ class BatchRun:
                 [recording.attach_key(item) for item in inputs],
                 call,
                 name=self.name,
-                is_async=parallel._is_async,
+                is_async=decorated._is_async,
                 retry=settings.retry or None,
                 block=block_plan(settings.limits),
                 max_turns=options.max_turns,
             )
             self._orphans = Orphans(self._book, patience, self._items.of)
-            self.runner: Any = parallel._copy(self._items.ago if parallel._is_async else self._items.go, unbounded)
+            self.runner: Any = decorated._copy(self._items.ago if decorated._is_async else self._items.go, unbounded)
         except BaseException:
             self.close()
             raise

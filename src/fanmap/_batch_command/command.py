@@ -41,7 +41,7 @@ def batch(what: Literal["status", "cancel"], path: str) -> int:
         f"{path}: results: {results}, answers from batches: {len(job.answers)}, batches in progress: {len(under_way)}"
     )
     if skipped:
-        _tell(f"{skipped} damaged record(s) skipped: what they say of batches is not known here")
+        _tell(f"{skipped} damaged record(s) skipped: a batch that only they name is not listed")
     failed = 0
     for hand_in in under_way:
         try:

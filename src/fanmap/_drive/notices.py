@@ -74,8 +74,8 @@ def warn_of_usage(name: str, error: BaseException | None) -> None:
     """A `usage` of the user's own raised, or (None) said what no call can take: what was charged stands."""
     what = "gave no number >= 0" if error is None else f"raised {type_name(error)}{_where(error)}"
     advise(
-        f"the usage= of a Rate {what} for a result of {name}: such calls stay charged their cost. It is called "
-        "with what the function returns; None keeps the cost without this warning"
+        f"the usage= of a Rate {what} for a result of {name}: such calls stay charged as they were. It is "
+        "called with what the function returns; where it returns None, the charge stands without this warning"
     )
 
 

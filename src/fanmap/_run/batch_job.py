@@ -190,6 +190,6 @@ def _say(text: str) -> None:
 
 def _reason_of(error: BatchError) -> Reason:
     text = str(error).replace("call again to", "rerun the same command to").replace("only=True, but", "--only, but", 1)
-    text = text.replace("map with resume= calls", "the same command without --batch calls")
+    text = text.replace("map with the same resume= asks", "the same command without --batch asks")
     text = re.sub(r"add endpoints=\['(.*)'\]$", r"add --endpoint \1", text)
     return Reason(text, "" if "rerun the same command" in text else "after fixing that, ")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fanmap._drive.batch.talking import Missing
+from fanmap._run.batch_job import _reason_of  # pyright: ignore[reportPrivateUsage]
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 
 from .tools import PATIENCE, finish, got, is_one_line, put, records, rows, start, until
@@ -385,3 +387,8 @@ def test_a_second_run_on_the_same_output_is_kept_away(words, server):
 def waiting(process: subprocess.Popen[str], what: str = "0 of 3 items, turn 1; batches: 1 in_progress") -> bool:
     """Read what it says until it waits for a batch, in the provider's words."""
     return any(what in line for line in process.stderr)
+
+
+def test_a_batch_that_is_gone_is_said_in_the_commands_words():
+    text = _reason_of(Missing("a batch could not be checked: status 404")).text
+    assert text.endswith("if its answers are gone, the same command without --batch asks for them again, at full price")

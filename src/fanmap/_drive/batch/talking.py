@@ -25,8 +25,8 @@ class Missing(BatchError):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            f"{text}. If another account has submitted the batch, use a key of that one; if its answers are gone, map "
-            "with resume= calls for them, at full price"
+            f"{text}. If another account has submitted the batch, use a key of that account; if its answers are gone, "
+            "map with the same resume= asks for them again, at full price"
         )
 
 
