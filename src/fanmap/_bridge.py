@@ -66,7 +66,9 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             )
         look = None
         if budget is not None:
-            look = functools.partial(threads.check_bridge, name, budget, current_scope.get(), None)
+            look = functools.partial(
+                threads.check_bridge, name=name, budget=budget, outer=current_scope.get(), delay=None
+            )
         try:
             return portal.run(functools.partial(async_function, *args, **kwargs), look)  # type: ignore[no-any-return]
         except BaseException as error:

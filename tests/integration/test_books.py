@@ -10,6 +10,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from fanmap import Limits, Rate, Retry, parallel_map, to_sync
@@ -167,6 +168,36 @@ def test_with_one_slot_only_code_on_top_of_ours_is_let_through(monkeypatch, owne
     assert ask.map(range(5)) == list(range(5))
     assert found == [1, 2, [3]]
     assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), BETWEEN_CALLS, ids=[f"{one.__name__}.{name}" for one, name in BETWEEN_CALLS]
+)
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_code_on_top_of_a_task_of_ours_is_let_through_as_well(monkeypatch, owner, name, kind):
+    """The task has the only slot, and its loop stands still until the code on top has ended."""
+    account = Limits(1)
+
+    @parallel_map(limits=account)
+    def plain(item):
+        return item
+
+    @parallel_map(limits=account)
+    async def ask(item):
+        await anyio.sleep(0)
+        return item
+
+    @parallel_map(limits=account)
+    async def elsewhere(item):
+        await asyncio.sleep(0)
+        return item
+
+    found = []
+    done = nosy(monkeypatch, owner, name, lambda: found.extend([plain(1), to_sync(elsewhere)(2), plain.map([3])]))
+    assert anyio.run(ask.amap, range(5), backend=kind) == list(range(5))
+    assert done == ["MainThread"]
+    assert found == [1, 2, [3]]
+    until(lambda: (account.stats.in_flight, account.stats.waiting) == (0, 0))
 
 
 @pytest.mark.parametrize("name", ["_join", "_look", "look", "_may_sleep"])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanmap._drive.calls.caller import Caller
 
 GIVE_WAY: Final = 0.1  # seconds that a thread waits on top of ours before others are let through
+_DRIVERS: Final = ("fanmap._drive.drivers.threads", "fanmap._drive.drivers.tasks")
 _SECTIONS: Final[tuple[CodeType, ...]] = (Books.do.__code__, Books.work_off.__code__)
 
 _waiting: dict[int, float] = {}  # threads that wait on top of ours: since when
@@ -41,7 +42,7 @@ def on_top(caller: Caller | None) -> bool:
             inside = frame.f_locals
             if inside["self"].held_here() or "thing" in inside:  # or has a wake in hand that nobody else will give
                 return True
-        elif frame.f_globals.get("__name__") == "fanmap._drive.drivers.threads" and (
+        elif frame.f_globals.get("__name__") in _DRIVERS and (
             _stands_still(frame, inner, caller) or _reads_streams(frame, caller)
         ):
             return True

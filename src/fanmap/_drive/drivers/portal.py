@@ -81,10 +81,10 @@ if hasattr(os, "register_at_fork"):
 
 
 @calls_users
-def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], float | None] | None = None) -> Any:
+def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[Waiter], float | None] | None = None) -> Any:
     """Run one coroutine on the background loop, in a copy of the caller's context, and wait for it.
 
-    `patience` says before each wait how many seconds it may last, or raises.
+    `patience` says before each wait of this waiter how many seconds it may last, or raises.
 
     Ctrl-C, or the cancellation of the task that blocks here, cancels it, waits for its own clean-up, and surfaces; a
     second Ctrl-C does not wait.
@@ -111,7 +111,7 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[], flo
 
     there.call_soon_threadsafe(start)
     try:
-        _wait(tasks, waiter, lambda: blocked.bound(None if patience is None else patience()))
+        _wait(tasks, waiter, lambda: blocked.bound(None if patience is None else patience(waiter)))
     except BaseException:
         there.call_soon_threadsafe(cancel)
         _wait(tasks, waiter)

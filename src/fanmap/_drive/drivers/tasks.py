@@ -51,30 +51,30 @@ class Cancellation(Protocol):
 
 @calls_users
 async def pull(
-    worker: Worker, waiter: Waiter, cancellation: Cancellation, checkpoint: Callable[[], Awaitable[None]]
+    caller: Worker, waiter: Waiter, cancellation: Cancellation, checkpoint: Callable[[], Awaitable[None]]
 ) -> bool:
     """Work until there is nothing more to do (False), or until an item has changed this context (True).
 
     A task that somebody cancels (a stop button, a home-made timeout, the clean-up of `asyncio.run`) hands its item in,
     or puts it back where it only waited, and ends: it takes no other.
     """
-    call, copy_context, pending = worker.plan.call, contextvars.copy_context, cancellation.pending
+    call, copy_context, pending = caller.plan.call, contextvars.copy_context, cancellation.pending
     turns = 0
-    todo = worker.resume()
+    todo = caller.resume()
     while todo is not END:
         if todo is CALL:
             before = copy_context()
             value: Any = None
             failure: BaseException | None = None
             try:
-                value = await call(worker.item)
+                value = await call(caller.item)
             except BaseException as error:
                 if cancellation.ends(error):
                     raise
                 failure = error
             if pending():
                 try:
-                    return await _hand_in_and_end(worker, cancellation, value, failure)
+                    return await _hand_in_and_end(caller, cancellation, value, failure)
                 finally:
                     failure = None  # or this frame would be in a cycle with its traceback
             try:
@@ -82,34 +82,34 @@ async def pull(
             except Exception:  # a value that cannot be compared
                 changed = True
             if changed:
-                worker.report = (value, failure)
+                caller.report = (value, failure)
                 failure = None
                 return True
             if failure is None:
-                todo = worker.returned(value)
+                todo = caller.returned(value)
                 value = None
             else:
-                todo = worker.raised(failure)
+                todo = caller.raised(failure)
                 failure = None
         elif todo is WAIT:
             turns = 0
-            await waiter.wait(worker.delay)
-            todo = worker.step()
+            await waiter.wait(caller.delay)
+            todo = caller.step()
         elif todo is AGAIN:
-            todo = worker.step()
+            todo = caller.step()
         else:
             before = copy_context()
-            value = await _read(worker, waiter, cancellation)
+            value = await _read(caller, waiter, cancellation)
             if pending():
-                return await _hand_in_stream_and_end(worker, cancellation, value)
+                return await _hand_in_stream_and_end(caller, cancellation, value)
             try:
                 changed = copy_context() != before
             except Exception:  # as above
                 changed = True
             if changed:
-                worker.report = (value, None)
+                caller.report = (value, None)
                 return True
-            todo = worker.returned(value)
+            todo = caller.returned(value)
             value = None
         turns += 1
         if turns == _TURNS:
@@ -117,7 +117,7 @@ async def pull(
             try:
                 await checkpoint()
             except BaseException:
-                worker.withdraw(called=False)
+                caller.withdraw(called=False)
                 raise
     return False
 

@@ -157,15 +157,15 @@ def wait_until_due(caller: Caller, todo: Word) -> Word:
             if budget.streams:
                 own = own or OwnStreams()
                 delay = own.bound(name, budget, delay)
-            waiter.wait(blocked.bound(check_bridge(name, budget, caller.outer, delay)))
+            waiter.wait(blocked.bound(check_bridge(waiter, name, budget, caller.outer, delay)))
         todo = caller.step()
     return todo
 
 
-def check_bridge(name: str, budget: Budget, outer: Scope | None, delay: float | None) -> float | None:
+def check_bridge(waiter: Waiter, name: str, budget: Budget, outer: Scope | None, delay: float | None) -> float | None:
     """How long a blocking call may wait; BridgeError where nobody could ever end its wait."""
     here = owners.running_here()
-    if here is None:
+    if here is None or type(waiter) is WaiterOnTop:  # on top of ours, others are let out
         return delay
     if budget.held_only_by(here, outer):
         write = "`async with`" if name is BLOCK else f"`await {name}.amap(...)` or `await to_async({name})(...)`"
@@ -218,7 +218,8 @@ class Reader:
                 if plan.budget.streams:
                     own = own or OwnStreams()
                     delay = own.bound(plan.name, plan.budget, delay)
-                self._waiter.wait(self._blocked.bound(check_bridge(plan.name, plan.budget, run.outer, delay)))
+                waiter = self._waiter
+                waiter.wait(self._blocked.bound(check_bridge(waiter, plan.name, plan.budget, run.outer, delay)))
             else:
                 try:
                     return todo  # type: ignore[no-any-return]
