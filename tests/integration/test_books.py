@@ -149,34 +149,16 @@ BETWEEN_CALLS = [
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), BETWEEN_CALLS, ids=[f"{one.__name__}.{name}" for one, name in BETWEEN_CALLS]
+    ("kind", "owner", "name"),
+    [
+        *[(kind, *place) for kind in ("threads", "asyncio", "trio") for place in BETWEEN_CALLS],
+        *[(f"{kind}, direct", Budget, "release") for kind in ("asyncio", "trio")],
+    ],
 )
-def test_with_one_slot_only_code_on_top_of_ours_is_let_through(monkeypatch, owner, name):
+def test_with_one_slot_only_code_on_top_of_ours_is_let_through(monkeypatch, kind, owner, name):
+    """A thread or a task has the only slot; a task's loop, too, stands still until the code on top has ended."""
     account = Limits(1)
-
-    @parallel_map(limits=account)
-    def ask(item):
-        return item
-
-    @parallel_map(limits=account)
-    async def ainner(item):
-        await asyncio.sleep(0)
-        return item
-
-    found = []
-    nosy(monkeypatch, owner, name, lambda: found.extend([ask(1), to_sync(ainner)(2), ask.map([3])]))
-    assert ask.map(range(5)) == list(range(5))
-    assert found == [1, 2, [3]]
-    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"), BETWEEN_CALLS, ids=[f"{one.__name__}.{name}" for one, name in BETWEEN_CALLS]
-)
-@pytest.mark.parametrize("kind", ["asyncio", "trio"])
-def test_code_on_top_of_a_task_of_ours_is_let_through_as_well(monkeypatch, owner, name, kind):
-    """The task has the only slot, and its loop stands still until the code on top has ended."""
-    account = Limits(1)
+    backend, _, direct = kind.partition(", ")
 
     @parallel_map(limits=account)
     def plain(item):
@@ -192,12 +174,19 @@ def test_code_on_top_of_a_task_of_ours_is_let_through_as_well(monkeypatch, owner
         await asyncio.sleep(0)
         return item
 
+    async def directly(items):
+        return [await ask(item) for item in items]
+
     found = []
     done = nosy(monkeypatch, owner, name, lambda: found.extend([plain(1), to_sync(elsewhere)(2), plain.map([3])]))
-    assert anyio.run(ask.amap, range(5), backend=kind) == list(range(5))
-    assert done == ["MainThread"]
+    if kind == "threads":
+        answers = plain.map(range(5))
+    else:
+        answers = anyio.run(directly if direct else ask.amap, range(5), backend=backend)
+    assert answers == list(range(5))
+    assert kind == "threads" or done == ["MainThread"]
     assert found == [1, 2, [3]]
-    until(lambda: (account.stats.in_flight, account.stats.waiting) == (0, 0))
+    assert (account.stats.in_flight, account.stats.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["_join", "_look", "look", "_may_sleep"])

@@ -84,7 +84,7 @@ if hasattr(os, "register_at_fork"):
 def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[Waiter], float | None] | None = None) -> Any:
     """Run one coroutine on the background loop, in a copy of the caller's context, and wait for it.
 
-    `patience` says before each wait of this waiter how many seconds it may last, or raises.
+    `patience`, given who waits, says before each wait how many seconds it may last, or raises.
 
     Ctrl-C, or the cancellation of the task that blocks here, cancels it, waits for its own clean-up, and surfaces; a
     second Ctrl-C does not wait.

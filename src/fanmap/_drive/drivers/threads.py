@@ -204,7 +204,7 @@ class Reader:
 
     def advance(self, look: Callable[[], None] | None) -> Record | None:
         """Wait for the next result, or the end (None), stepping the input meanwhile."""
-        run = self._run
+        run, waiter = self._run, self._waiter
         own: OwnStreams | None = None
         while True:
             # A record gets no name here: a failure's traceback would lead back to itself.
@@ -218,7 +218,6 @@ class Reader:
                 if plan.budget.streams:
                     own = own or OwnStreams()
                     delay = own.bound(plan.name, plan.budget, delay)
-                waiter = self._waiter
                 waiter.wait(self._blocked.bound(check_bridge(waiter, plan.name, plan.budget, run.outer, delay)))
             else:
                 try:
