@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import warnings
 
+import anyio
 import pytest
 
 from fanmap import gather_bounded, parallel_map, to_async, to_sync
@@ -92,6 +94,36 @@ def test_every_item_sees_the_callers_variables_and_none_of_another_items(way):
         return seen
 
     assert set(contextvars.copy_context().run(inside)) == {"the caller's"}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_anyio_notes_of_the_callers_loop_does_not_go_to_another_place(backend):
+    """`anyio.run` leaves the name of its library in a context variable; a thread and the background loop have their own."""
+
+    @parallel_map
+    async def waits(item):
+        await anyio.sleep(0)
+        return item
+
+    @parallel_map
+    def runs(item):
+        return anyio.run(waits, item)
+
+    @parallel_map(timeout=60)
+    def runs_timed(item):
+        return anyio.run(waits, item)
+
+    async def main():
+        assert to_sync(waits)(1) == 1
+        assert waits.map([1, 2]) == list(waits.imap([1, 2])) == await waits.amap([1, 2]) == [1, 2]
+        for function in runs, runs_timed:
+            assert function.map([1, 2]) == list(function.imap([1, 2])) == await function.amap([1, 2]) == [1, 2]
+            assert await to_async(function)(1) == 1
+        assert runs_timed(1) == 1  # in a thread, for its timeout
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the loop that is blocked
+        anyio.run(main, backend=backend)
 
 
 def test_a_direct_call_is_a_plain_call_what_it_sets_stays():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fanmap._drive.calls.caller import Caller
 from fanmap._drive.drivers import tasks
 from fanmap._drive.drivers.aio_waiter import Waiter, new_waiter
+from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.owners import LeftOwner
 from fanmap._drive.runs.ports import ItemSource
 from fanmap._drive.runs.worker import Worker
@@ -36,7 +37,7 @@ class Pool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, in_callers_loop: bool) -> None:
         self._loop = loop
-        self._context = contextvars.copy_context()
+        self._context = contextvars.copy_context() if in_callers_loop else taken_elsewhere()
         self._thread = threading.get_ident() if in_callers_loop else -1
         self._tasks: dict[asyncio.Task[bool], Worker] = {}
         self._news: deque[tuple[Worker, bool]] = deque()  # for the loop's thread: (worker, is it new?)

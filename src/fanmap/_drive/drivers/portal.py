@@ -6,7 +6,6 @@ A client and its connection pool belong to the loop they first ran on; on this o
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -16,6 +15,7 @@ from typing import Any
 
 from fanmap._drive import clock
 from fanmap._drive.drivers import loops
+from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.thread_waiter import Waiter, waiter_here
 from fanmap._public import calls_users
 
@@ -91,7 +91,7 @@ def run(make: Callable[[], Coroutine[Any, Any, Any]], patience: Callable[[Waiter
     """
     there = loop()
     waiter, blocked = waiter_here(), loops.BlockedTask()
-    context = contextvars.copy_context()
+    context = taken_elsewhere()
     tasks: list[asyncio.Task[Any]] = []
 
     async def job() -> tuple[Any, BaseException | None]:

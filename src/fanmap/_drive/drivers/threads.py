@@ -11,6 +11,7 @@ from fanmap._drive.calls.caller import Caller
 from fanmap._drive.calls.plan import AGAIN, BLOCK, CALL, END, WAIT, Word
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.drivers import loops, owners, warm_threads
+from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.own_streams import OwnStreams
 from fanmap._drive.drivers.thread_waiter import Waiter, WaiterOnTop, waiter_here
 from fanmap._drive.limits.budget import Budget
@@ -29,7 +30,7 @@ class Pool:
     abandons = True  # a thread cannot be cancelled
 
     def __init__(self) -> None:
-        self._context = contextvars.copy_context()
+        self._context = taken_elsewhere()
 
     def spawn(self, worker: Worker) -> None:
         """Start a worker in a thread."""

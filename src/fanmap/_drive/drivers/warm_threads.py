@@ -6,7 +6,6 @@ into an eight-second call exits seven seconds later.
 
 from __future__ import annotations
 
-import contextvars
 import os
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from fanmap._drive import clock
+from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.thread_state import ThreadState
 from fanmap._drive.drivers.thread_waiter import Waiter
 from fanmap._errors import left_behind
@@ -103,7 +103,7 @@ if hasattr(os, "register_at_fork"):
 @calls_users
 def run_job(job: Callable[[], Any], result: list[Any], wake: Callable[[], None]) -> None:
     """Run it in a warm thread, in a copy of this context; then `result` holds what it came to, for `unwrap`."""
-    context = contextvars.copy_context()
+    context = taken_elsewhere()
 
     def main() -> None:
         try:
