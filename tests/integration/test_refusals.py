@@ -17,6 +17,7 @@ import tenacity
 
 from fanmap import Adaptive, DeadlineExceeded, Limits, NotRun, Rate, Retry, Verdict, gather_bounded, parallel_map
 from fanmap._drive import clock
+from fanmap._drive.books import BUSY, Books
 from fanmap._drive.limits.limits import budget_of
 from fanmap._policy.limits.permit import RUNNING, Permit
 from fanmap.testing import Reply, SimulatedAPIError, VirtualTime, serve, sleep
@@ -528,6 +529,27 @@ def test_one_wait_above_max_wait_stops_the_run_at_once(run_by):
         assert virtual.now() < 1
     assert [type(one) for one in found].count(SimulatedAPIError) == 1
     assert sum(isinstance(one, NotRun) for one in found) >= 28
+
+
+def test_one_wait_above_max_wait_stops_the_run_whoever_has_the_books_at_that_moment(run_by, monkeypatch):
+    """It was waited out where another thread, or code below this call, had them."""
+    do, refused = Books.do, []
+
+    def taken(self, event, *args):
+        if event.__name__ == "_refused":
+            refused.append(event)
+            if len(refused) == 1:
+                return BUSY  # whoever has them is told of it later
+        return do(self, event, *args)
+
+    monkeypatch.setattr(Books, "do", taken)
+    provider = Provider(lambda number, item: (0.1, refusal(wait=301)) if number == 0 else (0.2, None))
+    with VirtualTime() as virtual:
+        limits = Limits(4, max_wait=300)
+        found = run_by(virtual, provider, [0], {"limits": limits}, return_exceptions=True)
+        assert virtual.now() < 1
+    assert len(refused) == 2
+    assert [type(one) for one in found] == [SimulatedAPIError]
 
 
 def test_a_wait_of_exactly_max_wait_is_waited(run_by):

@@ -10,7 +10,7 @@ from random import Random
 import anyio
 import trio
 
-from fanmap import Adaptive, BridgeError, Limits, NotRun, Rate, Retry, gather_bounded, parallel_map
+from fanmap import Adaptive, BridgeError, Limits, NotRun, Outcome, Rate, Retry, gather_bounded, parallel_map
 from fanmap._drive import clock
 from fanmap._drive.limits.limits import budget_of
 from fanmap._policy.journals.journal import Keys, value_line
@@ -586,7 +586,7 @@ class Program:
             any(call.kind in ("spent", REFUSAL) for call in calls)
             # of a run inside the item: what it was refused with came through
             or any(call.kind == "cancelled" and isinstance(call.error, SimulatedAPIError) for call in calls)
-            or any(self.book.hopeless(getattr(result, "error", result)) for result in handed.values())
+            or any(self.book.hopeless(one.error if type(one) is Outcome else one) for one in handed.values())
         )
         if stop_at < 0 and len(handed) != log.size and log.deadline is None and not stopped:
             self.book.blame("G1", f"{log.name} handed out {len(handed)} of {log.size}")

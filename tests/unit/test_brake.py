@@ -163,7 +163,7 @@ def test_two_to_thousands_of_rounds_do_not_overflow():
 @pytest.mark.parametrize(("chance", "rejoin"), [(0.0, 100.1), (0.5, 100.3), (1.0, 100.5)])
 def test_a_call_by_itself_that_was_told_no_wait_comes_back_as_from_the_first_round(chance, rejoin):
     for wait in (None, 0.0):
-        braked = alone("rate", wait, 100.0, chance)
+        braked = alone("rate", wait, 1e9, 100.0, chance)
         assert (braked.gate, braked.spread, braked.exhausted) == (None, 1.0, False)
         assert braked.rejoin == pytest.approx(rejoin)
         assert braked.rejoin == refuse(Brake(300), 100.0, chance=chance).rejoin
@@ -172,12 +172,20 @@ def test_a_call_by_itself_that_was_told_no_wait_comes_back_as_from_the_first_rou
 @pytest.mark.parametrize("chance", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("wait", [0.5, 20.0, 1e9])
 def test_a_call_by_itself_keeps_the_wait_that_it_was_told(wait, chance):
-    braked = alone("rate", wait, 100.0, chance)
+    braked = alone("rate", wait, 1e9, 100.0, chance)
     assert (braked.gate, braked.spread, braked.exhausted) == (100.0 + wait, 1.0, False)
     assert braked.rejoin == pytest.approx(100.0 + wait + chance * (0.1 * wait + 0.25))
 
 
 # How long is too long
+
+
+@pytest.mark.parametrize("waited", [0.0, 300.0, 300.001])
+@pytest.mark.parametrize("wait", [None, 0.0, 300.0, 300.001, 1e9])
+def test_a_call_by_itself_knows_what_is_too_long(wait, waited):
+    braked = alone("rate", wait, 300.0, 100.0, 0.0, waited)
+    assert braked.exhausted is ((wait or 0.0) > 300 or waited > 300)
+    assert braked.gate == (100 + wait if wait else None)
 
 
 @pytest.mark.parametrize(("wait", "exhausted"), [(300.0, False), (300.001, True), (1e9, True)])

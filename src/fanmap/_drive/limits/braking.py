@@ -110,7 +110,7 @@ class Braking(Spending):
         if braked is BUSY:
             # Whoever has the books closes the gate; what this one call does next, it can tell by itself.
             self.post(self._refused, verdict, permit, started, chance, repeated)
-            return alone(verdict.kind, verdict.wait, clock.now(), chance)
+            return alone(verdict.kind, verdict.wait, self.max_wait, clock.now(), chance)
         return braked  # type: ignore[no-any-return]
 
     def answered(self, permit: Permit, started: float) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from typing_extensions import override
@@ -145,7 +144,8 @@ class SharedBraking(Budget):
         crowd = max(permit.crowd, member.elsewhere + admission.in_flight())
         still = member.elsewhere + admission.running() - 1
         member.happenings.refused(kind, wait, permit.epoch, crowd, still, started, now, self.max_wait, chance)
-        braked = alone(kind, wait, now, chance)
+        waited = 0.0 if member.since is None else now - member.since
+        braked = alone(kind, wait, self.max_wait, now, chance, waited)
         if braked.gate is not None:
             # Here at once; elsewhere when it is heard of.
             admission.close_gate(braked.gate, spread=braked.spread, apart=braked.apart)
@@ -153,9 +153,8 @@ class SharedBraking(Budget):
         else:
             member.refused(admission.in_flight() - 1)
         admission.steady = False
-        waited = 0.0 if member.since is None else now - member.since
         self._consider(now)
-        return replace(braked, exhausted=max(wait or 0.0, waited) > self.max_wait)
+        return braked
 
     @override
     def _answered(self, permit: Permit, started: float) -> None:

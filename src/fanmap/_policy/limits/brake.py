@@ -40,10 +40,16 @@ class Braked:
     exhausted: bool
 
 
-def alone(kind: str, wait: float | None, now: float, chance: float) -> Braked:
-    """What a refused call does by itself, where the brake is told of it later."""
+def alone(kind: str, wait: float | None, max_wait: float, now: float, chance: float, waited: float = 0.0) -> Braked:
+    """What a refused call does by itself, where the brake is told of it later.
+
+    Args:
+        kind, wait, now, chance: as of `Brake.refused`.
+        max_wait: seconds that the server may keep everybody waiting.
+        waited: seconds that it has done so already, as far as is known.
+    """
     gate = now + wait if wait else None
-    return Braked(gate, *_spread(kind, wait), _rejoin(wait, now, chance), exhausted=False)
+    return Braked(gate, *_spread(kind, wait), _rejoin(wait, now, chance), max(wait or 0.0, waited) > max_wait)
 
 
 def _rejoin(wait: float | None, now: float, chance: float) -> float:
