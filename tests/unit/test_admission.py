@@ -559,18 +559,65 @@ def test_nobody_is_reminded_where_all_calls_are_of_one_owner():
     assert admission.reminded == []
 
 
-def test_the_first_in_line_of_an_owner_is_told_once_the_one_before_it_has_left():
+@pytest.mark.parametrize("goes", ["leaves", "is let in over the limit"])
+def test_the_first_in_line_of_an_owner_is_told_once_the_one_before_it_has_left(goes):
     admission, loop = Admission(1), Loop()
     running(admission, owner=loop)
     first, second, other = Permit(), Permit(), Permit(owner=loop)
     for permit in (first, second, other):
         admission.ask(permit)
-    assert admission.first_waiting(THREADS) is first
-    admission.leave(first)
-    assert admission.first_waiting(THREADS) is second
+    assert admission.poll(0.5) == admission.reminded == []
+    assert [admission.patience(permit, 0.5) for permit in (first, second, other)] == [guard, None, guard]
+    admission.leave(first) if goes == "leaves" else admission.admit_over_limit(first, 0.5)
+    assert admission.poll(1.0) == []
+    assert admission.reminded == [second]
+    assert admission.patience(second, 1.0) == guard
+    admission.reminded.clear()
     admission.leave(second)
-    assert admission.first_waiting(THREADS) is None
-    assert admission.first_waiting(loop) is other
+    admission.leave(other)
+    assert admission.poll(2.0) == admission.reminded == []
+    assert admission._unwatched == set()
+
+
+def test_the_first_in_line_is_told_where_the_one_before_it_got_the_slot_of_the_call_around_it():
+    """Else nobody would take from a blocked loop what it was appointed (`asyncio 61557`)."""
+    admission, loop = Admission(2), Loop()
+    (held,) = running(admission, owner=loop)
+    (outer,) = running(admission)
+    inner = running(admission, parent=outer)
+    nested, second, theirs = Permit(None, outer), Permit(), Permit(owner=loop)
+    for permit in (nested, theirs, second):
+        admission.ask(permit)
+    assert admission.poll(1.0) == admission.reminded == []
+    assert [admission.patience(permit, 1.0) for permit in (nested, second)] == [guard, None]
+    admission.leave(*inner)
+    assert admission.poll(2.0) == [nested]
+    assert admission.reminded == [second]
+    admission.reminded.clear()
+    admission.leave(held)
+    assert admission.poll(3.0) == [theirs]
+    assert admission.poll(3.06) == [second]  # the loop did not come
+
+
+@pytest.mark.parametrize("goes", ["starts", "leaves"])
+def test_the_next_of_an_owner_that_waits_for_the_rate_is_told_as_well(goes):
+    admission, loop = Admission(3, [Rate(1, 1)]), Loop()
+    ours, theirs = [Permit() for _ in range(2)], Permit(owner=loop)
+    admission.leave(*running(admission))  # it has taken the rate
+    for permit in (ours[0], theirs, ours[1]):
+        admission.ask(permit)
+    assert admission.poll(0.5) == []
+    admission.reminded.clear()
+    assert [permit.state for permit in (*ours, theirs)] == [SLOTTED] * 3
+    assert [admission.patience(permit, 0.5) for permit in (*ours, theirs)] == [0.5, None, guard]
+    if goes == "leaves":
+        admission.leave(ours[0])
+        assert admission.poll(0.5) == []
+    else:
+        assert admission.poll(1.0) == [ours[0]]
+        assert admission.take_up(ours[0], 1.0)
+    assert admission.reminded == [ours[1]]  # or nobody would pass over a loop that is away
+    assert admission.patience(ours[1], 1.0) == guard
 
 
 # Appointments

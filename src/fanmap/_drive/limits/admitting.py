@@ -156,14 +156,12 @@ class Admitting(Streaming):
         return GIVE_WAY if permit.state == NEW else self.admission.patience(permit, now)  # NEW: it is still queued
 
     def _release(self, permit: Permit, actual: Sequence[float | None] | None) -> None:
-        refund, waited = bool(permit.charges), permit.state == WAITING
+        refund = bool(permit.charges)
         if actual is not None and refund:
             self.admission.settle(permit, actual)
         if self.money is not None and self.money.news:
             self._priced(self.money)
         self.admission.leave(permit)
-        if waited and (first := self.admission.first_waiting(permit.owner)) is not None:
-            self.after.append(first)  # from now on it looks now and then
         permit.waker = _nobody
         self._poll(clock.now(), None, refund=refund)
 

@@ -35,13 +35,12 @@ class Admission(Lines):
         steady: answers change nothing, and need not be reported.
     """
 
-    __slots__ = ("_appointed", "_numbers", "_owner", "_unwatched", "steady")
+    __slots__ = ("_appointed", "_numbers", "_owner", "steady")
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
         super().__init__(limit, rates)
         self._numbers = count(1)
         self._owner: Owner | None = None  # the first that came
-        self._unwatched: set[Owner] = set()  # whose first in line went on; the next one does not look now and then yet
         self._appointed: dict[Permit, None] = {}  # of owners that can block, not taken up yet
         self.steady = True
 
@@ -97,21 +96,17 @@ class Admission(Lines):
             permit = slot_line.head()
             if permit is None:
                 break
-            slot_line.remove(permit)
-            self._forget_child(permit)
+            self._out_of_slot_line(permit)
             holding.add(permit)
             permit.slotted = now
             permit.state = SLOTTED
             rate_line.add(permit)
-            self._unwatched.add(permit.owner)
-        if self._unwatched:
-            self._remind()
         appointed: list[Permit] = []
         while rate_line:
             permit = rate_line.head()
             if permit is None or self._start_time(permit, now) > now:
                 break
-            rate_line.remove(permit)
+            self._out_of_rate_line(permit)
             self._let_through(permit, now)
             permit.state = APPOINTED
             permit.until = now + self._grace
@@ -120,6 +115,8 @@ class Admission(Lines):
             appointed.append(permit)
             if self.turns is not None and self.turns.started(permit):
                 return appointed + self.poll(now, here)  # the next slot is the background's
+        if self._unwatched:
+            self._remind()
         self._set_quiet(now)
         return appointed
 
@@ -143,9 +140,8 @@ class Admission(Lines):
     def leave(self, permit: Permit) -> None:
         """Out of any line, slot given back; refunded where the call was never made. Idempotent."""
         permit.state = RELEASED
-        if self._slot_line.remove(permit):
-            self._forget_child(permit)
-        self._rate_line.remove(permit)
+        self._out_of_slot_line(permit)
+        self._out_of_rate_line(permit)
         self._appointed.pop(permit, None)
         if self._inside:
             self._inside.discard(permit)
@@ -193,9 +189,8 @@ class Admission(Lines):
         """It runs, whatever the limits say: out of any line, and from now on it counts, and is charged."""
         if permit.state in (RELEASED, TURNED_AWAY):
             return
-        if self._slot_line.remove(permit):
-            self._forget_child(permit)
-        self._rate_line.remove(permit)
+        self._out_of_slot_line(permit)
+        self._out_of_rate_line(permit)
         self._appointed.pop(permit, None)
         permit.state = RUNNING
         if permit not in self._holding:
@@ -282,7 +277,7 @@ class Admission(Lines):
         """At its old place; the slot goes to somebody who comes, unless it is borrowed."""
         self._appointed.pop(permit, None)
         if permit.lender is None and permit.owner in self._away:
-            self._rate_line.remove(permit)
+            self._out_of_rate_line(permit)
             self._holding.discard(permit)
             permit.state = WAITING
             self._slot_line.add(permit)
@@ -297,16 +292,16 @@ class Admission(Lines):
             self._mixed = True
 
     def _remind(self) -> None:
-        """An owner's first in line has gone on: the next looks now and then, once others hold slots and may be lost."""
-        if not self._slot_line:
+        """An owner's first in a line has left it: the next looks now and then, once others hold slots and may be lost."""
+        if not (self._slot_line or self._rate_line):
             self._unwatched.clear()
         for owner in tuple(self._unwatched) if self._mixed else ():
-            first = self._slot_line.first_of(owner)
-            if first is None:
+            firsts = [first for line in (self._slot_line, self._rate_line) if (first := line.first_of(owner)) is not None]
+            if not firsts:
                 self._unwatched.discard(owner)
             elif any(permit.owner is not owner for permit in self._holding):
                 self._unwatched.discard(owner)
-                self.reminded.append(first)
+                self.reminded += firsts
 
     def _set_quiet(self, now: float = -math.inf) -> None:
         self.quiet = (

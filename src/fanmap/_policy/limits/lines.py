@@ -27,13 +27,14 @@ class Lines(Starts):
         turns: whose turn it is, once there has been a call in the background; None: there has not.
     """
 
-    __slots__ = ("_away", "_inside", "_lent", "_mixed", "_rate_line", "_slot_line", "reminded", "turns")
+    __slots__ = ("_away", "_inside", "_lent", "_mixed", "_rate_line", "_slot_line", "_unwatched", "reminded", "turns")
 
     def __init__(self, limit: int, rates: Sequence[Rate]) -> None:
         super().__init__(limit, rates)
         self._inside: set[Permit] = set()  # with totals, calls inside others that are, or were, in line
         self._mixed = False  # more than one owner has come
         self.reminded: list[Permit] = []
+        self._unwatched: set[Owner] = set()  # whose first in a line went on; the next one does not look now and then yet
         self._away: set[Owner] = set()
         self._slot_line = Line(self._away)
         self._rate_line = Line(self._away)
@@ -45,10 +46,6 @@ class Lines(Starts):
     def head(self) -> Permit | None:
         """Who holds the timer: the first in the second line."""
         return self._rate_line.head()
-
-    def first_waiting(self, owner: Owner) -> Permit | None:
-        """This owner's first in line for a slot."""
-        return self._slot_line.first_of(owner)
 
     def slots(self) -> int:
         """How many there are, in whosever hands."""
@@ -128,6 +125,22 @@ class Lines(Starts):
 
     # Slots that are lent
 
+    def _out_of_slot_line(self, permit: Permit) -> bool:
+        """False: it was not in it."""
+        if not self._slot_line.remove(permit):
+            return False
+        self._unwatched.add(permit.owner)
+        if permit.parent is not None and permit.parent.children is not None:
+            permit.parent.children.pop(permit, None)
+        return True
+
+    def _out_of_rate_line(self, permit: Permit) -> bool:
+        """False: it was not in it."""
+        if not self._rate_line.remove(permit):
+            return False
+        self._unwatched.add(permit.owner)
+        return True
+
     def _wait_for_slot(self, permit: Permit) -> None:
         """On the slot of the call around it, which does nothing meanwhile, or in the first line."""
         parent = permit.parent
@@ -153,15 +166,11 @@ class Lines(Starts):
     def _give_back(self, lender: Permit) -> None:
         lender.lent_to = None
         if lender.children:
-            child, _ = lender.children.popitem(last=False)
-            self._slot_line.remove(child)
+            child = next(iter(lender.children))
+            self._out_of_slot_line(child)
             self._lend(lender, child)
         else:
             self._holding.add(lender)
-
-    def _forget_child(self, permit: Permit) -> None:
-        if permit.parent is not None and permit.parent.children is not None:
-            permit.parent.children.pop(permit, None)
 
     # The two kinds
 
@@ -202,7 +211,7 @@ class Lines(Starts):
         if not others:
             return False
         last = max(others, key=_place)
-        self._rate_line.remove(last)
+        self._out_of_rate_line(last)
         self._holding.discard(last)
         last.slotted = 0.0
         self._wait_for_slot(last)

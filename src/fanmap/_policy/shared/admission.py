@@ -139,7 +139,7 @@ class SharedAdmission(SharedLines):
         for permit in reversed(waiting[booked:]):
             if len(self._holding) <= self.limit:
                 return
-            self._rate_line.remove(permit)
+            self._out_of_rate_line(permit)
             self._holding.discard(permit)
             permit.state = WAITING
             self._slot_line.add(permit)
