@@ -40,6 +40,7 @@ TESTS = {
         "property/test_kinds.py",
         "property/test_total.py",
     ],
+    "limits/appointments": ["unit/test_admission.py", "unit/test_kinds.py", "property/test_admission.py"],
     "runs/as_completed": ["unit/test_results.py", "property/test_results.py", "unit/test_flow.py"],
     "runs/attempt": ["unit/test_attempt.py", "property/test_repeating.py"],
     "failures/bodies": ["unit/test_read_body.py", "unit/test_bodies.py", "unit/test_signals.py", "unit/test_rpc.py"],
@@ -126,6 +127,7 @@ TESTS = {
     "shared/totals": ["unit/test_shared_totals.py"],
     "shared/turns": ["unit/test_shared_turns.py"],
     "shared/wanted": ["unit/test_shared_member.py"],
+    "limits/watching": ["unit/test_admission.py", "unit/test_kinds.py", "property/test_admission.py"],
 }
 DRIVE = {"calls/caller", "calls/entering", "calls/outcomes", "runs/exchanging", "runs/worker"}  # all others: _policy
 

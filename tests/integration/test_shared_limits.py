@@ -15,7 +15,7 @@ import pytest
 
 from fanmap import Adaptive, Busy, Limits, NotRun, Rate, Retry, SharedUnavailable, Verdict, parallel_map
 from fanmap._drive.limits.limits import budget_of
-from fanmap._policy.limits import admission
+from fanmap._policy.limits import watching
 from fanmap.testing import SimulatedAPIError, SimulatedStore, VirtualTime, sleep
 
 
@@ -582,7 +582,7 @@ def test_one_that_nobody_has_any_more_leaves_and_its_thread_ends(tmp_path):
 
 
 def test_the_guard_of_waiting_calls_is_finite():
-    assert admission.guard is None or math.isfinite(admission.guard)
+    assert watching.guard is None or math.isfinite(watching.guard)
 
 
 def test_the_background_of_a_shared_limits_travels_as_itself(tmp_path):

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from fanmap._drive import books
-from fanmap._policy.limits import admission
+from fanmap._policy.limits import watching
 from fanmap.testing import VirtualTime
 
 from .troubles import (
@@ -56,7 +56,7 @@ def play(driver: str, seed: int):
             world.book.threads_overtake = share > 0
             losing = []
             if guarded_line:
-                admission.guard = 0.5  # as outside of virtual time, whose end puts it back
+                watching.guard = 0.5  # as outside of virtual time, whose end puts it back
             if CLOSED in befall:
                 losing.append(virtual.start(guarded(complaints, loses_a_loop), world, world.more))
             if INTERRUPTED in befall:

@@ -6,10 +6,11 @@ import math
 
 import pytest
 
-from fanmap._policy.limits.admission import Admission, guard
+from fanmap._policy.limits.admission import Admission
 from fanmap._policy.limits.line import Line
 from fanmap._policy.limits.permit import APPOINTED, NEW, RELEASED, RUNNING, SLOTTED, THREADS, WAITING, Permit
 from fanmap._policy.limits.rate import Bucket, Rate
+from fanmap._policy.limits.watching import guard
 
 
 class Loop:

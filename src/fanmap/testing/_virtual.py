@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from fanmap._drive import clock
 from fanmap._drive.drivers import portal, warm_threads
 from fanmap._drive.drivers.thread_waiter import Waiter
-from fanmap._policy.limits import admission
+from fanmap._policy.limits import watching
 from fanmap.testing._baton import Baton, Party
 from fanmap.testing._loop import VirtualLoop
 from fanmap.testing._stuck import who_waits
@@ -132,9 +132,9 @@ class VirtualTime:
         pool, place, world = warm_threads.use(warm_threads.WarmThreads()), portal.use(None), clock.enter(self._world)
         source = clock.install(lambda: baton.now)
         # Nobody's loop or thread is lost here, and a wake-up that is would be hidden by a guard.
-        guard, admission.guard = admission.guard, None
+        guard, watching.guard = watching.guard, None
         self._leave = [
-            lambda: setattr(admission, "guard", guard),
+            lambda: setattr(watching, "guard", guard),
             lambda: clock.install(source),
             lambda: clock.enter(world),
             lambda: portal.use(place),

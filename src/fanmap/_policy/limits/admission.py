@@ -7,11 +7,8 @@ queue. Pure: told `now`, knows no thread, loop or waker; whoever drives it wakes
 Calls in the background (`kinds`) wait in the same two lines, behind all others. One that has its slot and waits for the
 gate or a rate gives the slot to a call in the foreground that has none, and is back in the first line at its old place.
 
-A start that somebody else arranges is an appointment. Where its call enters late, the start is asked for anew, so
-that starts are as far apart where they are made as the rates want them; where its owner does not come at all within
-`until`, slot and charge go to the next in line, and the owner is passed over until it is heard of again.
-
-    Starts (the gate, the rates) → Lines (who stands where, who has a slot) → Admission (the moves)
+    Starts (the gate, the rates) → Lines (who stands where, who has a slot) → Watching (who looks by itself)
+        → Appointments (starts that somebody else arranged) → Admission (the moves)
 """
 
 from __future__ import annotations
@@ -20,28 +17,23 @@ import math
 from collections.abc import Sequence
 from itertools import count
 
-from fanmap._policy.limits.lines import Lines
-from fanmap._policy.limits.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, TURNED_AWAY, WAITING, Owner, Permit
+from fanmap._policy.limits.appointments import Appointments
+from fanmap._policy.limits.permit import APPOINTED, RELEASED, RUNNING, SLOTTED, TURNED_AWAY, Owner, Permit
 from fanmap._policy.limits.rate import Rate
 
-# Seconds after which an owner's first in line looks by itself, as the head's owner may be gone; None: never.
-guard: float | None = 0.5
 
-
-class Admission(Lines):
+class Admission(Appointments):
     """The slots of one Limits, and the two lines: for a slot, and for the start.
 
     Attributes:
         steady: answers change nothing, and need not be reported.
     """
 
-    __slots__ = ("_appointed", "_numbers", "_owner", "steady")
+    __slots__ = ("_numbers", "steady")
 
     def __init__(self, limit: int, rates: Sequence[Rate] = ()) -> None:
         super().__init__(limit, rates)
         self._numbers = count(1)
-        self._owner: Owner | None = None  # the first that came
-        self._appointed: dict[Permit, None] = {}  # of owners that can block, not taken up yet
         self.steady = True
 
     # What a driver asks for
@@ -119,23 +111,6 @@ class Admission(Lines):
             self._remind()
         self._set_quiet(now)
         return appointed
-
-    def take_up(self, permit: Permit, now: float) -> bool:
-        """An appointed call is about to be made: may it be? Else it is back in line, and polls.
-
-        A rate counts where calls are made: what was charged for another moment is charged for this one.
-        """
-        if permit.state != APPOINTED:
-            return permit.state == RUNNING
-        if self._missed(permit, now):
-            self._refund(permit)
-            if self._due(permit, now) > now:
-                self._back_in_line(permit)
-                return False
-            self._let_through(permit, now)
-        self._appointed.pop(permit, None)
-        permit.state = RUNNING
-        return True
 
     def leave(self, permit: Permit) -> None:
         """Out of any line, slot given back; refunded where the call was never made. Idempotent."""
@@ -239,69 +214,7 @@ class Admission(Lines):
                 if one.owner.gone():
                     self.leave(one)
 
-    # What a driver looks at
-
-    def patience(self, permit: Permit, now: float) -> float | None:
-        """Seconds after which a waiting permit must look again by itself; None: it will be woken.
-
-        Only the head holds a timer; each owner's first looks now and then, in case the head's owner is away or gone.
-        """
-        if permit.state in (APPOINTED, RUNNING):
-            return 0.0
-        if permit.state == SLOTTED:
-            if self._rate_line.head() is permit:
-                start = self._start_time(permit, now)
-                return max(0.0, start - now) if start < math.inf else guard  # woken by what is settled, if it ever is
-            return guard if self._rate_line.first_of(permit.owner) is permit else None
-        return guard if self._slot_line.first_of(permit.owner) is permit else None
-
     # Inside
-
-    def _missed(self, permit: Permit, now: float) -> bool:
-        """Is the moment over that it was appointed for, or is the gate closed?"""
-        return self._gate > now or (bool(permit.charges) and now > permit.charges[0].at)
-
-    def _lapse(self, now: float, here: Owner | None) -> None:
-        """Appointments that nobody took up are over; their owners are away until they are heard of."""
-        owners = {permit.owner for permit in self._appointed if permit.until < now and permit.owner is not here}
-        if not owners:
-            return
-        self._away |= owners
-        late = [permit for permit in self._appointed if permit.owner in owners]
-        for permit in late:
-            self._refund(permit)
-        for permit in [*late, *(permit for permit in self._rate_line if permit.owner in owners)]:
-            self._back_in_line(permit)
-
-    def _back_in_line(self, permit: Permit) -> None:
-        """At its old place; the slot goes to somebody who comes, unless it is borrowed."""
-        self._appointed.pop(permit, None)
-        if permit.lender is None and permit.owner in self._away:
-            self._out_of_rate_line(permit)
-            self._holding.discard(permit)
-            permit.state = WAITING
-            self._slot_line.add(permit)
-        elif permit not in self._rate_line:
-            permit.state = SLOTTED
-            self._rate_line.add(permit)
-
-    def _meet(self, owner: Owner) -> None:
-        if self._owner is None:
-            self._owner = owner
-        else:
-            self._mixed = True
-
-    def _remind(self) -> None:
-        """An owner's first in a line has left it: the next looks now and then, once others hold slots and may be lost."""
-        if not (self._slot_line or self._rate_line):
-            self._unwatched.clear()
-        for owner in tuple(self._unwatched) if self._mixed else ():
-            firsts = [first for line in (self._slot_line, self._rate_line) if (first := line.first_of(owner)) is not None]
-            if not firsts:
-                self._unwatched.discard(owner)
-            elif any(permit.owner is not owner for permit in self._holding):
-                self._unwatched.discard(owner)
-                self.reminded += firsts
 
     def _set_quiet(self, now: float = -math.inf) -> None:
         self.quiet = (

@@ -23,18 +23,15 @@ class Lines(Starts):
     """The slots of one Limits, and the two lines: for a slot, and for the start.
 
     Attributes:
-        reminded: who is to look again, as nobody else of its owner's does now and then; whoever drives empties it.
         turns: whose turn it is, once there has been a call in the background; None: there has not.
     """
 
-    __slots__ = ("_away", "_inside", "_lent", "_mixed", "_rate_line", "_slot_line", "_unwatched", "reminded", "turns")
+    __slots__ = ("_away", "_inside", "_lent", "_rate_line", "_slot_line", "_unwatched", "turns")
 
     def __init__(self, limit: int, rates: Sequence[Rate]) -> None:
         super().__init__(limit, rates)
         self._inside: set[Permit] = set()  # with totals, calls inside others that are, or were, in line
-        self._mixed = False  # more than one owner has come
-        self.reminded: list[Permit] = []
-        self._unwatched: set[Owner] = set()  # whose first in a line went on; the next one does not look now and then yet
+        self._unwatched: set[Owner] = set()  # of whom somebody has left a line, and perhaps nobody else looks yet
         self._away: set[Owner] = set()
         self._slot_line = Line(self._away)
         self._rate_line = Line(self._away)
@@ -215,8 +212,6 @@ class Lines(Starts):
         self._holding.discard(last)
         last.slotted = 0.0
         self._wait_for_slot(last)
-        if self._mixed:
-            self.reminded.append(last)
         siblings = None if last.parent is None else last.parent.children
         if siblings is not None and last in siblings:
             siblings.move_to_end(last, last=False)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from fanmap._policy.limits import admission
+from fanmap._policy.limits import watching
 from fanmap._policy.limits.permit import RUNNING, WAITING, Owner, Permit
 from fanmap._policy.limits.rate import Grant
 from fanmap._policy.limits.total import Total
@@ -118,7 +118,7 @@ class SharedAdmission(SharedLines):
     @override
     def patience(self, permit: Permit, now: float) -> float | None:
         seconds = super().patience(permit, now)
-        return admission.guard if seconds == math.inf else seconds
+        return watching.guard if seconds == math.inf else seconds
 
     @override
     def slots(self) -> int:
