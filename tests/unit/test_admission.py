@@ -621,7 +621,39 @@ def test_the_next_of_an_owner_that_waits_for_the_rate_is_told_as_well(goes):
     assert admission.patience(ours[1], 1.0) == guard
 
 
+def test_whoever_may_start_looks_at_once():
+    admission = Admission(1)
+    permit = Permit()
+    admission.ask(permit)
+    assert admission.poll(1.0) == [permit]
+    assert (permit.state, admission.patience(permit, 1.0)) == (APPOINTED, 0.0)
+    assert admission.take_up(permit, 1.0)
+    assert (permit.state, admission.patience(permit, 1.0)) == (RUNNING, 0.0)
+
+
+def test_the_first_that_waits_for_what_never_refills_looks_now_and_then():
+    admission = Admission(2, [Rate(1, math.inf)])
+    admission.leave(*running(admission))
+    (first,) = waiting(admission)
+    assert (first.state, admission.patience(first, 1.0)) == (SLOTTED, guard)
+
+
 # Appointments
+
+
+def test_of_an_owner_that_does_not_come_those_in_the_second_line_give_their_slots_too():
+    admission, loop = Admission(3, [Rate(1, 1)]), Loop()
+    admission.leave(*running(admission))
+    late, later, ours = Permit(owner=loop), Permit(owner=loop), Permit()
+    for permit in (late, later, ours):
+        admission.ask(permit)
+    assert admission.poll(1.0) == [late]
+    assert admission.poll(1.0 + admission._grace + 0.01) == [ours]
+    assert (late.state, later.state) == (WAITING, WAITING)
+    assert admission._holding == {ours}
+    assert admission.in_line() == [late, later]  # in one of the lines each
+    assert admission.poll(1.5, loop) == []  # it is back
+    assert admission.poll(2.5) == [late]  # and nobody thinks of what it missed
 
 
 def test_an_appointment_that_nobody_takes_up_goes_to_the_next_and_its_owner_is_passed_over():
