@@ -411,6 +411,24 @@ def test_one_item_that_is_refused_for_ever_ends_by_its_own_clock_and_holds_nobod
     assert len(tried) < 70
 
 
+def test_one_item_that_is_told_to_wait_for_longer_than_anybody_wants_to_ends_at_once(run_by):
+    tried = []
+
+    def decide(number, item):
+        if item == 3:
+            tried.append(clock.now())
+            return 0.1, Above("slow down", None if len(tried) <= 5 else 301)
+        return 1.0, None
+
+    provider = Provider(decide)
+    with VirtualTime(seed=1) as virtual:
+        found = run_by(virtual, provider, list(range(400)), {"max_concurrency": 4}, return_exceptions=True)
+        assert virtual.now() <= 100 * 1.1
+    assert [result for result in found if isinstance(result, int)] == [item for item in range(400) if item != 3]
+    assert "the server asked to wait 301" in found[3].__notes__[0]
+    assert len(tried) == 6
+
+
 @pytest.mark.parametrize("wait", [None, 2])
 def test_with_one_call_at_a_time_the_next_item_tells_that_it_is_the_item(run_by, wait):
     tried = []

@@ -101,14 +101,15 @@ def test_thousands_of_refusals_do_not_overflow() -> None:
 @pytest.mark.parametrize(("when", "too_long"), [(100.0, False), (400.0, False), (400.001, True), (1e9, True)])
 def test_its_own_clock_runs_from_its_first_refusal(when: float, too_long: bool) -> None:
     refusals, _ = by_itself(0, 1, 2, 3)
-    assert refusals.too_long(when, 300.0) is too_long
+    reason = "refused for max_wait=300.0 s while others were answered"
+    assert refusals.too_long(when, 300.0) == (reason if too_long else None)
 
 
 def test_its_own_clock_may_begin_at_any_time() -> None:
     refusals, _ = by_itself(0, 1, 2, since=0.0)
-    assert (refusals.too_long(300.0, 300.0), refusals.too_long(300.5, 300.0)) == (False, True)
+    assert [bool(refusals.too_long(when, 300.0)) for when in (300.0, 300.5)] == [False, True]
     refusals, _ = by_itself(0, 1, 2, since=-50.0)
-    assert (refusals.too_long(250.0, 300.0), refusals.too_long(250.5, 300.0)) == (False, True)
+    assert [bool(refusals.too_long(when, 300.0)) for when in (250.0, 250.5)] == [False, True]
 
 
 def test_an_item_that_chance_may_yet_explain_does_not_end() -> None:
@@ -118,8 +119,18 @@ def test_an_item_that_chance_may_yet_explain_does_not_end() -> None:
         own = refusals.again(1000.0 * row, row * 10, told)
         told += 10 + (not own)
         assert own is (row >= 7)
-        assert refusals.too_long(1e9, 300.0) is (0.5**row < 1e-6)
+        assert bool(refusals.too_long(1e9, 300.0)) is (0.5**row < 1e-6)
         assert not refusals.too_long(1000.0, 300.0)
+
+
+@pytest.mark.parametrize(("wait", "too_long"), [(None, False), (0.0, False), (300.0, False), (300.5, True)])
+def test_a_wait_that_the_server_names_ends_it_where_it_is_longer_than_anybody_wants_to_wait(wait, too_long) -> None:
+    """It was waited out: of an item that is its own trouble nobody else is told."""
+    refusals, _ = by_itself(0, 1, 2)
+    reason = "the server asked to wait 300.5 s, and max_wait is 300.0: write Limits(max_wait=301)"
+    assert refusals.own
+    assert refusals.too_long(10.0, 300.0, wait) == (reason if too_long else None)
+    assert Refusals().too_long(10.0, 300.0, wait) is None  # everybody's affair: the brake decides
 
 
 def test_an_items_tries_keep_its_refusals() -> None:

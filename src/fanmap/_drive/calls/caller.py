@@ -211,10 +211,8 @@ class Caller(Entering):
         if not again or self._attempts is None or refusals is None:
             if plan.retry is not False:
                 note_item(error, _ONLY_ONCE)
-        elif refusals.too_long(rejoin, budget.max_wait):
-            note_item(
-                error, f"fanmap: not sent again: refused for max_wait={budget.max_wait!r} s while others were answered"
-            )
+        elif reason := refusals.too_long(rejoin, budget.max_wait, verdict.wait):
+            note_item(error, f"fanmap: not sent again: {reason}")
         elif self._attempts.refused(error, now, rejoin) and not self._too_late(rejoin):
             if refusals.own:
                 return self._stand_back(rejoin)

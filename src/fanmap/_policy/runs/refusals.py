@@ -12,6 +12,8 @@ is refused, nothing but the item explains its third. Pure: told `now`, chance, a
 
 from __future__ import annotations
 
+from fanmap._policy.limits.brake import given_up
+
 _OWN = 3  # refusals with answers to others between, before which nothing is said of the item
 _UNLIKELY = 0.01  # as chance, that it stands back: a mistake costs it seconds
 _IMPOSSIBLE = 1e-6  # as chance, that it ends: a mistake costs the item
@@ -69,6 +71,13 @@ class Refusals:
         pause = (0.5 + 0.5 * chance) * min(_LONGEST_PAUSE, 2.0 ** min(self._row - _OWN + 1, 16))
         return now + (max(pause, wait + chance * (0.1 * wait + 0.25)) if wait else pause)
 
-    def too_long(self, when: float, max_wait: float) -> bool:
-        """Is that longer after its first refusal than anybody here wants to wait, and is it surely the item?"""
-        return self._chance < _IMPOSSIBLE and when - self._first > max_wait
+    def too_long(self, when: float, max_wait: float, wait: float | None = None) -> str | None:
+        """Why it is not sent again at `when`, if it is not: nobody here wants to wait so long.
+
+        Its own clock decides only where it is surely the item; a server that names a longer `wait` means it.
+        """
+        if self.own and wait is not None and wait > max_wait:
+            return given_up(max_wait, wait, refused=True)
+        if self._chance < _IMPOSSIBLE and when - self._first > max_wait:
+            return f"refused for max_wait={max_wait!r} s while others were answered"
+        return None
