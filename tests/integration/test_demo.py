@@ -78,6 +78,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Comp
 # Against the simulated server
 
 
+@pytest.mark.whole
 def test_the_demo_ends_well_and_piped_it_draws_no_bars(simulated):
     done, _ = simulated
     assert (done.returncode, done.stderr) == (0, "")
@@ -85,6 +86,7 @@ def test_the_demo_ends_well_and_piped_it_draws_no_bars(simulated):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.whole
 def test_it_draws_the_last_run_of_ours_where_that_is_asked_for(simulated):
     done, folder = simulated
     assert "The run of 5b is drawn in run.html." in done.stdout
@@ -118,10 +120,12 @@ def test_it_shows_the_line_of_each_way(simulated):
         assert line in simulated[0].stdout
 
 
+@pytest.mark.whole
 def test_it_shows_each_language_while_they_are_translated_one_after_the_other(simulated):
     assert f"\n   {' '.join(LANGUAGES)}\n" in simulated[0].stdout
 
 
+@pytest.mark.whole
 def test_it_ends_with_what_to_do_next(simulated):
     end = simulated[0].stdout.rpartition("\nNext: ")[2]
     assert "@parallel_map(max_concurrency=8)" in end

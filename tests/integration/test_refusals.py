@@ -386,7 +386,7 @@ def test_one_prompt_above_the_whole_limit_is_sent_once_and_costs_the_others_noth
 
 
 @pytest.mark.parametrize("wait", [None, 2])
-@pytest.mark.parametrize("retry", [None, Retry()])
+@pytest.mark.parametrize("retry", [None, pytest.param(Retry(), marks=pytest.mark.whole)])
 def test_one_item_that_is_refused_for_ever_ends_by_its_own_clock_and_holds_nobody(run_by, wait, retry):
     tried, ends = [], {}
 
