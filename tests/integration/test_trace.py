@@ -73,6 +73,14 @@ def test_gather_bounded_is_drawn(lazy, tmp_path):
     assert {event["tid"] for event in calls.values()} == {1, 2}
 
 
+def test_a_folder_that_is_not_there_is_said_at_any_time(tmp_path):
+    results = parallel_map(str).imap([1])
+    assert list(results) == ["1"]
+    for run in (lambda path: results.trace(path), lambda path: parallel_map(str).map([1], trace=path)):
+        with pytest.raises(FileNotFoundError, match="trace cannot be written: its folder does not exist"):
+            run(tmp_path / "nowhere" / "run.html")
+
+
 def test_gather_bounded_awaits_nothing_where_the_file_cannot_be_written(tmp_path):
     async def main():
         with pytest.raises(FileNotFoundError, match="trace cannot be written"):

@@ -24,7 +24,7 @@ from typing_extensions import TypeAliasType
 
 from fanmap._policy.journals.canonical import canonical
 from fanmap._policy.journals.converter import Converter
-from fanmap._policy.journals.plain import is_model, plain_text, same
+from fanmap._policy.journals.plain import Unkeepable, is_model, plain_text, same
 from fanmap._policy.journals.shapes import shape_of
 
 
@@ -525,6 +525,19 @@ def test_numbers_of_other_libraries_are_numbers():
     assert type(canonical(Missing("nan"))) is float
     assert canonical(fractions.Fraction(1, 2)) == 0.5
     assert type(canonical(fractions.Fraction(1, 2))) is float
+
+
+def test_a_truth_value_of_numpy_is_one():
+    class Truth:
+        def __bool__(self):
+            return False
+
+    for name in ("bool", "bool_"):  # numpy 2's and 1's
+        Truth.__qualname__, Truth.__module__ = name, "numpy"
+        assert canonical(Truth()) is False
+    Truth.__module__ = "elsewhere"
+    with pytest.raises(Unkeepable):
+        canonical(Truth())
 
 
 class MyUrl:  # of this module: nothing is known of it

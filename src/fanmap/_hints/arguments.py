@@ -166,7 +166,8 @@ def _placed(what: str, line: str, names: list[str], decorated: Any) -> str:
         return f"write limits=Limits({line})"
     if decorated is not None:
         options = f"limits=Limits({line})" if setting in OF_LIMITS else line
-        return f"it belongs to the function, parallel_map({line}) or {_name(decorated)}.with_options({options})"
+        here = f"it belongs to the function, parallel_map({line}) or {_name(decorated)}.with_options({options})"
+        return f"{here}; a whole run has a deadline{line.removeprefix(setting)}" if setting == "timeout" else here
     return f"write {line}"
 
 

@@ -16,11 +16,13 @@ from typing import Any, cast
 from typing_extensions import TypeIs
 
 _SETTING_OF = {"Limits": "limits", "Retry": "retry", "Rate": "rate", "Adaptive": "max_concurrency"}
+_METHODS = ("invoke", "run", "predict", "generate", "create", "forward")  # of objects that call a model, first come
 
 
 def decorated(value: object) -> str:
     """What to write instead of `parallel_map(value)`, where it is no function."""
-    kind = type(value).__name__
+    kind_of = type(value)
+    kind = kind_of.__name__
     if kind in _SETTING_OF:
         return f"write parallel_map({_SETTING_OF[kind]}=...)"
     if is_number(value) or is_auto(value):
@@ -29,6 +31,9 @@ def decorated(value: object) -> str:
         return "write the function without calling it, parallel_map(function)"
     if isinstance(value, (property, functools.cached_property)):
         return f"write @{kind} above @parallel_map"
+    for name in _METHODS:
+        if callable(inspect.getattr_static(kind_of, name, None)):
+            return f"write parallel_map(it.{name}), with this object for `it`"
     return "write parallel_map(function), and give the inputs to .map(inputs)"
 
 

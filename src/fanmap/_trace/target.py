@@ -129,4 +129,5 @@ def trace_now(run: Run | None, trace: object, name: str) -> None:
         TypeError, ValueError, OSError: the path is none, or cannot be written.
     """
     path = check_path(trace)
+    check_writable(path)
     write(untold(name) if run is None else story_of(run), path)

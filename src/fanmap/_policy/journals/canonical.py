@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 from fanmap._policy.journals.plain import Unkeepable, is_model, kind_name, model_parts
 
 _PLAIN: Final = frozenset({str, int, bool, float, type(None)})
+_TRUTHS: Final = ("numpy.bool", "numpy.bool_")
 _URLS: Final = ("pydantic_core._pydantic_core.Url", "pydantic_core._pydantic_core.MultiHostUrl")
 
 
@@ -71,6 +72,8 @@ def _rarer(value: Any, kind: type[Any]) -> Any:
         return {kind.__name__: str(value)}
     if isinstance(value, pathlib.PurePath):
         return {"path": str(value)}
+    if _name(kind) in _TRUTHS:
+        return bool(value)
     if isinstance(value, numbers.Integral):  # numpy's too
         return int(value)
     if isinstance(value, numbers.Real):
