@@ -94,6 +94,7 @@ TESTS = {
         "property/test_signals.py",
     ],
     "limits/refusal": ["unit/test_refusal.py"],
+    "runs/stopping": ["unit/test_flow.py"],
     "limits/starts": ["unit/test_admission.py", "property/test_admission.py", "unit/test_total.py"],
     "tokens/tokens": ["unit/test_tokens.py"],
     "limits/total": ["unit/test_total.py", "property/test_total.py"],

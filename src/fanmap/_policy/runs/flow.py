@@ -11,11 +11,11 @@ Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fanmap._errors import TooManyFailures
-from fanmap._policy.runs.crew import Crew, Effects, Hiring, Worker
+from fanmap._policy.runs.crew import Effects, Hiring, Worker
 from fanmap._policy.runs.effects import (
     AWAY,
     CLOSED,
@@ -26,7 +26,6 @@ from fanmap._policy.runs.effects import (
     WAITING,
     WAKE_READER,
     WOKEN,
-    Begun,
     Reader,
     State,
     Stop,
@@ -36,11 +35,12 @@ from fanmap._policy.runs.effects import (
 )  # fmt: skip
 from fanmap._policy.runs.inputs import InputBuffer, Unfinished
 from fanmap._policy.runs.results import Record, ResultBuffer
+from fanmap._policy.runs.stopping import Stopping
 
 W = TypeVar("W", bound=Worker)
 
 
-class Flow(Crew[W]):
+class Flow(Stopping[W]):
     """The decisions of one run.
 
     Args:
@@ -53,17 +53,9 @@ class Flow(Crew[W]):
         late: makes the reason that a run has which took too long.
         max_failures: the failure with which the run is stopped, waiting for what has begun; None: no number of them.
         reader_steps: the input is an iterator, which the reader steps, where it stands.
-
-    Attributes:
-        reason: why the run was stopped.
-        begun_items: how far those had come that were under way then.
-        cut: why it no longer waited for those.
     """
 
-    __slots__ = (
-        "_deadline", "_fed", "_given_up", "_late", "_max_failures", "_reader_steps", "begun_items", "cut", "reader",
-        "reason",
-    )  # fmt: skip
+    __slots__ = ("_deadline", "_fed", "_late", "_max_failures", "_reader_steps", "reader")
 
     def __init__(
         self,
@@ -80,14 +72,10 @@ class Flow(Crew[W]):
     ) -> None:
         super().__init__(inputs, results, effects, most=most, hiring=hiring)
         self.reader: Reader = AWAY
-        self.reason: BaseException | None = None
-        self.begun_items: Mapping[int, Begun] = {}
-        self.cut: BaseException | None = None
         self._deadline = deadline
         self._late = late
         self._max_failures = max_failures
         self._reader_steps = reader_steps
-        self._given_up = 0  # items before this one filled the window, and nobody was answered
         self._fed = False  # the input was stepped since the last result left
 
     # Workers
@@ -177,13 +165,6 @@ class Flow(Crew[W]):
         """May an item that waits for its turn still start?"""
         return self.state is RUNNING and self.results.may_start(index)
 
-    def keeps_failures(self) -> bool:
-        """The run was stopped, waits for what had begun, and a failure is an outcome like any other.
-
-        Else what waits to be sent again is dropped: its failure would be raised in the place of the reason.
-        """
-        return self.state is State.DRAINING and not self.results.stop_on_failure
-
     # The reader
 
     def poll(self, now: float) -> Record | Word:
@@ -237,41 +218,6 @@ class Flow(Crew[W]):
         """May the input be stepped?"""
         return self.state is RUNNING and self.inputs.has_room() and self.results.may_take()
 
-    # The end
-
-    def stop(self, reason: BaseException | None, *, drain: bool = False) -> None:
-        """Nothing starts from now on; with `drain`, what has begun is waited for."""
-        if self.state is RUNNING:
-            self.state = State.DRAINING if drain else State.STOPPING
-            begun = {worker.index: worker.timings() for worker in self.workers if worker.begun()}
-            unfinished = (*self.inputs.returned, *self.inputs.aside)
-            tried = {one.index: (one.calls - one.refusals, one.queued, one.started) for one in unfinished if one.calls}
-            self.reason, self.begun_items = reason, {**begun, **tried}
-            for one in unfinished:
-                self._end_unfinished(one)
-        elif self.state is State.DRAINING and not drain:  # even the last calls are no longer waited for
-            self.state = State.STOPPING
-            self.cut = reason
-        self._wake_everybody()
-
-    def close(self) -> list[Any]:
-        """The reader is gone: what still comes in is dropped. Items that were taken and never started."""
-        self.state = State.CLOSED
-        return self.inputs.unstarted()
-
-    def settled(self, *, abandons: bool) -> bool:
-        """Has every worker ended that will be waited for? Threads are left behind by a run that is stopped.
-
-        Asked of those that live: one whose hiring Ctrl-C has cut off never will.
-        """
-        return not self.workers or (abandons and self.state >= State.STOPPING)
-
-    def unaccounted(self) -> int:
-        """Items that were taken and have no outcome, where nothing stopped the run: there are none."""
-        if self.reason is not None or self.results.failure is not None:
-            return 0
-        return self.results.taken - self.results.ended
-
     # Inside
 
     def _pop(self) -> Record:
@@ -289,34 +235,3 @@ class Flow(Crew[W]):
         """Nothing else can be taken: what was set aside goes on probing, what waits for its time is waited for."""
         inputs, may_start = self.inputs, self.results.may_start
         return inputs.take_aside(may_start) or inputs.take_early(may_start)
-
-    def _ends_alone(self, index: int) -> bool:
-        """Nobody was answered for `max_wait`, and this item has failed: does it end, and the run go on?
-
-        Where those that were tried fill the window, nobody knows of the others: they end with what they came to, and
-        the next one that is tried decides.
-        """
-        results, inputs = self.results, self.inputs
-        if index < self._given_up:
-            return True
-        if self.state is not RUNNING or results.may_take() or results.has_ready():
-            return False
-        if inputs or not inputs.more(results.taken):
-            return False
-        self._given_up = results.taken
-        for one in inputs.give_up():
-            self._end_with_last_failure(one)
-        self._effects.append(WAKE_READER)
-        return True
-
-    def _end_unfinished(self, unfinished: Unfinished) -> None:
-        """A run that is stopped: an item that has been tried ends with its last failure, where that is an outcome."""
-        if self.keeps_failures():
-            self._end_with_last_failure(unfinished)
-
-    def _end_with_last_failure(self, unfinished: Unfinished) -> None:
-        last = None if unfinished.attempts is None else unfinished.attempts.last
-        if last is not None:
-            attempts = unfinished.calls - unfinished.refusals
-            at = unfinished.until
-            self.results.add((unfinished.index, None, last, attempts, unfinished.queued, unfinished.started, at))
