@@ -98,7 +98,8 @@ class Admission(Appointments):
             permit = rate_line.head()
             if permit is None or self._start_time(permit, now) > now:
                 break
-            self._out_of_rate_line(permit)
+            rate_line.remove(permit)
+            self._unwatched.add(permit.owner)
             self._let_through(permit, now)
             permit.state = APPOINTED
             permit.until = now + self._grace
@@ -115,8 +116,8 @@ class Admission(Appointments):
     def leave(self, permit: Permit) -> None:
         """Out of any line, slot given back; refunded where the call was never made. Idempotent."""
         permit.state = RELEASED
-        self._out_of_slot_line(permit)
-        self._out_of_rate_line(permit)
+        if self._slot_line or self._rate_line:
+            self._out_of_line(permit)
         self._appointed.pop(permit, None)
         if self._inside:
             self._inside.discard(permit)
@@ -164,8 +165,7 @@ class Admission(Appointments):
         """It runs, whatever the limits say: out of any line, and from now on it counts, and is charged."""
         if permit.state in (RELEASED, TURNED_AWAY):
             return
-        self._out_of_slot_line(permit)
-        self._out_of_rate_line(permit)
+        self._out_of_line(permit)
         self._appointed.pop(permit, None)
         permit.state = RUNNING
         if permit not in self._holding:

@@ -62,7 +62,7 @@ class Appointments(Watching):
         """At its old place; the slot goes to somebody who comes, unless it is borrowed."""
         self._appointed.pop(permit, None)
         if permit.lender is None and permit.owner in self._away:
-            self._out_of_rate_line(permit)
+            self._out_of_line(permit)
             self._holding.discard(permit)
             permit.state = WAITING
             self._slot_line.add(permit)

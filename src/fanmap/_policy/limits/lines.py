@@ -122,21 +122,22 @@ class Lines(Starts):
 
     # Slots that are lent
 
-    def _out_of_slot_line(self, permit: Permit) -> bool:
-        """False: it was not in it."""
-        if not self._slot_line.remove(permit):
-            return False
+    def _out_of_line(self, permit: Permit) -> None:
+        """Wherever it stands, if it does."""
+        if permit in self._slot_line:
+            self._out_of_slot_line(permit)
+        elif permit in self._rate_line:
+            self._out_of_rate_line(permit)
+
+    def _out_of_slot_line(self, permit: Permit) -> None:
+        self._slot_line.remove(permit)
         self._unwatched.add(permit.owner)
         if permit.parent is not None and permit.parent.children is not None:
             permit.parent.children.pop(permit, None)
-        return True
 
-    def _out_of_rate_line(self, permit: Permit) -> bool:
-        """False: it was not in it."""
-        if not self._rate_line.remove(permit):
-            return False
+    def _out_of_rate_line(self, permit: Permit) -> None:
+        self._rate_line.remove(permit)
         self._unwatched.add(permit.owner)
-        return True
 
     def _wait_for_slot(self, permit: Permit) -> None:
         """On the slot of the call around it, which does nothing meanwhile, or in the first line."""
