@@ -580,6 +580,24 @@ def test_the_first_in_line_of_an_owner_is_told_once_the_one_before_it_has_left(g
     assert admission._unwatched == set()
 
 
+def test_the_next_in_line_is_told_of_one_that_gives_up_where_all_are_of_one_owner_too():
+    """Why it does, say that the gate is closed for too long, may be true of the next, and a slot may be long in coming."""
+    admission = Admission(1)
+    running(admission)
+    first, second, third = waiting(admission, 3)
+    assert admission.reminded == []
+    admission.leave(first)
+    assert admission.poll(1.0) == []
+    assert admission.reminded == [second]
+    admission.reminded.clear()
+    admission.leave(third)
+    assert admission.poll(1.0) == []
+    assert admission.reminded == [second]
+    admission.reminded.clear()
+    admission.leave(second)
+    assert admission.poll(1.0) == admission.reminded == []
+
+
 def test_the_first_in_line_is_told_where_the_one_before_it_got_the_slot_of_the_call_around_it():
     """Else nobody would take from a blocked loop what it was appointed (`asyncio 61557`)."""
     admission, loop = Admission(2), Loop()

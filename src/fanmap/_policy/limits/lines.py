@@ -122,13 +122,6 @@ class Lines(Starts):
 
     # Slots that are lent
 
-    def _out_of_line(self, permit: Permit) -> None:
-        """Wherever it stands, if it does."""
-        if permit in self._slot_line:
-            self._out_of_slot_line(permit)
-        elif permit in self._rate_line:
-            self._out_of_rate_line(permit)
-
     def _out_of_slot_line(self, permit: Permit) -> None:
         self._slot_line.remove(permit)
         self._unwatched.add(permit.owner)

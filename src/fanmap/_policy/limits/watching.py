@@ -55,6 +55,15 @@ class Watching(Lines):
         else:
             self._mixed = True
 
+    def _out_of_line(self, permit: Permit) -> None:
+        """Wherever it stands, if it does. Why it gives up may be true of whoever is its owner's first now."""
+        if permit in self._slot_line:
+            self._out_of_slot_line(permit)
+            if (first := self._slot_line.first_of(permit.owner)) is not None:
+                self.reminded.append(first)
+        elif permit in self._rate_line:
+            self._out_of_rate_line(permit)
+
     def _remind(self) -> None:
         """An owner's first in a line has left it: the next looks, once others hold slots and may be lost."""
         if not (self._slot_line or self._rate_line):
@@ -65,4 +74,4 @@ class Watching(Lines):
                 self._unwatched.discard(owner)
             elif any(permit.owner is not owner for permit in self._holding):
                 self._unwatched.discard(owner)
-                self.reminded += firsts
+                self.reminded += [first for first in firsts if first not in self.reminded]
