@@ -134,7 +134,7 @@ RUN = {
     "concurrency": "write max_concurrency=5",
     "rpm": "it belongs to the function, parallel_map(rpm=5) or NAME.with_options(limits=Limits(rpm=5))",
     "retry": "it belongs to the function, parallel_map(retry=Retry(attempts=5)) or NAME.with_options(retry=Retry(attempts=5))",
-    "timeout": "it belongs to the function, parallel_map(timeout=5) or NAME.with_options(timeout=5); a whole run has a deadline=5",
+    "timeout": "it belongs to the function, parallel_map(timeout=5) or NAME.with_options(timeout=5); for the whole run, write deadline=5",
     "limits": "it belongs to the function, parallel_map(limits=...) or NAME.with_options(limits=...)",
     "max_wait": "write limits=Limits(max_wait=5)",
     "model": "write NAME.partial(model=...) first, for a value that all items share",
@@ -436,7 +436,7 @@ def test_what_is_no_function():
     assert (
         said(parallel_map, ["a"]) == f"{wanted}list: write parallel_map(function), and give the inputs to .map(inputs)"
     )
-    assert said(parallel_map, Chain()) == f"{wanted}Chain: write parallel_map(it.invoke), with this object for `it`"
+    assert said(parallel_map, Chain()) == f"{wanted}Chain: write parallel_map(obj.invoke), where obj is your Chain"
     assert said(parallel_map, property(function)) == f"{wanted}property: write @property above @parallel_map"
     assert said(parallel_map, functools.cached_property(function)).endswith(
         "write @cached_property above @parallel_map"

@@ -167,7 +167,8 @@ def _placed(what: str, line: str, names: list[str], decorated: Any) -> str:
     if decorated is not None:
         options = f"limits=Limits({line})" if setting in OF_LIMITS else line
         here = f"it belongs to the function, parallel_map({line}) or {_name(decorated)}.with_options({options})"
-        return f"{here}; a whole run has a deadline{line.removeprefix(setting)}" if setting == "timeout" else here
+        whole = setting == "timeout" and "deadline" in names
+        return f"{here}; for the whole run, write deadline{line.removeprefix(setting)}" if whole else here
     return f"write {line}"
 
 

@@ -33,7 +33,7 @@ def decorated(value: object) -> str:
         return f"write @{kind} above @parallel_map"
     for name in _METHODS:
         if callable(inspect.getattr_static(kind_of, name, None)):
-            return f"write parallel_map(it.{name}), with this object for `it`"
+            return f"write parallel_map(obj.{name}), where obj is your {kind}"
     return "write parallel_map(function), and give the inputs to .map(inputs)"
 
 

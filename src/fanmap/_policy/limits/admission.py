@@ -98,8 +98,7 @@ class Admission(Appointments):
             permit = rate_line.head()
             if permit is None or self._start_time(permit, now) > now:
                 break
-            rate_line.remove(permit)
-            self._unwatched.add(permit.owner)
+            self._out_of_rate_line(permit)
             self._let_through(permit, now)
             permit.state = APPOINTED
             permit.until = now + self._grace

@@ -120,7 +120,7 @@ class Lines(Starts):
                 parent = parent.parent
         return running > len(outer & self._holding)
 
-    # Slots that are lent
+    # Out of a line: whoever stood behind it may be its owner's first now
 
     def _out_of_slot_line(self, permit: Permit) -> None:
         self._slot_line.remove(permit)
@@ -131,6 +131,8 @@ class Lines(Starts):
     def _out_of_rate_line(self, permit: Permit) -> None:
         self._rate_line.remove(permit)
         self._unwatched.add(permit.owner)
+
+    # Slots that are lent
 
     def _wait_for_slot(self, permit: Permit) -> None:
         """On the slot of the call around it, which does nothing meanwhile, or in the first line."""
