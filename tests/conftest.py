@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def heed_signals() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Ten thousand tests are objects for ever: what collects garbage does not look at them while they come."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes long is left out until it is asked for; ids are the same in every process, or xdist refuses them."""
     odd = [item.nodeid for item in items if re.search("0x[0-9a-f]{6}", item.nodeid)]
@@ -74,6 +85,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Ten thousand tests are objects for ever: what collects garbage looks at those that came since."""
+    """From here on what collects garbage looks at what came since."""
     gc.collect()
     gc.freeze()

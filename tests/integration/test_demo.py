@@ -147,6 +147,7 @@ def test_the_table_has_all_ways_and_nothing_is_lost_but_by_bare_gather(simulated
     assert (sent - refused, lost) == (8, 0)
 
 
+@pytest.mark.whole
 def test_it_writes_a_file_for_each_language_marked_as_simulated(simulated):
     done, folder = simulated
     files = {file.name: file.read_text(encoding="utf-8") for file in (folder / "translations").iterdir()}

@@ -986,7 +986,9 @@ class FailingSystem:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-@pytest.mark.parametrize("at", [1, 2, 7, 19, 20])
+@pytest.mark.parametrize(
+    "at", [1, pytest.param(2, marks=pytest.mark.whole), 7, pytest.param(19, marks=pytest.mark.whole), 20]
+)
 @pytest.mark.parametrize(
     ("function", "error"),
     [

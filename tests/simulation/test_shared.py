@@ -40,7 +40,13 @@ def jain(world, since):
 
 @pytest.mark.parametrize(
     ("processes", "slots", "used", "fair"),
-    [(2, 32, 0.99, 0.99), (8, 32, 0.99, 0.99), (8, 4, 0.97, 0.98), (5, 7, 0.98, 0.98), (8, 1, 0.97, 0.9)],
+    [
+        (2, 32, 0.99, 0.99),
+        pytest.param(8, 32, 0.99, 0.99, marks=pytest.mark.whole),
+        (8, 4, 0.97, 0.98),
+        pytest.param(5, 7, 0.98, 0.98, marks=pytest.mark.whole),
+        (8, 1, 0.97, 0.9),
+    ],
 )
 @pytest.mark.parametrize("wakes", [1.0, 0.0])
 def test_every_slot_is_used_by_everybody_in_equal_parts(processes, slots, used, fair, wakes):

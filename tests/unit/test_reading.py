@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -35,11 +36,11 @@ def test_a_classify_that_looks_at_it_is_read_without(one):
     assert isinstance(seen.verdict, Verdict)
 
 
-@pytest.mark.parametrize("complaint", COMPLAINTS)
 @pytest.mark.parametrize("quirk", QUIRKS)
-def test_every_quirk_with_every_complaint(quirk, complaint):
-    for place in ("bare", "another from it"):
-        assert isinstance(read(Hostile((quirk,), complaint, place=place).among(), None).verdict, Verdict)
+def test_every_quirk_with_every_complaint(quirk):
+    for complaint, place in product(COMPLAINTS, ("bare", "another from it")):
+        one = Hostile((quirk,), complaint, place=place)
+        assert isinstance(read(one.among(), None).verdict, Verdict), one
 
 
 @pytest.mark.parametrize("interrupt", INTERRUPTS)

@@ -356,7 +356,8 @@ def test_rows_that_have_their_answers_are_in_the_partial_file(words, server):
     assert records(got("out.csv"))[2] == ["2", "b", told(told("b")), ""]
 
 
-@pytest.mark.parametrize("function", ["ask", pytest.param("later", marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("function", ["ask", "later"])
 def test_a_killed_run_goes_on_with_the_same_command(function, words, server):
     server.batches.script = BatchScript(delay=math.inf)
     process = start(f"job:{function}", *words)
