@@ -3,7 +3,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +30,7 @@ settings.load_profile("fanmap")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until the tests are collected: ten thousand objects for ever, after syntax trees of 60,000 lines
     heed_signals()
     worker = getattr(config, "workerinput", None)
     if worker is not None:
@@ -61,16 +61,6 @@ def heed_signals() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Ten thousand tests are objects for ever: what collects garbage does not look at them while they come."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.enable()
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes long is left out until it is asked for; ids are the same in every process, or xdist refuses them."""
     odd = [item.nodeid for item in items if re.search("0x[0-9a-f]{6}", item.nodeid)]
@@ -84,7 +74,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in out]
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """From here on what collects garbage looks at what came since."""
     gc.collect()
     gc.freeze()
+    gc.enable()
