@@ -50,9 +50,7 @@ def run_blocking(decorated: Decorated, items: Sequence[Any], options: Options) -
 def _do(step: Step, run: BatchRun) -> Any:
     if isinstance(step, Pass):
         with run.strays:
-            for outcome in run.runner.as_completed(step.indices):
-                if outcome.error is not None:
-                    raise outcome.error
+            run.runner.map(step.indices)  # which wakes this thread once, at the end
         return None
     if isinstance(step, Exchange):
         send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)
@@ -92,10 +90,7 @@ async def awaited(run: BatchRun) -> list[Any]:
 async def _ado(step: Step, run: BatchRun) -> Any:
     if isinstance(step, Pass):
         with run.strays:
-            async with run.runner.as_completed(step.indices) as outcomes:  # on trio, a block owns tasks
-                async for outcome in outcomes:
-                    if outcome.error is not None:
-                        raise outcome.error
+            await run.runner.amap(step.indices)
         return None
     if isinstance(step, Exchange):
         send = functools.partial(step.posting.sender.send, step.call, step.posting.headers)
