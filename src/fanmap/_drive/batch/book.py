@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from fanmap._batch_types import BatchInfo
 from fanmap._drive import clock
 from fanmap._drive.batch.clients import meant_for_all
 from fanmap._drive.batch.notices import warn_of_unknown_server
-from fanmap._drive.batch.posting import PROVIDERS, Noted, Posting
+from fanmap._drive.batch.noting import Notes
+from fanmap._drive.batch.posting import Posting
 from fanmap._drive.batch.senders import Sender
 from fanmap._drive.batch.spending import Spending
 from fanmap._drive.journals.journal import Journal
@@ -78,7 +78,7 @@ class Book:
         self.only_meets = False
         self._warned = False
         self.patience = Patience()
-        self.noted: dict[str, Noted] = {}
+        self.noted = Notes()
         self.postings: dict[Group, Posting] = {}
         self.homes: dict[str, Group] = {}
         self.caps: dict[Group, int] = {}
@@ -89,9 +89,6 @@ class Book:
         self._tries: dict[str, int] = {}
         self._given_up: dict[str, tuple[int, Any]] = {}
         self._lock = threading.RLock()  # a finalizer may ask for something in here
-        self._lines: IO[bytes] | None = None
-        self._size = 0
-        self._closed = False
 
     # Told by runs of items
 
@@ -142,17 +139,7 @@ class Book:
                 hand_in.reach_by(group)
                 if hand_in.id:
                     return
-            if key not in self.noted:
-                if self._closed:
-                    return  # of a call in a thread that the run left behind
-                provider = PROVIDERS[group.provider]
-                line = provider.line(key, question)
-                if self._lines is None:
-                    self._lines = TemporaryFile()  # noqa: SIM115 (closed by whoever reads it)
-                    self._size = 0
-                self._lines.write(line)
-                self.noted[key] = Noted(group, self._size, len(line), provider.weight(question), index, cost)
-                self._size += len(line)
+            self.noted.add(key, group, question, index, cost)
 
     def meet(self, index: int, question: Question, headers: Mapping[str, str], sender: Callable[[], Sender]) -> None:
         """An item's request shows through whom to ask; as `note`, but nothing is asked."""
@@ -202,29 +189,15 @@ class Book:
             keys.sort(key=lambda key: (item_of(key) not in job.turns, noted[key].item))
         return keys
 
-    def lines(self, keys: Sequence[str]) -> list[bytes]:
-        """The lines of noted questions."""
-        assert self._lines is not None
-        found: list[bytes] = []
-        for key in keys:
-            noted = self.noted[key]
-            self._lines.seek(noted.start)
-            found.append(self._lines.read(noted.size))
-        return found
-
     def forget_lines(self) -> None:
         """What is still to be asked is noted anew by the next pass."""
         with self._lock:
-            self.noted.clear()
-            if self._lines is not None:
-                self._lines.close()
-                self._lines = None
+            self.noted.forget()
 
     def close(self) -> None:
         """Nothing more is noted; idempotent."""
         with self._lock:
-            self._closed = True
-        self.forget_lines()
+            self.noted.close()
 
     def intend(self, hand_in: HandIn) -> None:
         """Write down that this is about to be handed in; on the disk, where it is to be durable."""

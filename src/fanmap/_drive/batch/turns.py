@@ -108,7 +108,7 @@ class Turns:
         book.intend(hand_in)
         book.homes[hand_in.name] = group
         try:
-            batch = yield from self._talk.through(provider.create(place, hand_in.name, book.lines(keys)), group)
+            batch = yield from self._talk.through(provider.create(place, hand_in.name, book.noted.lines(keys)), group)
         except Lost:
             yield from self._find(hand_in.name)
             self._lost += hand_in.name not in book.job.under_way  # it was not made: the next pass asks again
