@@ -17,6 +17,7 @@ import pytest
 
 from fanmap import JournalError, NotRun, parallel_map, partial_results
 from fanmap._drive.journals.journal import Journal
+from fanmap._drive.journals.recording import Recording
 from fanmap._drive.runs.run import Run
 from fanmap._policy.journals.journal import TooDeep, value_line
 
@@ -1062,6 +1063,45 @@ def test_nobody_pays_for_a_call_while_the_worker_that_was_told_of_the_failure_co
     with pytest.raises(JournalError, match="No space left"):
         ask.map(range(50), resume=path)
     assert len(called) <= 6 + 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_thread_that_is_preempted_before_it_looks_calls_nothing_once_its_run_has_been_left(path, monkeypatch, kept):
+    called, looks, over, ended = [], threading.Event(), threading.Event(), threading.Event()
+
+    @parallel_map(max_concurrency=1)
+    def ask(item):
+        called.append(item)
+        return item
+
+    if kept:
+        ask.map(range(3), resume=path)
+        called.clear()
+    find, left = Recording.find, Run.left
+
+    def slowly(self, *args):
+        looks.set()
+        assert over.wait(60)
+        return find(self, *args)
+
+    def leaving(self, worker):
+        left(self, worker)
+        ended.set()
+
+    monkeypatch.setattr(Recording, "find", slowly)
+    monkeypatch.setattr(Run, "left", leaving)
+
+    async def main():
+        asking = asyncio.create_task(ask.amap(range(3), resume=path))
+        await asyncio.to_thread(looks.wait, 60)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(main())
+    over.set()
+    assert ended.wait(60)
+    assert called == []
 
 
 @pytest.mark.parametrize("function", ["open", "fstat", "ftruncate", "fdatasync", "fsync"])

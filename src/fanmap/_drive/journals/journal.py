@@ -152,7 +152,7 @@ class Journal:
             JournalError: it could not be written, or would be written to a file that nobody finds any more. Said
                 once; from now on nothing is written.
         """
-        if not self._usable():
+        if not self.usable:
             return 0
         with self._lock:
             if self.broken:
@@ -206,7 +206,7 @@ class Journal:
                 raise error
         finally:
             del error
-        return self._synced >= end or self.broken or not self._usable()
+        return self._synced >= end or self.broken or not self.usable
 
     def check(self) -> None:
         """Look once more whether the file is where it was: for the end of a run.
@@ -214,7 +214,7 @@ class Journal:
         Raises:
             JournalError: it is not. Said once; from now on nothing is written.
         """
-        if self._usable():
+        if self.usable:
             with self._lock:
                 if not self.broken:
                     self._look()
@@ -229,12 +229,13 @@ class Journal:
             self.broken = True
         file.to_close = True
 
-    # Inside
-
-    def _usable(self) -> bool:
+    @property
+    def usable(self) -> bool:
         """Is it open? Not once the run is over (a call that was left behind has ended), nor in a forked child."""
         file = self._file
         return file is not None and file.fd >= 0
+
+    # Inside
 
     def _write(self, line: bytes) -> None:
         file = self._file

@@ -60,6 +60,11 @@ class Recording:
         """How the file has failed: a worker that was told by an exception may not have come to stop the run yet."""
         return self._journal.failure
 
+    @property
+    def closed(self) -> bool:
+        """Is the run over, and nothing found or written any more?"""
+        return not self._journal.usable
+
     def find(self, index: int, key: str) -> tuple[Any] | None:
         """The result that the file has of this item; None where it has none, or one that must be asked for again.
 

@@ -58,6 +58,9 @@ class RecordingWorker(Worker):
                 # Through the driver's loop, not by a call from here: a thousand such items would recurse.
                 self._phase = RECORDED
                 return AGAIN
+            if self._recording.closed:  # this thread was preempted, and the run has been left: nothing is found there
+                self._drop()
+                return AGAIN
             self._recording.look(self._key)
         return super()._start_item()
 
