@@ -64,6 +64,7 @@ class World:
         Queue(self.book, budget)
         self.troubles = self.book.troubles = befall
         self.more = Random(f"{seed} more")  # for what befalls it
+        self.blocked: list[object] = []  # loops that nothing else runs on for now
         self.stranger = Stranger(Random(f"{seed} stranger")) if CANCELLED in befall else None
         if DEAD in befall:
             self.book.server.dies(self.more)
@@ -414,7 +415,16 @@ class Program:
                 await self.ablock()
 
     def blocks(self):
-        """A blocking run in a loop that has calls in line; it may be told that it would wait for itself."""
+        """The loop does nothing else for a while."""
+        loop = asyncio.get_running_loop()
+        self.world.blocked.append(loop)
+        try:
+            self.block_loop()
+        finally:
+            self.world.blocked.remove(loop)
+
+    def block_loop(self):
+        """By a blocking run, where calls are in line; it may be told that it would wait for itself."""
         if self.world.more.random() < 0.5:
             log = self.world.log("def", self.world.more.randint(1, 8), retry=None)
             items = [self.book.item(log, index) for index in range(log.size)]
