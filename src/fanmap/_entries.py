@@ -47,6 +47,14 @@ def _unique(aws: Sequence[Any]) -> tuple[list[Any], list[int]]:
     return entries, places
 
 
+def first_positions(places: Sequence[int]) -> list[int]:
+    """Where each of the source's entries was given first."""
+    first: dict[int, int] = {}
+    for position, place in enumerate(places):
+        first.setdefault(place, position)
+    return list(first.values())
+
+
 def holding(function: F) -> F:
     """The same coroutine function; a call that is cancelled before its first step leaves nothing un-awaited either."""
 

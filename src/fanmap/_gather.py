@@ -16,7 +16,18 @@ from fanmap._drive.limits.limits import Limits, budget_of, kind_of
 from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
-from fanmap._entries import awaitable_of, check, checked, discard, entries_of, hint, holding, is_function, release
+from fanmap._entries import (
+    awaitable_of,
+    check,
+    checked,
+    discard,
+    entries_of,
+    first_positions,
+    hint,
+    holding,
+    is_function,
+    release,
+)
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
 from fanmap._policy.limits.adaptive import Adaptive
@@ -229,24 +240,11 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
             for entry in source:  # type: ignore[union-attr]
                 check(entry, retry, source)  # type: ignore[arg-type]
         where = launch.place("gather_bounded", is_async=True, blocking=False)
-        call = awaitable_of if not retry else checked(retry)
-        plan = Plan(
-            "gather_bounded",
-            wrap_for(where, call, run_limits, timeout),
-            None,
-            budget_of(run_limits),
-            retry=retry,
-            repeatable=is_function,
-            scope=Scope if limits is None else TransferableScope,
-            discard=discard,
-            permit=kind_of(run_limits),
-            hint=hint,
-        )
         most = run_limits.max_concurrency
         lazy_async = source if isinstance(source, AsyncIterable) else None
         new_run = Run if target is None else drawn(target)
         run = new_run(
-            plan,
+            _plan(where, run_limits, retry, timeout, TransferableScope if limits is run_limits else Scope),
             InList(stop_on_failure=not return_exceptions),
             None if isinstance(source, AsyncIterable) else source,
             total=None if places is None else len(source),  # type: ignore[arg-type]
@@ -257,10 +255,7 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
             owner=launch.owner(where),
         )
         if places is not None:
-            first: dict[int, int] = {}
-            for position, place in enumerate(places):
-                first.setdefault(place, position)
-            run.ending.positions = list(first.values())
+            run.ending.positions = first_positions(places)
         if watching is not None:
             run.tick = TICK
         results = await collect_awaiting(run, where, lazy_async, watching)
@@ -273,6 +268,27 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
         if places is not None:
             await release(source)  # type: ignore[arg-type]
     return results if places is None or len(places) == len(results) else [results[place] for place in places]
+
+
+def _plan(
+    where: launch.Place,
+    limits: Limits,
+    retry: Retry | Literal[False] | None,
+    timeout: float | None,
+    scope: type[Scope],
+) -> Plan:
+    return Plan(
+        "gather_bounded",
+        wrap_for(where, checked(retry) if retry else awaitable_of, limits, timeout),
+        None,
+        budget_of(limits),
+        retry=retry,
+        repeatable=is_function,
+        scope=scope,
+        discard=discard,
+        permit=kind_of(limits),
+        hint=hint,
+    )
 
 
 def _limits(
