@@ -139,9 +139,10 @@ class Decorated:
         found = carried.is_found(self, module, qualified)
         if found and module != "__main__":
             return qualified
+        place = "" if qualified == "?" else f" ({module}.{qualified})"  # a partial has no name
         why_not = (
-            f"{self._name} cannot be pickled: only a decorated function that is found under its own name "
-            f"({module}.{qualified}) can; cloudpickle takes any by value, as joblib, ray, dask and pyspark do"
+            f"{self._name} cannot be pickled: only a decorated function that is found under its own name{place} can; "
+            "cloudpickle takes any by value, as joblib, ray, dask and pyspark do"
         )
         name_here = (module, qualified) if found else None
         return carried.reduced(type(self), (self._function, self._settings), name_here, why_not)

@@ -443,6 +443,9 @@ def test_what_is_not_found_under_its_name_is_not_pickled_and_says_so():
     for function in (local, ask.with_options(timeout=5), ask.partial(model="large"), parallel_map(lambda x: x)):
         with pytest.raises(TypeError, match="cannot be pickled: only a decorated function that is found under its own"):
             pickle.dumps(function)
+    partial = parallel_map(functools.partial(lambda one, other: other, 1))
+    with pytest.raises(TypeError, match="found under its own name can; cloudpickle"):
+        pickle.dumps(partial)
     with pytest.raises(TypeError, match="a Limits binds one process and cannot be pickled"):
         pickle.dumps(Limits())
 

@@ -182,6 +182,7 @@ def test_what_would_come_back_as_something_else_is_refused(annotation, value):
         ({1: "a"}, "a dict with a key of type int is not JSON-serializable"),
         ({"a": (1,)}, "tuple is not JSON-serializable"),
         ({"a": [{1}]}, "set is not JSON-serializable"),
+        (type("bool", (), {"__module__": "numpy"})(), "numpy.bool is not JSON-serializable"),
         ("\ud83c\udf88", "a str with a surrogate pair as two characters does not round-trip through JSON"),
     ],
 )

@@ -6,13 +6,14 @@ for callers to catch.
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import math
 import re
 from typing import Any, Final, cast
 
 from fanmap._policy.json_text import compact
-from fanmap._raw import type_name
+from fanmap._raw import full_type_name, type_name
 
 _EXACT: Final = frozenset({str, int, float, bool, type(None), list, dict})
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -85,7 +86,9 @@ def check_plain(value: object) -> None:
     elif (base := bare(value)) is not value:
         check_plain(base)
     else:
-        raise Unkeepable(f"{kind_name(kind)} is not JSON-serializable")
+        name = kind_name(kind)
+        name = full_type_name(value) if hasattr(builtins, name) else name  # numpy.bool is no bool
+        raise Unkeepable(f"{name} is not JSON-serializable")
 
 
 def bare(value: object) -> object:
