@@ -416,7 +416,7 @@ class Program:
 
     def blocks(self):
         """The loop does nothing else for a while."""
-        loop = asyncio.get_running_loop()
+        loop = trio.lowlevel.current_trio_token() if clock_is_trio() else asyncio.get_running_loop()
         self.world.blocked.append(loop)
         try:
             self.block_loop()
