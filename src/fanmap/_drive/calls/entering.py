@@ -84,25 +84,28 @@ class Entering(Outcomes):
     # From line to call
 
     def _ask(self) -> Word:
-        plan = self.plan
-        budget = plan.budget
-        around = None if self._outer is None else enclosing(self._outer, budget)
         try:
-            costs = self._costs() if budget.rates else None
+            costs = self._costs() if self.plan.budget.rates else None
         except Exception as error:
             return self._fail(error)
         except INTERRUPTS:
             raise
         except BaseException as error:  # nothing is awaited there, so that it is nobody's cancellation
-            failure = RuntimeError(f"the cost of a call of {plan.name} raised {type_name(error)}")
+            failure = RuntimeError(f"the cost of a call of {self.plan.name} raised {type_name(error)}")
             failure.__cause__ = error
             return self._fail(failure)
+        return self._get_in_line(costs)
+
+    def _get_in_line(self, costs: Sequence[float] | None) -> Word:
+        """What the call costs is known."""
+        budget, outer = self.plan.budget, self._outer
+        around = None if outer is None else enclosing(outer, budget)
         self._phase = IN_LINE
         self._asked = clock.now()
         if around is not None:
             permit = self._ask_inside(around, costs)
         else:
-            permit = self._permit = plan.permit(costs, None, self.owner, self.wake)
+            permit = self._permit = self.plan.permit(costs, None, self.owner, self.wake)
             if budget.max_waiting is None:
                 self.delay = budget.join(permit, None)
             else:
@@ -111,8 +114,8 @@ class Entering(Outcomes):
             return self._begin(permit, clock.now())
         if permit.state == TURNED_AWAY:
             return self._turned_away(permit)
-        if self._outer is not None:
-            nesting.waits_inside(self._outer, budget, plan.name)
+        if outer is not None:
+            nesting.waits_inside(outer, budget, self.plan.name)
         if budget.has_totals and budget.over(permit) is not None:
             return AGAIN
         # The first in line would wait for the gate, however far away that is.

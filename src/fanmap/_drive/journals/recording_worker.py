@@ -59,8 +59,7 @@ class RecordingWorker(Worker):
                 self._phase = RECORDED
                 return AGAIN
             if self._recording.closed:  # this thread was preempted, and the run has been left: nothing is found there
-                self._drop()
-                return AGAIN
+                return self._leave_item()
             self._recording.look(self._key)
         return super()._start_item()
 

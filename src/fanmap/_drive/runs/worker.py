@@ -50,9 +50,7 @@ class Worker(Exchanging):
         if phase == NEW:
             return END if self.retiring else self._next(self.run.take(self))
         if (phase in (IN_LINE, BACK_OFF)) and not self.run.flow.may_start(self.index):
-            failed = self._attempts is not None and self.run.flow.keeps_failures()
-            self._drop()
-            return self._give_up() if failed else self._next(self.run.take(self))
+            return self._leave_item()
         if phase == IN_LINE and self._calls and self.run.others_first():
             if self.run.flow.has_less_tried(self._calls):
                 return self._part_with(None, self.run.set_aside)
@@ -208,6 +206,10 @@ class Worker(Exchanging):
                     budget.release(permit, took)
                     self._permit = None
                     return self._fail(error)
+                if not self.run.flow.may_start(self.index):
+                    budget.release(permit, took)
+                    self._permit, self._phase = None, IN_LINE
+                    return self._leave_item()
             if budget.renew(permit, took, costs):
                 return self._begin(permit, permit.slotted)
         else:
@@ -248,6 +250,17 @@ class Worker(Exchanging):
     def _fail_over(self, over: Exception) -> Word:
         """The run ends with this once what is under way has ended; the item in hand is not called (again)."""
         self.run.stop_for(over, over)
+        return self._leave_item()
+
+    @override
+    def _get_in_line(self, costs: Sequence[float] | None) -> Word:
+        if self.run.flow.may_start(self.index):  # still: what it costs took the user's code a while to say, perhaps
+            return super()._get_in_line(costs)
+        self._phase = IN_LINE
+        return self._leave_item()
+
+    def _leave_item(self) -> Word:
+        """The item in hand is not called (again): the run has been stopped."""
         failed = self._attempts is not None and self.run.flow.keeps_failures()
         self._drop()
         return self._give_up() if failed else self._next(self.run.take(self))
