@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from fanmap import Limits, Rate, Retry, parallel_map, to_sync
+from fanmap import Limits, Rate, Retry, parallel_map, partial_results, to_sync
 from fanmap._drive import clock, on_top
 from fanmap._drive.books import BUSY, Books
 from fanmap._drive.drivers import thread_waiter
@@ -491,3 +491,51 @@ def test_many_threads_lose_no_event():
     for thread in threads:
         thread.join()
     assert books.total == 16_000
+
+
+def test_what_was_said_while_another_worker_had_the_books_is_kept_by_a_run_that_waits_for_nobody(monkeypatch):
+    """Ctrl-C out of item 0; item 1's worker is preempted with the books in hand, and item 2 ends meanwhile."""
+    begun, ends, held, said, on = threading.Barrier(3), *(threading.Event() for _ in range(4))
+    complete, post, stop, settled = Flow.complete, Run.post, Run.stop, Run.settled
+    main = threading.current_thread()
+
+    @parallel_map(max_concurrency=3)
+    def ask(item):
+        begun.wait(60)
+        if item == 0:
+            raise KeyboardInterrupt
+        assert (ends if item == 1 else held).wait(60)
+        return f"answer {item}"
+
+    def slowly(self, record, *args):
+        if record[0] == 1:
+            held.set()
+            assert on.wait(60)
+        return complete(self, record, *args)
+
+    def posting(self, event, *args):
+        post(self, event, *args)
+        if getattr(event, "__func__", None) is slowly:
+            said.set()
+
+    def stopping(self, reason):
+        if threading.current_thread() is main:  # the reader has seen the end
+            ends.set()
+            assert said.wait(60)
+        stop(self, reason)
+
+    def looking(self):
+        answer = settled(self)
+        if not answer:
+            on.set()
+        return answer
+
+    for name, patch in (("post", posting), ("stop", stopping), ("settled", looking)):
+        monkeypatch.setattr(Run, name, patch)
+    monkeypatch.setattr(Flow, "complete", slowly)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            ask.map(range(3))
+    finally:
+        on.set()
+    assert partial_results(caught.value) == {1: "answer 1", 2: "answer 2"}

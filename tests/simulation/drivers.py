@@ -149,18 +149,19 @@ def guarded(complaints, function):
 
 @contextmanager
 def unraisable(complaints):
-    """What nobody can catch (un-awaited coroutines, errors in finalizers) is a complaint."""
-    before = sys.unraisablehook
+    """What nobody can catch (un-awaited coroutines, errors in finalizers, what a thread dies of) is a complaint."""
+    before = sys.unraisablehook, threading.excepthook
 
     def hear(said):
         if not isinstance(said.exc_value, ResourceWarning):  # a loop that was forgotten
             complaints.append(f"unraisable: {said.exc_value!r} in {said.object!r}")
 
     sys.unraisablehook = hear
+    threading.excepthook = lambda said: complaints.append(f"a thread died of {said.exc_value!r}")
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook, threading.excepthook = before
 
 
 @contextmanager

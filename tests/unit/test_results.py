@@ -217,3 +217,14 @@ def test_a_kind_of_books_says_what_it_keeps_and_what_leaves():
         order._fail(0, ValueError())
     with pytest.raises(NotImplementedError):
         order.add((0, None, None, 1, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_what_comes_after_a_list_was_let_go_of_is_dropped(stop):
+    order = InList(stop_on_failure=stop)
+    for _ in range(2):
+        order.take()
+    order.clear()
+    for index, error in enumerate((None, ValueError())):
+        assert order.add((index, "answer", error, 1, 0.0, 0.0, 0.0)) is False
+    assert (order.values, order.failures(), order.finished()) == ([], [], {})

@@ -213,8 +213,13 @@ class Run(Serving):
                     self.ending.input_error = error
 
     def settled(self) -> bool:
-        """Has every worker ended that will be waited for?"""
-        return self._feeder is None and self.flow.settled(abandons=self._pool.abandons)
+        """Has every worker ended that will be waited for, and is all that they have said written into the books?"""
+        if self._feeder is not None or not self.flow.settled(abandons=self._pool.abandons):
+            return False
+        if not self._events or self.held_here():
+            return True
+        self.post(self._remind_reader)  # a worker that will not be waited for has the books, for a moment
+        return not self._events
 
     def waits_for_this(self) -> bool:
         """Is this code inside a call of it that will be waited for?"""

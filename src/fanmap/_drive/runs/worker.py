@@ -254,7 +254,8 @@ class Worker(Exchanging):
 
     @override
     def _get_in_line(self, costs: Sequence[float] | None) -> Word:
-        if self.run.flow.may_start(self.index):  # still: what it costs took the user's code a while to say, perhaps
+        known = costs is None or self.plan.budget.counts_calls
+        if known or self.run.flow.may_start(self.index):  # still: the user's code may have taken a while to say them
             return super()._get_in_line(costs)
         self._phase = IN_LINE
         return self._leave_item()

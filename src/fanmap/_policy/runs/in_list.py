@@ -36,6 +36,8 @@ class InList(ResultBuffer):
     @override
     def add(self, record: Record) -> bool:
         index, error = record[0], record[2]
+        if index >= len(self.values):  # they have been let go of: of a thread that was left behind
+            return False
         if error is None:
             if self.values[index] is UNFINISHED:
                 self.ended += 1
