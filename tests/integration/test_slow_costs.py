@@ -9,6 +9,7 @@ import pytest
 
 from fanmap import Rate, parallel_map
 from fanmap._drive.runs.run import Run
+from fanmap.testing import VirtualTime, sleep
 
 
 class Slow:
@@ -74,3 +75,16 @@ def test_nothing_is_called_after_a_cancellation(monkeypatch, slow):
 
     asyncio.run(main())
     assert one.ends() == list(range(slow))
+
+
+def test_it_is_asked_for_once_an_item_though_the_item_waits_for_its_rate():
+    asked: list[int] = []
+
+    @parallel_map(max_concurrency=4, rate=Rate(5, cost=lambda item: asked.append(item) or 1))
+    def ask(item):
+        sleep(0.1)
+        return item
+
+    with VirtualTime():
+        assert ask.map(range(20)) == list(range(20))
+    assert sorted(asked) == list(range(20))

@@ -206,15 +206,16 @@ class Worker(Exchanging):
                     budget.release(permit, took)
                     self._permit = None
                     return self._fail(error)
-                if not self.run.flow.may_start(self.index):
-                    budget.release(permit, took)
-                    self._permit, self._phase = None, IN_LINE
-                    return self._leave_item()
-            if budget.renew(permit, took, costs):
+            if costs is not None and not self.run.flow.may_start(self.index):
+                budget.release(permit, took)
+            elif budget.renew(permit, took, costs):
                 return self._begin(permit, permit.slotted)
+            self._permit = None
+            if costs is not None:  # said once; where the run was stopped, the item is left
+                return self._get_in_line(costs)
         else:
             budget.release(permit, took)
-        self._permit = None
+            self._permit = None
         return self._ask()
 
     @override
