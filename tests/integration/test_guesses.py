@@ -671,6 +671,11 @@ def test_what_adapts_belongs_to_limits(given, shown):
         ("100/5s", "'100/5s': write rate=Rate(100, per=5.0)"),
         ((10, "s"), "(10, 's'): write rate=Rate(10, per=1.0)"),
         ((10, "x"), "(10, 'x')"),
+        ("20 per sec", "'20 per sec': write rate=Rate(20, per=1.0)"),
+        ("5000rpd", "'5000rpd': write rate=Rate(5000, per=86400.0)"),
+        ("100/month", "'100/month'"),
+        ("100/ms", "'100/ms'"),
+        ((10, "month"), "(10, 'month')"),
         ("auto", '\'auto\': write rpm="auto" or tpm="auto"'),
         (None, "None: leave it out, or write rate=()"),
         (Rate, "<class 'fanmap._policy.limits.rate.Rate'>: write rate=Rate(amount, per)"),
@@ -693,6 +698,9 @@ def test_times_are_seconds():
         "wait must be >= 0 seconds or None, got '1h': write 3600.0, in seconds"
     )
     assert said(parallel_map, timeout="30") == "timeout must be a number > 0, got '30'"
+    assert said(Limits, max_wait="90 secs").endswith(": write 90.0, in seconds")
+    for word in ("500ms", "1 month", "default", "max", "short", "disabled"):
+        assert said(parallel_map, timeout=word) == f"timeout must be a number > 0, got {word!r}"
     assert said(Limits, rpm="5m") == "rpm must be a number > 0 or \"auto\", got '5m'"
 
 

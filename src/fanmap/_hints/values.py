@@ -91,7 +91,7 @@ def rate(value: object) -> str:
     if isinstance(value, str):
         found = re.fullmatch(_RATE, value.lower())
         if found:
-            per = float(found[2] or 1) * _UNITS[found[3]]
+            per = float(found[2] or 1) * _UNITS[found[3][0]]
             return f": write rate=Rate({found[1].replace(',', '_')}, per={per!r})"
     return ""
 
@@ -120,7 +120,9 @@ def home(path: str | os.PathLike[str]) -> str:
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_RATE = r"\s*(\d[\d_,]*(?:\.\d+)?)\s*r?(?:/|per|a|p)?\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d)[a-z]*\s*"
+# As they are written, so that "500ms" and "1 month" are no minutes.
+_SPAN = r"(\d+(?:\.\d+)?)?\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\s*"
+_RATE = r"\s*(\d[\d_,]*(?:\.\d+)?)\s*r?(?:/|per|a|p)?\s*" + _SPAN
 
 
 def as_seconds(value: object) -> float | None:
@@ -128,9 +130,9 @@ def as_seconds(value: object) -> float | None:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d)[a-z]*\s*", value.lower())
+        found = re.fullmatch(r"\s*" + _SPAN, value.lower())
         if found:
-            return float(found[1] or 1) * _UNITS[found[2]]
+            return float(found[1] or 1) * _UNITS[found[2][0]]
     return None
 
 
