@@ -19,6 +19,7 @@ from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording import Recording
 from fanmap._drive.limits.settings import check_flag
 from fanmap._plan import innermost, is_generator_function
+from fanmap._policy.checks import check_answers
 from fanmap._policy.journals.converter import Converter
 from fanmap._policy.journals.journal import Keys
 from fanmap._policy.journals.plain import plain_text, why_not
@@ -84,10 +85,12 @@ def check_resume(resume: object, options: JournalOptions) -> Resume | None:
     path = os.fspath(cast("str | os.PathLike[str]", resume))
     if not isinstance(path, str) or not path:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"resume must be the path of a file, got {path!r}")
-    for name in ("key", "encode", "decode"):
+    for name, taken in (("key", "input"), ("encode", "result"), ("decode", "plain JSON")):
         given: object = options.get(name)
-        if given is not None and not callable(given):
-            raise TypeError(f"{name} must be a function, got {type(given).__name__}")
+        if given is not None:
+            if not callable(given):
+                raise TypeError(f"{name} must be a function, got {type(given).__name__}")
+            check_answers(name, given, taken)
     encode, decode = options.get("encode"), options.get("decode")
     if (encode is None) is not (decode is None):
         raise TypeError("encode and decode must be given together: decode reads what encode writes")

@@ -153,6 +153,9 @@ def test_a_setting_that_is_a_function_answers_when_it_is_called(function):
         "wait": lambda: Retry(wait=function),
         "stop": lambda: Retry(stop=function),
         "progress": lambda: parallel_map(echo).map([1], progress=function),
+        "key": lambda: parallel_map(echo).map([1], resume="none.jsonl", key=function),
+        "encode": lambda: parallel_map(echo).map([1], resume="none.jsonl", encode=function, decode=echo),
+        "decode": lambda: parallel_map(echo).batch([1], resume="none.jsonl", encode=echo, decode=function),
     }.items():
         with pytest.raises(TypeError, match=f"^{name} must be a `def`, nobody would await it, got "):
             misuse()
@@ -168,6 +171,13 @@ def test_a_setting_that_is_a_function_takes_what_it_is_called_with(function):
         "wait must take 1 argument (retry_state)": lambda: Retry(wait=function),
         "stop must take 1 argument (retry_state)": lambda: Retry(stop=function),
         "progress must take 1 argument (stats)": lambda: parallel_map(echo).map([1], progress=function),
+        "key must take 1 argument (input)": lambda: parallel_map(echo).map([1], resume="none.jsonl", key=function),
+        "encode must take 1 argument (result)": lambda: parallel_map(echo).map(
+            [1], resume="none.jsonl", encode=function, decode=echo
+        ),
+        "decode must take 1 argument (plain JSON)": lambda: parallel_map(echo).batch(
+            [1], resume="none.jsonl", encode=echo, decode=function
+        ),
     }.items():
         with pytest.raises(TypeError) as caught:
             misuse()
