@@ -33,8 +33,9 @@ _SHARED = """Show the state of a Limits that processes share: slots, rates, gate
 if no process uses the name."""
 
 _TRACE = """Draw the last run in a journal: when each finished call began, how long it took, and whether it failed.
-This works for a run that was killed or is still running. A journal does not record waits: to see those, use trace=
-on the run itself, or `fanmap run --trace`."""
+This works for a run that was killed or is still running. A journal does not record where a run begins: calls with
+less than five minutes between them are drawn as one run. Nor does it record waits: to see those, use trace= on the run
+itself, or `fanmap run --trace`."""
 
 _BATCH = """Show the batches that a job has under way, or cancel them. The job is the file given as resume=. The key
 comes from OPENAI_API_KEY, AZURE_OPENAI_API_KEY or ANTHROPIC_API_KEY, and goes to the provider's own server, or to the
