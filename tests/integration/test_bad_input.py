@@ -1124,8 +1124,9 @@ def test_what_a_def_returned_is_refused_with_what_to_write():
 
 @both_loops
 def test_a_function_that_returns_nothing_to_await_is_told_so(run):
-    with pytest.raises(TypeError, match="a function given to gather_bounded must return an awaitable, got int"):
+    with pytest.raises(TypeError, match="a function given to gather_bounded must return an awaitable, got int") as told:
         gathered(run, (False, lambda: 5))
+    assert told.value.__notes__ == ["fanmap: item 0 of gather_bounded"]  # no word of arguments: it needs none
 
     async def atell():
         yield 5

@@ -164,3 +164,8 @@ def test_a_function_that_gather_bounded_calls_without_its_arguments():
     assert note_on_entry(decorated, failure(both)) == line.format("both") + ", or await both.amap(inputs)"
     assert note_on_entry(both, ValueError("no")) is None
     assert note_on_entry("no function", failure(both)) is None
+
+
+def test_a_function_that_needs_no_argument_was_called_right():
+    for entry in (lambda: 3, functools.partial(both, "a", "b"), parallel_map(both).partial("a", "b")):
+        assert note_on_entry(entry, failure(both)) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, cast
 
@@ -59,6 +60,9 @@ def note_on_entry(entry: Any, error: BaseException) -> str | None:
     """The same for `gather_bounded`, which calls functions without arguments."""
     if not callable(entry) or not isinstance(error, TypeError) or not _never_entered(error):
         return None
+    with suppress(ValueError, TypeError):  # a builtin that does not tell
+        if _binds(inspect.signature(entry), (), {}):
+            return None  # it was called, and what it returned is no awaitable
     name = getattr(entry, "__name__", "function")
     of_a_run = f", or await {name}.amap(inputs)" if hasattr(entry, "amap") else ""
     return f"functions are called without arguments: write functools.partial({name}, argument){of_a_run}"
