@@ -662,6 +662,8 @@ def test_what_adapts_belongs_to_limits(given, shown):
     ("rate", "line"),
     [
         (10, "10: write rate=Rate(10, per=1.0) for 10 a second, or rpm=10 for 10 a minute"),
+        (0, "0: write rate=Rate(..., per=1.0) for ... a second, or rpm=... for ... a minute"),
+        (-1.5, "-1.5: write rate=Rate(..., per=1.0) for ... a second, or rpm=... for ... a minute"),
         ("10/s", "'10/s': write rate=Rate(10, per=1.0)"),
         ("500 / minute", "'500 / minute': write rate=Rate(500, per=60.0)"),
         ("1,000 per hour", "'1,000 per hour': write rate=Rate(1_000, per=3600.0)"),
@@ -752,6 +754,9 @@ def test_limits_that_are_none():
     assert said(parallel_map, limits=8) == (
         f"{wanted}8: write limits=Limits(8) for 8 at once, or limits=Limits(rpm=8) for 8 a minute"
     )
+    for number in (0, float("nan"), 10**400):
+        line = ": write limits=Limits(...) for ... at once, or limits=Limits(rpm=...) for ... a minute"
+        assert said(parallel_map, limits=number).endswith(line)
     assert said(parallel_map, limits={"rpm": 5}) == f"{wanted}{{'rpm': 5}}: write limits=Limits(**settings)"
     assert said(parallel_map, limits="a").endswith(
         "write limits=Limits(shared=...) for one that several processes name"
@@ -780,6 +785,7 @@ def test_a_retry_that_is_none():
     ]  # fmt: skip
     for value, line in lines:
         assert said(parallel_map, retry=value) == wanted + line
+    assert said(parallel_map, retry=10**400).endswith("0: write retry=Retry(attempts=4)")
     assert said(parallel_map, retry=function).endswith("write retry=Retry(on=tenacity.retry_if_exception(function))")
     assert said(parallel_map, retry=tenacity.retry()).endswith(
         "write retry=Retry(4, on=..., wait=..., stop=...) with its strategies"

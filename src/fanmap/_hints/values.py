@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import functools
 import inspect
-import math
 import numbers
 import os
 import re
+import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, cast
@@ -76,7 +76,8 @@ def limits(value: object) -> str:
 def rate(value: object) -> str:
     """What to write for a rate that is a number, a pair of numbers or text; empty: nobody knows."""
     if is_number(value):
-        return f": write rate=Rate({value!r}, per=1.0) for {value!r} a second, or rpm={value!r} for {value!r} a minute"
+        shown = filled("{n}", value)
+        return f": write rate=Rate({shown}, per=1.0) for {shown} a second, or rpm={shown} for {shown} a minute"
     if value is None:
         return ": leave it out, or write rate=()"
     if is_auto(value):
@@ -238,7 +239,7 @@ def filled(line: str, value: object) -> str:
         return line.format(n='"auto"')
     if "{more}" in line and value == 0 and is_number(value):  # no repeats
         return "retry=False" if line.startswith("retry=") else line.format(more=1)
-    if not is_number(value) or not math.isfinite(value) or value <= 0:
+    if not is_number(value) or not 0 < value <= sys.float_info.max:  # `math.isfinite` raises for a larger int
         return line.format(n="...", more="...")
     number = int(value) if float(value).is_integer() else value
     if isinstance(number, float) and line.startswith(_COUNTS):
