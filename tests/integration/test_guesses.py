@@ -777,6 +777,7 @@ def test_a_retry_that_is_none():
         ("3", "'3': write retry=Retry(attempts=3)"), (True, "True: write retry=Retry(attempts=4)"),
         (KeyError, "<class 'KeyError'>: write retry=Retry(on=KeyError)"),
         ((KeyError, OSError), "(<class 'KeyError'>, <class 'OSError'>): write retry=Retry(on=(KeyError, OSError))"),
+        (KeyError | OSError, "KeyError | OSError: write retry=Retry(on=(KeyError, OSError))"),
         ([500, 429], f"[500, 429]: write retry=Retry({statuses})"),
         ({"attempts": 3}, "{'attempts': 3}: write retry=Retry(**settings)"),
         (Retry, "<class 'fanmap._policy.runs.attempt.Retry'>: write retry=Retry()"),
@@ -800,6 +801,8 @@ def test_a_retry_that_is_none():
 
 def test_what_a_retry_repeats_on():
     wanted = "on must be an exception class, a tuple of them or a tenacity strategy, got "
+    assert said(Retry, on=KeyError | ValueError) == f"{wanted}KeyError | ValueError: write on=(KeyError, ValueError)"
+    assert said(Retry, on=KeyError | None) == f"{wanted}KeyError | None"
     assert said(Retry, on=[KeyError, ValueError]) == (
         f"{wanted}[<class 'KeyError'>, <class 'ValueError'>]: write on=(KeyError, ValueError)"
     )

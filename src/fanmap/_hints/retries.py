@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Any, cast
 
 from fanmap._hints.values import as_seconds, filled, is_number
@@ -25,7 +26,7 @@ def retry(value: object) -> str:
     if isinstance(value, type):
         return "write retry=Retry()" if value.__name__ == "Retry" else f"write retry=Retry(on={value.__name__})"
     given: object = value
-    if isinstance(value, (tuple, list, set, frozenset)) and value:
+    if isinstance(value, UnionType) or (isinstance(value, (tuple, list, set, frozenset)) and value):
         line = on(given).removeprefix(": write ")
         return f"write retry=Retry({line or 'on=...'})"
     if callable(given):
@@ -75,8 +76,9 @@ def on(value: object) -> str:
     """What to write for an `on` of `Retry` that is no class; empty: nobody knows."""
     if isinstance(value, BaseException):
         return f": write on={type(value).__name__}"
-    several = isinstance(value, (list, tuple, set, frozenset))
-    kinds: list[Any] = list(cast("Iterable[Any]", value)) if several else [value]
+    given: object = value.__args__ if isinstance(value, UnionType) else value  # `isinstance` takes KeyError | OSError
+    several = isinstance(given, (list, tuple, set, frozenset))
+    kinds: list[Any] = list(cast("Iterable[Any]", given)) if several else [given]
     if not kinds:
         return ""
     if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
