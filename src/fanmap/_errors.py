@@ -81,7 +81,8 @@ class TooManyFailures(Exception):
 
     def __str__(self) -> str:
         kinds = sorted(self.kinds.items(), key=lambda kind: -kind[1])
-        return f"{self.failures} items failed: {', '.join(f'{count} {kind}' for kind, count in kinds)}"
+        items = "1 item" if self.failures == 1 else f"{self.failures} items"
+        return f"{items} failed: {', '.join(f'{count} {kind}' for kind, count in kinds)}"
 
 
 class Busy(Exception):

@@ -184,7 +184,7 @@ Progress: TypeAlias = bool | Callable[[RunStats], object] | None
 
 
 class RunOptions(JournalOptions, total=False):
-    """What every run takes by keyword, beside `return_exceptions`; see `ParallelFunction.map`.
+    """What `map`, `amap`, `imap` and `as_completed` take by keyword, beside `return_exceptions` and `max_failures`.
 
     For a wrapper of your own: `def ask_all(prompts, **options: Unpack[RunOptions])`.
 

@@ -166,6 +166,7 @@ def test_it_is_an_int_of_at_least_1_and_needs_failures_that_do_not_end_the_run()
 def test_the_reason_is_pickled_with_its_numbers():
     reason = pickle.loads(pickle.dumps(TooManyFailures(2, {"Broken": 2})))
     assert (reason.failures, reason.kinds, str(reason)) == (2, {"Broken": 2}, "2 items failed: 2 Broken")
+    assert str(TooManyFailures(1, {"Broken": 1})) == "1 item failed: 1 Broken"
 
 
 # The decision alone
