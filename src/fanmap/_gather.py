@@ -13,7 +13,7 @@ from fanmap._drawn import drawn, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
-from fanmap._drive.limits.settings import PerMinute, RateLike
+from fanmap._drive.limits.settings import PerMinute, RateLike, check_flag
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
 from fanmap._entries import (
@@ -235,6 +235,7 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
     try:
         run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
         check_calls(retry, timeout)
+        check_flag("return_exceptions", return_exceptions)
         watching, target = watcher(progress, "gather_bounded"), target_of(trace)
         if places is not None:
             for entry in source:  # type: ignore[union-attr]

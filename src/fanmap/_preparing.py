@@ -43,6 +43,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_flag("unpack", self.unpack)
+        check_flag("return_exceptions", self.return_exceptions)
         if self.max_concurrency is not None:
             check_workers(self.max_concurrency)
         if self.deadline is not None:

@@ -184,6 +184,27 @@ def test_a_setting_that_is_a_function_takes_what_it_is_called_with(function):
         assert str(caught.value) == f"{taken}, got {function!r}"
 
 
+@pytest.mark.parametrize("value", ["False", 1, None])
+def test_a_flag_is_true_or_false(value):
+    ask, aask, kept = parallel_map(echo), parallel_map(nobody_awaits), {"resume": "none.jsonl"}
+    for name, misuse in {
+        "unpack": lambda given: ask.map([1], **given),
+        "return_exceptions": lambda given: ask.imap([1], **given),
+        "durable": lambda given: ask.map([1], **kept, **given),
+        "only": lambda given: ask.batch([1], **kept, **given),
+    }.items():
+        with pytest.raises(TypeError) as caught:
+            misuse({name: value})
+        assert str(caught.value) == f"{name} must be True or False, got {value!r}"
+    for calls in (
+        lambda: gather_bounded(nobody_awaits, return_exceptions=value),
+        lambda: aask.amap([1], return_exceptions=value),
+        lambda: aask.abatch([1], **kept, return_exceptions=value),
+    ):
+        with pytest.raises(TypeError, match="return_exceptions must be True or False, got "):
+            asyncio.run(calls())
+
+
 def test_a_setting_that_is_a_function_may_be_of_any_kind_that_takes_it():
     @functools.wraps(lambda: None)
     def wrapped(*given: object) -> None:

@@ -754,6 +754,9 @@ def test_limits_that_are_none():
     assert said(parallel_map, limits=8) == (
         f"{wanted}8: write limits=Limits(8) for 8 at once, or limits=Limits(rpm=8) for 8 a minute"
     )
+    assert said(parallel_map, limits=1.5) == (
+        f"{wanted}1.5: write limits=Limits(...) for ... at once, or limits=Limits(rpm=1.5) for 1.5 a minute"
+    )
     for number in (0, float("nan"), 10**400):
         line = ": write limits=Limits(...) for ... at once, or limits=Limits(rpm=...) for ... a minute"
         assert said(parallel_map, limits=number).endswith(line)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fanmap._batch_types import BatchProgress
-from fanmap._drive.limits.settings import check_count
+from fanmap._drive.limits.settings import check_count, check_flag
 from fanmap._plan import check_workers
 from fanmap._policy.checks import check_positive, is_finite
 from fanmap._resume import Resume, check_resume
@@ -52,6 +52,8 @@ def check_options(
     journal.setdefault("durable", True)
     kept = check_resume(resume, journal)
     assert kept is not None
+    for name, flag in (("unpack", unpack), ("return_exceptions", return_exceptions), ("only", only)):
+        check_flag(name, flag)
     if max_concurrency is not None:
         check_workers(max_concurrency)
     if wait is not None:

@@ -57,7 +57,8 @@ def limits(value: object) -> str:
     kind = type(value).__name__
     if is_number(value):
         shown = filled("{n}", value)
-        return f": write limits=Limits({shown}) for {shown} at once, or limits=Limits(rpm={shown}) for {shown} a minute"
+        count = "..." if "." in shown else shown
+        return f": write limits=Limits({count}) for {count} at once, or limits=Limits(rpm={shown}) for {shown} a minute"
     if kind in _SETTING_OF:
         return f": write {_SETTING_OF[kind]}=..."
     if isinstance(value, Mapping):
