@@ -490,6 +490,22 @@ def test_so_do_costs_and_usages_of_the_users_own(way):
     }
 
 
+@pytest.mark.parametrize("way", ["amap", "map", "map in threads"])
+def test_so_does_a_cost_of_an_item_whose_worker_has_a_slot_already(way):
+    async def ask(number):
+        return number
+
+    def cost(number):
+        return cancelled() if number == 3 else 1.0
+
+    run = parallel_map(limits=Limits(1, rate=Rate(6e6, cost=cost)))(ask if way != "map in threads" else lambda x: x)
+    settings = {"return_exceptions": True}
+    kept = asyncio.run(run.amap(range(9), **settings)) if way == "amap" else run.map(range(9), **settings)
+    assert type(kept[3]) is RuntimeError
+    assert str(kept.pop(3)).endswith("raised CancelledError")
+    assert kept == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
 def test_a_price_that_breaks_later_lets_calls_under_way_end():
     server = Priced(5)
     priced = iter([0.05] * 10 + [math.nan] + [0.05] * 1000)

@@ -85,16 +85,19 @@ class Entering(Outcomes):
 
     def _ask(self) -> Word:
         try:
-            costs = self._costs() if self.plan.budget.rates else None
+            costs = self._said_costs() if self.plan.budget.rates else None
         except Exception as error:
             return self._fail(error)
-        except INTERRUPTS:
+        return self._get_in_line(costs)
+
+    def _said_costs(self) -> Sequence[float] | None:
+        """As `_costs`; what that raises of the user's code is an Exception, but for an interrupt."""
+        try:
+            return self._costs()
+        except (Exception, *INTERRUPTS):
             raise
         except BaseException as error:  # nothing is awaited there, so that it is nobody's cancellation
-            failure = RuntimeError(f"the cost of a call of {self.plan.name} raised {type_name(error)}")
-            failure.__cause__ = error
-            return self._fail(failure)
-        return self._get_in_line(costs)
+            raise RuntimeError(f"the cost of a call of {self.plan.name} raised {type_name(error)}") from error
 
     def _get_in_line(self, costs: Sequence[float] | None) -> Word:
         """What the call costs is known."""

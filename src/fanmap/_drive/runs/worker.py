@@ -201,7 +201,7 @@ class Worker(Exchanging):
             costs: Sequence[float] | None = None
             if not budget.counts_calls:
                 try:
-                    costs = self._costs()
+                    costs = self._said_costs()
                 except Exception as error:
                     budget.release(permit, took)
                     self._permit = None
