@@ -122,7 +122,7 @@ def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: fl
     if limiters:
         if where not in ("asyncio", "portal"):
             raise TypeError(asyncio_only(limiters))
-        call = aio.with_limiters(call, limiters)
+        call = aio.with_limiters(call, budget)
     return call
 
 

@@ -1195,6 +1195,104 @@ def test_an_async_limiter_works_on_the_background_loop_and_in_a_gather():
     assert asyncio.run(main()) == list(range(5))
 
 
+def waits_for_a_limiter(retry=None, **decides):
+    """A call each second, eight at once: seven wait for the limiter of the user's, while one is called."""
+    began: list[tuple[float, int]] = []
+
+    @parallel_map(max_concurrency=8, rate=aiolimiter.AsyncLimiter(1, 1), retry=retry)
+    async def aask(item):
+        began.append((asyncio.get_running_loop().time(), item))
+        await asyncio.sleep(0.1)
+        if len(began) == 2 and "error" in decides:
+            raise decides["error"]
+        return item
+
+    return aask, began
+
+
+def test_a_call_that_waits_for_an_async_limiter_is_not_made_within_a_wait_that_the_server_names():
+    with VirtualTime() as virtual:
+        aask, began = waits_for_a_limiter(error=refusal(10.0))
+        assert virtual.run(aask.amap(range(10))) == list(range(10))
+    refused = began[1][0] + 0.1
+    assert [item for _, item in began[:2]] == [0, 1]
+    assert all(at >= refused + 10 for at, _ in began[2:])
+    assert sorted(item for _, item in began) == [0, 1, 1, *range(2, 10)]
+    assert (aask.stats.started, aask.stats.refused, aask.stats.in_flight) == (11, 1, 0)
+
+
+def test_nor_is_a_direct_call():
+    with VirtualTime() as virtual:
+        aask, began = waits_for_a_limiter(error=refusal(10.0))
+
+        async def main():
+            return await asyncio.gather(*[aask(item) for item in range(10)])
+
+        assert virtual.run(main()) == list(range(10))
+    assert all(at >= began[1][0] + 10.1 for at, _ in began[2:])
+    assert (aask.stats.started, aask.stats.in_flight) == (11, 0)
+
+
+@pytest.mark.parametrize("method", ["amap", "as_completed"])
+def test_nor_is_one_after_as_many_failures_as_were_allowed(method):
+    with VirtualTime() as virtual:
+        aask, began = waits_for_a_limiter(error=ValueError())
+
+        async def main():
+            if method == "amap":
+                return await aask.amap(range(20), return_exceptions=True, max_failures=1)
+            outcomes = aask.as_completed(range(20), max_failures=1, return_exceptions=True)
+            return [one.error or one.value for one in sorted([one async for one in outcomes], key=lambda o: o.index)]
+
+        results = virtual.run(main())
+    assert [item for _, item in began] == [0, 1]
+    assert [type(result) for result in results] == [int, ValueError, *[NotRun] * 18]
+    assert (aask.stats.started, aask.stats.in_flight) == (2, 0)
+
+
+def test_nor_is_one_after_a_stop_and_coroutines_are_closed():
+    with VirtualTime() as virtual:
+        aask, began = waits_for_a_limiter()
+
+        async def main():
+            outcomes = aask.as_completed(range(20))
+            found = []
+            async for one in outcomes:
+                found.append(one.value)
+                outcomes.stop()
+            return found
+
+        assert virtual.run(main()) == [0]
+        assert [item for _, item in began] == [0]
+
+        async def spent(item):
+            began.append((0.0, item))
+            raise SimulatedAPIError("no credit", 402, {}, {"error": {"code": "insufficient_quota"}})
+
+        async def gathered():
+            limiter = aiolimiter.AsyncLimiter(1, 1)
+            return await gather_bounded(*[spent(item) for item in range(5)], rate=limiter, return_exceptions=True)
+
+        results = virtual.run(gathered())
+    assert [item for _, item in began] == [0, 0]
+    assert [type(result) for result in results] == [SimulatedAPIError, *[NotRun] * 4]
+
+
+def test_no_attempt_starts_later_than_its_total_though_it_waited_for_an_async_limiter():
+    limiter = aiolimiter.AsyncLimiter(1, 10)
+
+    @parallel_map(max_concurrency=2, rate=limiter, retry=Retry(attempts=9, total=15, wait=0))
+    async def aask(item):
+        began.append(asyncio.get_running_loop().time())
+        raise ConnectionError
+
+    began: list[float] = []
+    with VirtualTime() as virtual, pytest.raises(ConnectionError):
+        virtual.run(aask.amap([0]))
+    assert len(began) == 2
+    assert began[-1] - began[0] <= 15
+
+
 def test_what_had_finished_is_told_when_a_nested_run_fails():
     @parallel_map(max_concurrency=1)
     def inner(x):

@@ -14,6 +14,7 @@ function. Threads and event loops drive the same object and differ in how they w
     IN_LINE   step: too late, or the gate too far       (ended)   what comes after an outcome
     CALLING   returned, raised: to be sent again        BACK_OFF  WAIT (a run's worker may part with it: its next item)
     CALLING   returned a stream                         CALLING   READ (a run's worker; a direct call: its end)
+    CALLING   raised NotCalled                          NEW       as `step` of that
     CALLING   returned, raised: for good                (ended)   what comes after an outcome
     BACK_OFF  step: it is time                          as NEW
     BACK_OFF  step: not yet                             BACK_OFF  WAIT
@@ -45,6 +46,10 @@ _ONLY_ONCE: Final = (
     "fanmap: the server refused this call, and an awaitable cannot be sent again: decorate the `async def` with "
     "`parallel_map`, or give gather_bounded functions, for instance functools.partial(ask, prompt)"
 )
+
+
+class NotCalled(BaseException):
+    """Told as raised by a call that was let through and has not been made: what it waited for outside took too long."""
 
 
 class Caller(Entering):
@@ -138,6 +143,8 @@ class Caller(Entering):
 
     def raised(self, error: BaseException) -> Word:
         """The function raised."""
+        if type(error) is NotCalled:
+            return self._not_called()
         plan, now = self.plan, clock.now()
         budget, started = plan.budget, self.started
         reader = self._reader
@@ -186,6 +193,22 @@ class Caller(Entering):
             if verdict.kind in OUTAGES and self._attempts is not None and self._attempts.over:
                 return self._out_of_attempts(error)
         return self._end(None, error)
+
+    def _not_called(self) -> Word:
+        """It was let through, and not called: it asks anew, as if it had not begun."""
+        self._uncount()
+        self._release()
+        self._phase = NEW
+        if self._attempts is not None and self._attempts.time_left(clock.now()) < 0:
+            return self._give_up()
+        return self._ask()
+
+    def _uncount(self) -> None:
+        """The call that was let through has not been made."""
+        self.tally.started -= 1
+        self._calls -= 1
+        if self._permit is not None:
+            self._permit.started = False
 
     # Refused, and waiting to be sent again
 

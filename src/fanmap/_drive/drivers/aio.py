@@ -13,21 +13,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fanmap._drive.calls.caller import Caller
+from fanmap._drive import clock
+from fanmap._drive.calls.caller import Caller, NotCalled
+from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import tasks
 from fanmap._drive.drivers.aio_waiter import Waiter, new_waiter
 from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.owners import LeftOwner
+from fanmap._drive.limits.budget import Budget
 from fanmap._drive.runs.ports import ItemSource
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import CallTimeout
 from fanmap._public import calls_users
 from fanmap._raw import is_a
-
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
 
 
 class Pool:
@@ -182,7 +182,31 @@ async def _checkpoint() -> None:
 
 
 async def _pull(worker: Worker, waiter: Waiter) -> bool:
-    return await tasks.pull(worker, waiter, _Cancellation(worker.run), _checkpoint)
+    if not worker.plan.budget.limiters:
+        return await tasks.pull(worker, waiter, _Cancellation(worker.run), _checkpoint)
+    here = _Here(worker)
+    _here.set(here)
+    try:
+        return await tasks.pull(worker, waiter, _Cancellation(worker.run), _checkpoint)
+    finally:
+        here.worker = None  # tasks that its items have left behind have copies of this context
+
+
+class _Here:
+    """The worker whose task this is, or was."""
+
+    __slots__ = ("worker",)
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker: Worker | None = worker
+
+    def still_due(self) -> bool:
+        """May the call under way here be made? If it is none of the worker's, but one inside: yes."""
+        worker = self.worker
+        return worker is None or worker.inside() is not current_scope.get() or worker.still_due()
+
+
+_here: contextvars.ContextVar[_Here | None] = contextvars.ContextVar("fanmap_here", default=None)
 
 
 async def call_here(caller: Caller) -> None:
@@ -213,12 +237,20 @@ def with_timeout(call: Callable[[Any], Any], seconds: float) -> Callable[[Any], 
 
 
 @calls_users
-def with_limiters(call: Callable[[Any], Any], limiters: Sequence[AsyncLimiter]) -> Callable[[Any], Any]:
-    """The same call after the user's own AsyncLimiters, slot and rates in hand."""
+def with_limiters(call: Callable[[Any], Any], budget: Budget) -> Callable[[Any], Any]:
+    """The same call after the user's own AsyncLimiters, slot and rates in hand.
+
+    They may take long, and meanwhile the gate may close, or the run be stopped: then the call is not made.
+    """
+    limiters, opens_at = budget.limiters, budget.admission.opens_at
 
     async def limited(item: Any) -> Any:
+        opened = opens_at()
         for limiter in limiters:
             await limiter.acquire()
+        here = _here.get()
+        if opens_at() > max(opened, clock.now()) or (here is not None and not here.still_due()):
+            raise NotCalled
         return await call(item)
 
     return limited

@@ -92,10 +92,7 @@ class Exchanging(Caller):
         if self.run.stopping():  # `quit` drops it
             return
         if self._phase == CALLING and not called:
-            self.tally.started -= 1
-            self._calls -= 1
-            if self._permit is not None:
-                self._permit.started = False
+            self._uncount()
         elif self._phase not in (IN_LINE, BACK_OFF, FAILED):
             return
         unfinished = self._unfinished()

@@ -55,6 +55,10 @@ class Serving(Reckoning):
         """An item has failed or was refused where nobody is answered."""
         self.post(self.flow.set_aside, unfinished)
 
+    def never_began(self, index: int) -> None:
+        """The call of this item, let through before the run was stopped, has not been made."""
+        self.post(self.flow.never_began, index)
+
     def answered(self) -> None:
         """A call has succeeded where none did before, perhaps."""
         if self.flow.inputs.aside and not self.plan.budget.outage():

@@ -267,6 +267,21 @@ class Worker(Exchanging):
         self._drop()
         return self._give_up() if failed else self._next(self.run.take(self))
 
+    def still_due(self) -> bool:
+        """May the call that was let through still be made? For those that wait for something else before it."""
+        in_time = self._attempts is None or self._attempts.time_left(clock.now()) >= 0
+        return in_time and self.run.flow.may_start(self.index)
+
+    @override
+    def _not_called(self) -> Word:
+        if self.run.flow.may_start(self.index):
+            return super()._not_called()
+        self._uncount()
+        if not self._calls:
+            self.run.never_began(self.index)
+        self._phase = IN_LINE
+        return self._leave_item()
+
     @override
     def _answered(self, permit: Permit) -> None:
         super()._answered(permit)

@@ -7,7 +7,6 @@ An item that has been tried and has no outcome yet ends with its last failure wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from fanmap._policy.runs.crew import Crew, Effects, Hiring, Worker
@@ -34,7 +33,7 @@ class Stopping(Crew[W]):
     ) -> None:
         super().__init__(inputs, results, effects, most=most, hiring=hiring)
         self.reason: BaseException | None = None
-        self.begun_items: Mapping[int, Begun] = {}
+        self.begun_items: dict[int, Begun] = {}
         self.cut: BaseException | None = None
         self._given_up = 0  # items before this one filled the window, and nobody was answered
 
@@ -52,6 +51,10 @@ class Stopping(Crew[W]):
             self.state = State.STOPPING
             self.cut = reason
         self._wake_everybody()
+
+    def never_began(self, index: int) -> None:
+        """Its call, which was under way when the run was stopped, has not been made."""
+        self.begun_items.pop(index, None)
 
     def close(self) -> list[Any]:
         """The reader is gone: what still comes in is dropped. Items that were taken and never started."""
