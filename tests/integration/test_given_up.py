@@ -13,7 +13,7 @@ import anyio
 import pytest
 import trio
 
-from fanmap import parallel_map, partial_results
+from fanmap import gather_bounded, parallel_map, partial_results
 from fanmap.testing import VirtualTime
 
 
@@ -506,3 +506,78 @@ def test_results_are_not_waited_for_in_another_loop_than_their_own(kind, method)
     asyncio.run(close())
     go.set()
     assert source.closed == 2
+
+
+@pytest.mark.parametrize("way", ["amap", "imap", "gather_bounded"])
+def test_a_cancel_scope_of_anyio_leaves_items_the_time_for_their_cleanup(way):
+    """As web frameworks have one around each request: it cancels anew in every turn of the loop."""
+    cleaned = []
+
+    async def item(number):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cleaned.append(number)
+
+    ask = parallel_map(max_concurrency=3)(item)
+
+    async def waits():
+        if way == "amap":
+            await ask.amap(range(9))
+        elif way == "imap":
+            async for _ in ask.imap(range(9)):
+                pass
+        else:
+            await gather_bounded(*[item(number) for number in range(3)])
+
+    async def main():
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(waits)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                scope.cancel()
+        assert sorted(cleaned) == [0, 1, 2]
+        assert asyncio.current_task().cancelling() == 0
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_soon(scope.cancel)
+            await waits()
+        assert sorted(cleaned) == [0, 0, 1, 1, 2, 2]
+        assert asyncio.current_task().cancelling() == 0
+        await anyio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_within_a_cancel_scope_of_anyio_a_cancellation_of_asyncios_own_is_passed_on():
+    """The second one does what it does without a scope: it cuts the clean-up short."""
+    cleaned, cleaning = [], []
+
+    @parallel_map
+    async def ask(number):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaning.append(number)
+            await asyncio.sleep(3600)
+            cleaned.append(number)
+
+    async def main():
+        async def waits():
+            with anyio.CancelScope() as scope:
+                asyncio.get_running_loop().call_soon(scope.cancel)
+                await ask.amap([0])
+
+        waiting = asyncio.create_task(waits())
+        while not cleaning:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(main())
+    assert (cleaning, cleaned) == ([0], [])

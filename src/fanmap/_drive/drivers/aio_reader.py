@@ -82,6 +82,7 @@ class Reader:
         cancel()
         self.cancel()
         cancelled: asyncio.CancelledError | None = None
+        shield: Any = None
         try:
             while (turn is not None and not turn.held_by(me)) or not run.settled():
                 try:
@@ -91,10 +92,34 @@ class Reader:
                         await self._waiter.wait(None)
                 except asyncio.CancelledError as error:
                     cancelled = error
-                    cancel()
+                    if shield is None and _comes_again(error):
+                        shield = _shield()
+                    else:
+                        cancel()
             run.close()
         finally:
+            if shield is not None:
+                with suppress(RuntimeError):  # the coroutine is closed, out of its task
+                    shield.__exit__(None, None, None)
             if turn is not None and not inside:
                 turn.give_back(me)
         if cancelled is not None:
             raise cancelled
+
+
+def _comes_again(error: asyncio.CancelledError) -> bool:
+    """Is it from a cancel scope of anyio's? That one is asked for anew in every turn of the loop.
+
+    To pass on each would cut the items' own clean-up short, at its next `await`.
+    """
+    text: object = error.args[0] if error.args else None
+    return isinstance(text, str) and text.startswith("Cancelled ") and " cancel scope " in text
+
+
+def _shield() -> Any:
+    """Entered: that scope asks no more, until what is under way has ended; asyncio's own cancellations still come."""
+    import anyio  # it is there, where one of its scopes is
+
+    scope = anyio.CancelScope(shield=True)
+    scope.__enter__()
+    return scope
