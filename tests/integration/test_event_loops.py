@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import sys
@@ -152,6 +153,47 @@ def test_a_run_ends_with_what_a_task_factory_raised(factory):
         asyncio.run(main())
         gc.collect()
     assert ask.limits.stats.in_flight == 0
+
+
+@pytest.mark.parametrize("whose", ["direct", "run"])
+def test_a_loop_that_moves_to_another_thread_is_woken_from_the_one_it_came_from(whose):
+    """Set up by `run_until_complete`, and then run for ever beside: a slot comes back in the first thread."""
+    limits = Limits(max_concurrency=1)
+    own = contextvars.copy_context()  # what is set up is not inside the block
+
+    @parallel_map(limits=limits)
+    async def ask(number):
+        return number
+
+    async def asking():
+        return await ask(1) if whose == "direct" else (await ask.amap([1]))[0]
+
+    async def set_up():
+        asking_there = asyncio.ensure_future(asking())
+        while not limits.stats.waiting:
+            await asyncio.sleep(0)
+        return asking_there
+
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)  # else it is woken by chance, when it next looks
+    with limits:
+        there = own.run(loop.run_until_complete, set_up())
+        running = threading.Thread(target=loop.run_forever)
+        running.start()
+        while not loop.is_running():
+            time.sleep(0.001)
+    answered = threading.Event()
+    loop.call_soon_threadsafe(there.add_done_callback, lambda _: answered.set())
+    found = answered.wait(30)
+    loop.call_soon_threadsafe(loop.stop)
+    running.join()
+    try:
+        assert found
+        assert there.result() == 1
+    finally:
+        there.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def test_an_asyncio_loop_that_is_host_to_trio_is_asyncio_in_its_own_tasks():
