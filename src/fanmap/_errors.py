@@ -6,6 +6,7 @@ type and index.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self
 
@@ -226,7 +227,7 @@ def partial_results(source: BaseException | Unfinished) -> dict[int, Any]:
 
     Returns:
         `{index of the input: result}`, by index; for `imap` and `as_completed` what was not handed out yet. Empty
-        for an exception that ended no run.
+        for an exception that ended no run. Of one that came from another process, the results that can be pickled.
 
     Raises:
         TypeError: it is neither.
@@ -241,16 +242,44 @@ def partial_results(source: BaseException | Unfinished) -> dict[int, Any]:
     pending: BaseException | None = source  # type: ignore[assignment]
     while pending is not None and id(pending) not in seen:
         seen.add(id(pending))
-        found: dict[int, Any] | None = _raw.carried(pending, _PARTIAL)
+        found: _Finished | None = _raw.carried(pending, _PARTIAL)
         if found is not None:
-            return dict(found)
+            return dict(found.results)
         pending = _raw.came_from(pending)
     return {}
 
 
 def attach_partial(exception: BaseException, finished: dict[int, Any]) -> None:
     """Remember on the exception what had finished; an outer run writes over an inner one."""
-    _raw.carry(exception, _PARTIAL, finished)
+    _raw.carry(exception, _PARTIAL, _Finished(finished))
+
+
+class _Finished:
+    """What had finished, on its exception, which is pickled as it would be without: a pool of processes does that.
+
+    A result that cannot be pickled stays behind; else the pool would raise that in the place of the exception.
+    """
+
+    __slots__ = ("results",)
+
+    def __init__(self, results: dict[int, Any]) -> None:
+        self.results = results
+
+    def __reduce__(self) -> Any:
+        return _Finished, ({index: value for index, value in self.results.items() if _can_be_pickled(value)},)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(copy.deepcopy(self.results, memo))
+
+
+def _can_be_pickled(value: object) -> bool:
+    import pickle  # only where somebody does
+
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True
 
 
 note_item = _raw.note

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
+import threading
 import traceback
 from dataclasses import dataclass
 from random import Random
@@ -34,6 +37,23 @@ def test_every_exception_carries_what_had_finished_and_a_note_in_any_combination
     above = RuntimeError("above")
     above.__cause__ = error
     assert partial_results(above) == {3: "paid"}
+
+
+def test_an_exception_is_pickled_without_the_results_that_cannot_be():
+    """As a pool of processes does: it would raise what pickle says, and the exception would be gone."""
+    error = ValueError("no answer")
+    attach_partial(error, {0: "paid", 1: threading.Lock(), 2: lambda: None, 3: ["paid as well"]})
+    note_item(error, "fanmap: item 4 of ask")
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), arrived.args, arrived.__notes__) == (ValueError, error.args, error.__notes__)
+    assert partial_results(arrived) == {0: "paid", 3: ["paid as well"]}
+    assert partial_results(pickle.loads(pickle.dumps(arrived))) == partial_results(arrived)
+    assert list(partial_results(error)) == [0, 1, 2, 3]
+    assert partial_results(copy.copy(error)) == partial_results(error)
+    attach_partial(error, {0: ["paid"], 1: len})
+    copied = partial_results(copy.deepcopy(error))
+    assert copied == partial_results(error)
+    assert copied[0] is not partial_results(error)[0]
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)
