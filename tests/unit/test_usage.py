@@ -185,6 +185,25 @@ def test_a_model_named_behind_the_answer() -> None:
     )
 
 
+def answered(instructions: int, text: int, usage: dict[str, Any] | None) -> dict[str, Any]:
+    """A response of OpenAI's, which names its model behind the instructions that it repeats."""
+    output = [{"type": "message", "content": [{"type": "output_text", "text": "x" * text}]}]
+    said = {"instructions": '"model": "none" ' * (instructions // 16), "model": "late", "output": output}
+    return {"id": "resp_1", "object": "response", **said, "tools": [], "usage": usage, "user": None, "metadata": {}}
+
+
+@pytest.mark.parametrize("text", [10, 40_000])
+@pytest.mark.parametrize("instructions", [10, 5_000, 50_000])
+def test_a_model_named_behind_long_instructions(instructions: int, text: int) -> None:
+    usage = SPELLINGS["OpenAI responses"][0]
+    whole = answered(instructions, text, usage)
+    assert read_body(dumped(whole)) == Said(read_taken(usage), "late")
+    assert read_body(dumped(whole), model=False).taken == read_taken(usage)
+    created, completed = ({"type": "x", "response": one} for one in (answered(instructions, 0, None), whole))
+    for size in (100, 10**9):
+        assert passed(events(created, WORD, completed), size) == Said(read_taken(usage), "late")
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"usage"', b"\xff\xfe", b"[" * 100_000, b'{"usage": 7}'])
 def test_what_is_no_answer_says_nothing(body: bytes) -> None:
     assert read_body(body) == Said()
@@ -252,13 +271,14 @@ def test_a_stream_that_its_reader_has_left() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 999, WHOLE, 5 * WHOLE])
-def test_what_is_kept_of_a_stream_is_its_two_ends(size: int) -> None:
-    stream = b"".join(b"%d " % number for number in range(30_000))
+@pytest.mark.parametrize(("beginning", "kept"), [(b'{"model": "m", "text": "', 4_096), (b"", 65_536)])
+def test_what_is_kept_of_a_stream_is_its_two_ends(beginning: bytes, kept: int, size: int) -> None:
+    stream = beginning + b"".join(b"%d " % number for number in range(30_000))
     pieces = Pieces(events=False)
     for start in range(0, len(stream), size):
         pieces.feed(stream[start : start + size])
     head, tail = pieces._head, bytes(pieces._tail)
-    assert stream.startswith(head) and 1_000 < len(head) < WHOLE
+    assert stream.startswith(head) and len(head) == kept
     assert stream.endswith(tail) and WHOLE <= len(tail) <= 2 * WHOLE
 
 

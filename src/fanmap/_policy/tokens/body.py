@@ -1,8 +1,8 @@
 """What the body of a response says: its model and what it took.
 
-Pure, and it keeps nothing of a body longer than it is needed: at most its first 4 kB and its last 32 kB while it
-passes, then numbers and the model's name. A body is read whole up to 16 kB, a longer one from its ends (`ends`), a
-stream of server-sent events from its first and its last ones.
+Pure, and it keeps nothing of a body longer than it is needed: at most its first 4 kB (64 kB where they do not name the
+model) and its last 32 kB while it passes, then numbers and the model's name. A body is read whole up to 16 kB, a longer
+one from its ends (`ends`), a stream of server-sent events from its first and its last ones.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ WHOLE = 16_384
 """Bytes up to which a body is parsed whole; as much is kept of the end of a longer one."""
 
 _HEAD = 4_096
+_LONGEST_HEAD = 65_536
+"""OpenAI's responses name the model behind the `instructions`, which they repeat."""
+
+_LONGEST_THERE = 1 << 20
+"""The same of a body that is there as a whole."""
 
 _MOST_CHUNKS = 64
 
@@ -60,7 +65,10 @@ def read_body(body: bytes, *, model: bool = True) -> Said:
     if not beginning.startswith((b"{", b"[")):
         return NOTHING
     if len(body) > WHOLE:
-        return _from_ends(body[:_HEAD], body[-WHOLE:])
+        said = _from_ends(body[:_HEAD], body[-WHOLE:])
+        if model and said.model is None:
+            said = said._replace(model=_model_in(body[:_LONGEST_THERE], _OWN))
+        return said
     if not model and beginning.startswith(b"{"):
         usage = _last_usage(body, nested=False)
         if usage is not None:
@@ -132,24 +140,35 @@ class Pieces:
         events: a stream of server-sent events, and no JSON.
     """
 
-    __slots__ = ("_events", "_head", "_size", "_tail", "passed")
+    __slots__ = ("_events", "_head", "_size", "_tail", "_wanted", "passed")
 
     def __init__(self, *, events: bool) -> None:
         self.passed = False
         self._events = events
         self._head = b""
+        self._wanted = _HEAD
         self._tail = bytearray()
         self._size = 0
 
     def feed(self, piece: bytes | bytearray) -> None:
         """The next piece."""
         self._size += len(piece)
-        if len(self._head) < _HEAD:
-            self._head += piece[: _HEAD - len(self._head)]
+        if len(self._head) < self._wanted:
+            self._begin(piece)
         tail = self._tail
         tail += piece[-WHOLE:]
         if len(tail) > 2 * WHOLE:  # cut now and then, not at each piece
             del tail[:-WHOLE]
+
+    def _begin(self, piece: bytes | bytearray) -> None:
+        """Keep the beginning, and twice as much of it as long as it does not name the model."""
+        while piece and len(self._head) < self._wanted:
+            more = self._wanted - len(self._head)
+            self._head += piece[:more]
+            piece = piece[more:]
+            full = len(self._head) == self._wanted < _LONGEST_HEAD
+            if full and _model_in(self._head, _NESTED if self._events else _OWN) is None:
+                self._wanted *= 2
 
     def read(self) -> Said:
         if self._events:
@@ -165,7 +184,7 @@ def _from_ends(head: bytes, tail: bytes) -> Said:
     usage = _last_usage(tail, nested=in_array)
     if usage is None:  # some servers put it before the answer
         usage = next(filter(None, (as_mapping(value) for _, value in ends.first_members(head, _USAGES, depths))), None)
-    model = _first_text(ends.first_members(head, _MODELS, depths))
+    model = _model_in(head, depths)
     for name in _MODELS if model is None else ():
         members = ends.last_members(tail, b'"' + name.encode() + b'"', nested=in_array)
         if members is not None:
@@ -180,6 +199,10 @@ def _last_usage(tail: bytes, *, nested: bool) -> Mapping[object, object] | None:
         if usage:
             return usage
     return None
+
+
+def _model_in(head: bytes, depths: range) -> str | None:
+    return _first_text(ends.first_members(head, _MODELS, depths))
 
 
 def _first_text(members: Iterable[tuple[str, object]]) -> str | None:
@@ -202,7 +225,7 @@ def _from_events(head: bytes, tail: bytes, *, cut: bool) -> Said:
         if usage is not None:
             usages.append(usage)
     if model is None and cut:
-        model = _first_text(ends.first_members(head, _MODELS, _NESTED))
+        model = _model_in(head, _NESTED)
     return Said(read_taken(merged(usages)), model)
 
 
