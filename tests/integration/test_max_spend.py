@@ -13,6 +13,7 @@ import warnings
 import anyio
 import httpx
 import pytest
+import requests
 
 from fanmap import (
     BudgetExceeded,
@@ -24,7 +25,7 @@ from fanmap import (
     parallel_map,
     partial_results,
 )
-from fanmap.testing import VirtualTime, serve
+from fanmap.testing import Reply, VirtualTime, serve
 from fanmap.types import Usage
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
@@ -143,6 +144,41 @@ def test_what_the_server_refused_or_failed_costs_nothing():
     error = run(limits, server, retry=Retry(attempts=99, on=httpx.HTTPStatusError))
     assert (error.spent, len(partial_results(error))) == (pytest.approx(0.50), 10)
     assert limits.stats.refused > 0
+
+
+@pytest.mark.parametrize("kind", ["httpx", "aiohttp", "requests"])
+def test_what_the_client_itself_raises_for_costs_nothing(kind):
+    """As with aiohttp's raise_for_status=True, or where a hook of the user's raises; botocore always does."""
+    aiohttp = pytest.importorskip("aiohttp")
+    usage = {"prompt_tokens": 1, "completion_tokens": 4}
+
+    async def raise_for_status(response):
+        response.raise_for_status()
+
+    with serve(latency=0.0) as server:
+        url = f"{server.openai_url}/chat/completions"
+        server.script([Reply(body={"model": "small", "usage": usage}), Reply(500)] * 10)
+
+        async def by_httpx(number):
+            hooks = {"response": [raise_for_status]}
+            async with httpx.AsyncClient(event_hooks=hooks, timeout=120) as client:
+                await client.post(url, json=BODY)
+
+        async def by_aiohttp(number):
+            async with aiohttp.ClientSession(raise_for_status=True) as session, session.post(url, json=BODY) as answer:
+                await answer.read()
+
+        def by_requests(number):
+            with requests.Session() as session:
+                session.hooks["response"].append(lambda response, **_: response.raise_for_status())
+                session.post(url, json=BODY, timeout=120)
+
+        by = {"httpx": by_httpx, "aiohttp": by_aiohttp, "requests": by_requests}[kind]
+        limits = Limits(1, max_spend=0.60, price=cents)
+        found = parallel_map(limits=limits)(by).map(range(20), return_exceptions=True)
+    assert not any(isinstance(one, NotRun) for one in found)
+    assert [one is None for one in found] == [True, False] * 10
+    assert limits.stats.spent == pytest.approx(0.50)
 
 
 @pytest.mark.parametrize("total", [{"rate": Rate(10, math.inf)}, {"max_spend": 0.50, "price": cents}])

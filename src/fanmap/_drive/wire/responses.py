@@ -13,7 +13,7 @@ from fanmap._drive import clock
 from fanmap._drive.wire.hook import ensure, look_for_new
 from fanmap._drive.wire.observing import Observer, Request, observer
 from fanmap._drive.wire.taking import Account, Taking
-from fanmap._policy.failures.replies import header_table
+from fanmap._policy.failures.replies import header_table, read_reply
 from fanmap._policy.failures.signals import read_error
 from fanmap._policy.failures.verdict import OUTAGES, Verdict
 from fanmap._policy.limits.quotas import pick, read_bedrock_usage, read_cost, read_quotas
@@ -163,6 +163,8 @@ class Reader:
             for _ in range(request.wire.repeats_before(error)):
                 self._repeated(account)
             self._failed(account, error)
+            if _is_answer(error):
+                self._declined.append(None)
 
     def _failed(self, account: Account, error: Exception) -> bool:
         """A request failed; is it for us to send it again, and so for the client to raise it at once?"""
@@ -252,6 +254,12 @@ class _Asked(NamedTuple):
     model: str | None
     address: str
     cost: float | None
+
+
+def _is_answer(error: Exception) -> bool:
+    """Is it a server's no, that the client itself or a hook of its user's has raised?"""
+    status = read_reply(error).status
+    return status is not None and status >= 400
 
 
 class _Answer(Exception):
