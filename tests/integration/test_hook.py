@@ -10,6 +10,7 @@ import functools
 import gc
 import inspect
 import logging
+import math
 import pickle
 import subprocess
 import sys
@@ -532,6 +533,14 @@ def test_a_job_that_fails_in_a_pool_fails_as_before(url):
             pool.submit()
     with observed(), pytest.raises(RuntimeError, match="cannot schedule new futures"):
         pool.submit(fail)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="no such pool before Python 3.14")
+def test_a_pool_of_interpreters_is_given_what_it_was_given():
+    from concurrent.futures import InterpreterPoolExecutor
+
+    with observed(), InterpreterPoolExecutor(1) as pool:
+        assert pool.submit(math.factorial, 4).result() == 24
 
 
 def test_to_thread_and_tasks_are_followed(url):

@@ -5,6 +5,7 @@ That one variable is carried along, and nothing else. (Tasks inherit it anyway.)
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -79,8 +80,14 @@ def carrying_submit(bound: Callable[[Any], Callable[..., Any]]) -> Any:
         # The pool's thread, which this may start, lives longer than this call: it carries nothing itself.
         outside = observer.set(None)
         try:
-            return bound(self)(carried, *rest, **kwargs)
+            return bound(self)(function if _is_of_interpreters(self) else carried, *rest, **kwargs)
         finally:
             reset(outside)
 
     return submit
+
+
+def _is_of_interpreters(pool: Any) -> bool:
+    """Does it hand functions to other interpreters (Python 3.14)? Ours cannot go there, and nothing there is seen."""
+    module = sys.modules.get("concurrent.futures.interpreter")
+    return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
