@@ -364,6 +364,44 @@ def test_an_item_that_waits_for_several_says_nothing_of_those_that_it_has_not_lo
     assert said == []
 
 
+@pytest.mark.parametrize("kind", ["httpx", "async httpx", "requests"])
+def test_the_clients_response_hooks_see_each_answer(kind: str, server: Server, options: dict[str, Any]) -> None:
+    """One that raises for the status makes a failure of a refused line, as it does without a batch."""
+    server.batches.script = BatchScript(line=lambda request: Reply(400) if "b" in request.prompt else None)
+    url, seen = f"{server.openai_url}/chat/completions", list[int]()
+
+    def body(prompt: str) -> dict[str, Any]:
+        return {"model": "m", "messages": [{"role": "user", "content": prompt}]}
+
+    def hook(response: Any, **_: Any) -> None:
+        if str(response.request.url) == url:
+            seen.append(response.status_code)
+        response.raise_for_status()
+
+    async def async_hook(response: Any) -> None:
+        hook(response)
+
+    def by_httpx(prompt: str) -> str:
+        with httpx.Client(event_hooks={"response": [hook]}, timeout=120) as client:
+            return client.post(url, json=body(prompt)).text
+
+    async def by_async_httpx(prompt: str) -> str:
+        async with httpx.AsyncClient(event_hooks={"response": [async_hook]}, timeout=120) as client:
+            return (await client.post(url, json=body(prompt))).text
+
+    def by_requests(prompt: str) -> str:
+        with requests.Session() as session:
+            session.hooks["response"].append(hook)
+            return session.post(url, json=body(prompt), timeout=120).text
+
+    ask: Any = {"httpx": by_httpx, "async httpx": by_async_httpx, "requests": by_requests}[kind]
+    answers = parallel_map(ask).batch(PROMPTS, return_exceptions=True, **options)
+    assert [type(answer).__name__ for answer in answers] == [
+        "str", "HTTPError" if kind == "requests" else "HTTPStatusError", "str",
+    ]  # fmt: skip
+    assert sorted(seen) == [200, 200, 400]
+
+
 def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
     one = of_openai(server)
     ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])

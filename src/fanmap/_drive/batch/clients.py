@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -59,7 +59,10 @@ def _text(value: str | bytes) -> str:
 
 
 def respond(request: Request, status: int, body: Any, marks: Mapping[str, str]) -> Any:
-    """The response that the client is handed, as if it had come over the wire."""
+    """The response that the client is handed, as if it had come over the wire; of an async one, perhaps to be awaited.
+
+    The client's own hooks see it, as they see any: one may raise for its status.
+    """
     sent: Any = request.args[0] if request.args else request.kwargs.get("request")
     content = compact(body).encode("utf-8", "surrogatepass")
     headers = {"content-type": "application/json", "content-length": str(len(content)), **marks}
@@ -72,9 +75,21 @@ def respond(request: Request, status: int, body: Any, marks: Mapping[str, str]) 
         response._content, response._content_consumed = content, True
         response.encoding = "utf-8"
         response.request, response.url = sent, sent.url
-        return response
+        given = {name: value for name, value in request.kwargs.items() if name != "allow_redirects"}
+        return package.hooks.dispatch_hook("response", sent.hooks, response, **given)
     response = package.Response(status, headers=headers, content=content, request=sent)
     response.elapsed = timedelta(0)
+    hooks: list[Callable[[Any], Any]] = request.client.event_hooks["response"]
+    if request.wire is ASYNC_HTTPX and hooks:
+        return _after_hooks(response, hooks)
+    for hook in hooks:
+        hook(response)
+    return response
+
+
+async def _after_hooks(response: Any, hooks: Iterable[Callable[[Any], Any]]) -> Any:
+    for hook in hooks:
+        await hook(response)
     return response
 
 
