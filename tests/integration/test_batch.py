@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -39,6 +40,7 @@ from fanmap import (
 from fanmap._drive import clock
 from fanmap._drive.batch import book, capture, noting
 from fanmap._drive.wire import observing
+from fanmap._policy.batch import siblings
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress, BatchSummary
 
@@ -341,6 +343,35 @@ def test_what_an_item_asks_at_once_goes_in_one_turn(
         answers = ask.batch(PROMPTS, **options)
         assert answers == [[told(f"{prompt}{index}") for index in range(4)] for prompt in PROMPTS]
         assert lines(server) == [12]
+
+
+POOLED: dict[str, Callable[[Any, Any, list[str]], list[str]]] = {
+    "map": lambda pool, one, texts: pool.map(one, texts, chunksize=1),
+    "map, in chunks": lambda pool, one, texts: pool.map(one, texts, chunksize=2),
+    "imap": lambda pool, one, texts: list(pool.imap(one, texts)),
+    "imap_unordered": lambda pool, one, texts: sorted(pool.imap_unordered(one, texts)),
+    "starmap": lambda pool, one, texts: pool.starmap(one, [(text,) for text in texts], chunksize=1),
+    "apply_async": lambda pool, one, texts: [
+        said.get() for said in [pool.apply_async(one, (text,)) for text in texts]
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pooled", POOLED.values(), ids=POOLED)
+def test_a_thread_pool_of_multiprocessings_goes_on(
+    pooled: Any, server: Server, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads let exceptions through that are no `Exception`, and end; it would wait for their jobs for ever."""
+    one = of_openai(server)
+
+    def ask(prompt: str) -> list[str]:
+        with ThreadPool(2) as pool:
+            return pooled(pool, one, [f"{prompt}{index}" for index in range(5)])
+
+    monkeypatch.setattr(siblings, "PATIENCE", 0.0)  # with two threads, others cannot be late
+    answers = parallel_map(ask).batch(["a"], **options)
+    assert answers == [[told(f"a{index}") for index in range(5)]]
+    assert sum(lines(server)) == 5
 
 
 def test_an_item_that_waits_for_several_says_nothing_of_those_that_it_has_not_looked_at(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fanmap._drive.notices import logger
@@ -51,13 +52,37 @@ def _carry(thread: Any, watching: Observer) -> Callable[[], None]:
     def carried() -> None:
         put_back()
         observer.set(watching)
-        try:
-            run()
-        except Unwind:  # which is not the thread's failure, and is told already
-            pass
+        todo: Callable[[], Any] | None = run
+        while todo is not None:
+            try:
+                todo()
+                break
+            except Unwind as unwind:  # which is not the thread's failure, and is told already
+                unwound_by.set(None)  # the thread's next job has caught nothing
+                todo = _rest_of_pools_work(unwind)
 
     attributes["run"] = carried
     return put_back
+
+
+def _rest_of_pools_work(unwind: Unwind) -> Callable[[], Any] | None:
+    """What a thread of `multiprocessing.pool.ThreadPool` has left to do; None: it is none.
+
+    Its loop catches exceptions, and not this one. The pool starts no other thread in place of one that has ended, and
+    waits for ever for the job: it is told here what ended that.
+    """
+    worker: Any = getattr(sys.modules.get("multiprocessing.pool"), "worker", None)
+    code, step = getattr(worker, "__code__", None), unwind.__traceback__
+    while step is not None and step.tb_frame.f_code is not code:
+        step = step.tb_next
+    if step is None:
+        return None
+    found = step.tb_frame.f_locals
+    inqueue, outqueue = found["inqueue"], found["outqueue"]
+    if "job" not in found:  # it was ended by the pool's initializer
+        return None
+    outqueue.put((found["job"], found["i"], (False, unwind)))
+    return partial(worker, inqueue, outqueue)
 
 
 def carrying_submit(bound: Callable[[Any], Callable[..., Any]]) -> Any:
