@@ -485,6 +485,39 @@ def test_a_thread_of_any_class_starts_as_before(kind, followed, url):
     assert (found, len(log.asks)) == ([200], followed)
 
 
+def wrapping_run(start):
+    """As sentry-sdk follows threads: what it finds as `run` it calls with the thread, as a function of the class."""
+
+    @functools.wraps(start)
+    def wrapped_start(self, *args, **kwargs):
+        below = getattr(self.run, "__func__", self.run)
+
+        def run(*given):
+            below(threading.current_thread(), *given[1:])
+
+        self.run = run
+        return start(self, *args, **kwargs)
+
+    return wrapped_start
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_thread_whose_start_somebody_else_wraps_as_well(first, url, monkeypatch):
+    found = []
+
+    def work():
+        found.append(httpx.post(url, json=BODY, timeout=120).status_code)
+
+    if first == "ours":
+        hook.ensure()
+    monkeypatch.setattr(threading.Thread, "start", wrapping_run(threading.Thread.start))
+    with observed() as log:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert (found, len(log.asks)) == ([200], 1)
+
+
 def test_a_thread_that_cannot_be_started_is_left_as_it_was():
     def own():
         pass

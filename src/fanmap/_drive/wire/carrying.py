@@ -49,7 +49,7 @@ def _carry(thread: Any, watching: Observer) -> Callable[[], None]:
         else:
             attributes["run"] = own
 
-    def carried() -> None:
+    def carried(*_: Any) -> None:  # some call what they find as a function of the class, with the thread
         put_back()
         observer.set(watching)
         todo: Callable[[], Any] | None = run
