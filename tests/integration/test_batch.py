@@ -433,6 +433,41 @@ def test_the_clients_response_hooks_see_each_answer(kind: str, server: Server, o
     assert sorted(seen) == [200, 200, 400]
 
 
+def test_an_answer_can_be_read_as_one_from_the_wire(server: Server, options: dict[str, Any]) -> None:
+    url = f"{server.openai_url}/responses"
+
+    def body(prompt: str) -> dict[str, Any]:
+        return {"model": "m", "input": prompt}
+
+    def of_httpx(prompt: str) -> list[str]:
+        said = list[bytes]()
+        with httpx.Client(timeout=120) as client:
+            for read in ("iter_raw", "iter_bytes", "read"):
+                with client.stream("POST", url, json=body(prompt)) as response:
+                    assert not response.is_stream_consumed
+                    said.append(b"".join(getattr(response, read)()) if read != "read" else response.read())
+                assert response.is_closed
+        return [one.decode() for one in said]
+
+    async def of_async_httpx(prompt: str) -> list[str]:
+        said = list[bytes]()
+        async with httpx.AsyncClient(timeout=120) as client:
+            for read in ("aiter_raw", "aiter_bytes"):
+                async with client.stream("POST", url, json=body(prompt)) as response:
+                    said.append(b"".join([piece async for piece in getattr(response, read)()]))
+        return [one.decode() for one in said]
+
+    def of_requests(prompt: str) -> list[str]:
+        with requests.post(url, json=body(prompt), stream=True, timeout=120) as response:
+            assert response.reason == "OK"
+            return [response.raw.read(decode_content=True).decode(), response.text]
+
+    for ask in (of_httpx, of_async_httpx, of_requests):
+        here = {**options, "resume": options["resume"].with_name(ask.__name__)}
+        (texts,) = parallel_map(ask).batch(["a"], **here)
+        assert len(set(texts)) == 1 and told("a") in texts[0]
+
+
 def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
     one = of_openai(server)
     ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])

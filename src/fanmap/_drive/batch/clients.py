@@ -9,6 +9,8 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from http.client import responses as reasons
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -70,14 +72,19 @@ def respond(request: Request, status: int, body: Any, marks: Mapping[str, str]) 
     response: Any
     if request.wire is REQUESTS:
         response = package.Response()
-        response.status_code, response.reason = status, ""
+        response.status_code, response.reason = status, reasons.get(status, "")
+        raw: Any = sys.modules["urllib3"].HTTPResponse  # for who reads `response.raw`
+        response.raw = raw(BytesIO(content), headers, status, reason=response.reason, preload_content=False)
         response.headers.update(headers)
         response._content, response._content_consumed = content, True
         response.encoding = "utf-8"
         response.request, response.url = sent, sent.url
         given = {name: value for name, value in request.kwargs.items() if name != "allow_redirects"}
         return package.hooks.dispatch_hook("response", sent.hooks, response, **given)
-    response = package.Response(status, headers=headers, content=content, request=sent)
+    if request.kwargs.get("stream"):  # it has not been read
+        response = package.Response(status, headers=headers, stream=package.ByteStream(content), request=sent)
+    else:
+        response = package.Response(status, headers=headers, content=content, request=sent)
     response.elapsed = timedelta(0)
     hooks: list[Callable[[Any], Any]] = request.client.event_hooks["response"]
     if request.wire is ASYNC_HTTPX and hooks:
