@@ -5,11 +5,14 @@ Imported by the first run that asks for it: hashing, JSON and locks of files are
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import os
+import sys
 import types
 import typing
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -111,15 +114,43 @@ def identity_of(function: Callable[..., Any]) -> str:
 def returned_by(function: Callable[..., Any]) -> Any:
     """What the function says that it returns; Any where it says nothing that can be looked up."""
     function = innermost(function)
-    if not hasattr(function, "__annotations__"):
+    if not _is_annotated(function):
         function = getattr(cast("type[Any]", type(function)), "__call__", function)  # noqa: B004
-    try:
-        said = typing.get_type_hints(function, include_extras=True).get("return", Any)
-    except Exception:  # a name that only type checkers see
-        return Any
+    said = _return_hint(function)
     if typing.get_origin(said) in (Iterable, AsyncIterable) and is_generator_function(function):
         return types.GenericAlias(list, typing.get_args(said)[:1])  # its chunks
     return said
+
+
+def _is_annotated(function: Callable[..., Any]) -> bool:
+    try:
+        return hasattr(function, "__annotations__") or hasattr(function, "__annotate__")
+    except Exception:  # they are evaluated, on 3.14
+        return True
+
+
+def _return_hint(function: Callable[..., Any]) -> Any:
+    with contextlib.suppress(Exception):
+        return typing.get_type_hints(function, include_extras=True).get("return", Any)
+    # Perhaps a parameter's is a name that only type checkers see, or a class was made where the function was.
+    try:
+        said = _annotations(function)
+        if "return" not in said:
+            return Any
+        alone: Any = types.SimpleNamespace(__annotations__={"return": said["return"]})
+        inner: Any = inspect.unwrap(function)
+        local = dict(inspect.getclosurevars(inner).nonlocals)
+        return typing.get_type_hints(alone, inner.__globals__, local, include_extras=True)["return"]
+    except Exception:
+        return Any
+
+
+def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 14):  # where each is evaluated when it is asked for
+        import annotationlib
+
+        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+    return function.__annotations__
 
 
 def _arguments(arguments: Callable[[Any], Arguments], item: Any) -> tuple[Any, ...] | None:

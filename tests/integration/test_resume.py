@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import os
 import stat
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
@@ -305,6 +307,53 @@ def test_a_dataclass_comes_back_as_itself(path):
     for _ in range(2):
         assert ask.map(["good", ""], resume=path) == [Review("good", (4, 5)), None]
     assert called == ["good", ""]
+
+
+def test_what_a_function_returns_is_known_whatever_only_type_checkers_know_of_its_parameters(path):
+    def ask(text: str, client: OnlyForTypeCheckers | None = None) -> Review:  # noqa: F821  # pyright: ignore
+        called.append((text, client))
+        return Review(text, (4, 5))
+
+    called = []
+    for _ in range(2):
+        assert parallel_map(ask).map(["good"], resume=path) == [Review("good", (4, 5))]
+    assert called == [("good", None)]
+
+
+def test_nor_do_annotations_that_are_evaluated_late_say_less(path):
+    """As Python 3.14 has them without the import from the future, and what wraps a function there."""
+    names: dict[str, Any] = {"Review": Review, "functools": functools, "called": []}
+    source = """
+    def ask(text: str, client: OnlyForTypeCheckers | None = None) -> Review:
+        called.append((text, client))
+        return Review(text, (4, 5))
+
+    @functools.lru_cache
+    def cached(text: str) -> Review:
+        return ask(text)
+    """
+    source = textwrap.dedent(source if sys.version_info >= (3, 14) else source.replace("OnlyForTypeCheckers", "str"))
+    exec(compile(source, __file__, "exec", dont_inherit=True), names)
+    for _ in range(2):
+        assert parallel_map(names["ask"]).map(["good"], resume=path) == [Review("good", (4, 5))]
+        assert parallel_map(names["cached"]).map(["good"], resume=path) == [Review("good", (4, 5))]
+    assert names["called"] == [("good", None)] * 2
+
+
+def test_what_a_function_returns_may_be_a_class_of_the_function_around_it(path):
+    @dataclasses.dataclass
+    class Answer:
+        text: str
+
+    @parallel_map
+    def ask(text: str) -> Answer:
+        called.append(text)
+        return Answer(text)
+
+    called: list[str] = []
+    for _ in range(2):
+        assert ask.map(["good"], resume=path) == [Answer("good")]
+    assert called == ["good"]
 
 
 def test_a_pydantic_model_comes_back_as_itself(path):
