@@ -136,9 +136,23 @@ def tell_of_blocking(name: str, instead: str | None = None) -> None:
     )
 
 
+class DamagedRecords(UserWarning):
+    """What `tell_of_damage` says.
+
+    Attributes:
+        path: of the journal.
+        what: became of which records.
+    """
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"resume={path!r}: {what}")
+        self.path = path
+        self.what = what
+
+
 def tell_of_damage(path: str, lines: int) -> None:
     """Records of a journal that cannot be believed."""
-    advise(f"resume={path!r}: {lines} damaged record(s) skipped; their items run again")
+    advise(DamagedRecords(path, f"{lines} damaged record(s) skipped; their items run again"))
 
 
 def warn_of_unfit_results(path: str, count: int, name: str) -> None:
@@ -168,10 +182,24 @@ def warn_of_progress(what: str, error: BaseException) -> None:
     advise(f"{what} raised {type_name(error)}{_where(error)}: the run continues")
 
 
+class UnwrittenTrace(UserWarning):
+    """What `warn_of_trace` says.
+
+    Attributes:
+        path: of the drawing.
+        why: it was not written.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"trace={path!r} could not be written: {why}")
+        self.path = path
+        self.why = why
+
+
 def warn_of_trace(path: str, error: BaseException) -> None:
     """The drawing of a run could not be written when it was over."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else type_name(error)
-    advise(f"trace={path!r} could not be written: {why}")
+    advise(UnwrittenTrace(path, why))
 
 
 def _where(error: BaseException) -> str:

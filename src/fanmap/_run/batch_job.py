@@ -63,18 +63,20 @@ class BatchJob:
             CommandError: the input, the journal or the output cannot be used; nothing was called.
             BrokenPipeError: nobody reads the output any more.
         """
-        run = self._open(await self._calls())
-        with self._interrupts, self._heard:
-            try:
-                self._output.open(self._heed)  # after the journal, whose lock keeps a second run away
-            except BaseException:
-                run.close()
-                self._output.leave()
-                raise
-            try:
-                self._write(await self._results(run))
-            finally:
-                left = self._output.leave()
+        calls = await self._calls()
+        with self._heard:
+            run = self._open(calls)
+            with self._interrupts:
+                try:
+                    self._output.open(self._heed)  # after the journal, whose lock keeps a second run away
+                except BaseException:
+                    run.close()
+                    self._output.leave()
+                    raise
+                try:
+                    self._write(await self._results(run))
+                finally:
+                    left = self._output.leave()
         return self._tell(left, run.under_way())
 
     async def _calls(self) -> list[Call]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from fanmap._drive.batch.notices import PaidAgain, UnknownServer
-from fanmap._drive.notices import UnreadInput
+from fanmap._drive.notices import DamagedRecords, UnreadInput, UnwrittenTrace
 from fanmap._run.reasons import Reason, before_writing_again, journal_text
 
 _NOTICE: Final = "results were not kept: "  # as the library warns
@@ -38,7 +38,7 @@ class Heard:
     def __enter__(self) -> Self:
         self._filters.__enter__()
         warnings.filterwarnings("always", _NOTICE)
-        for kind in (PaidAgain, UnknownServer):
+        for kind in (PaidAgain, UnknownServer, DamagedRecords, UnwrittenTrace):
             warnings.filterwarnings("always", category=kind)
         self._show, warnings.showwarning = warnings.showwarning, self._hear
         return self
@@ -55,6 +55,10 @@ class Heard:
             self._say(f"fanmap: {_paid_again(message)}")
         elif isinstance(message, UnknownServer):
             self._say(f"fanmap: {_unknown_server(message)}")
+        elif isinstance(message, DamagedRecords):
+            self._say(f"fanmap: {message.path}: {message.what}")
+        elif isinstance(message, UnwrittenTrace):
+            self._say(f"fanmap: --trace {message.path} could not be written: {message.why}")
         elif text.startswith(_NOTICE):
             self.unkept = _not_kept(text.removeprefix(_NOTICE))
         elif not isinstance(message, UnreadInput):  # which is what "not run" counts, beside the reason

@@ -129,6 +129,14 @@ def test_the_journal_is_that_of_a_run_without_it(run, words, server):
     assert lines(server) == [3]
 
 
+def test_damage_to_the_journal_is_said_in_a_line_of_the_commands_own(run, words, server):
+    assert run("job:ask", *words)[0] == 0
+    put("out.csv.journal", "damage" + got("out.csv.journal"))
+    status, _, said = run("job:ask", *words)
+    assert said.startswith("fanmap: out.csv.journal: 1 damaged record(s) skipped; their items run again\n")
+    assert (status, "Warning" in said, whole()) == (0, False, True)
+
+
 @pytest.mark.parametrize("function", ["ask", "later"])
 def test_a_run_without_it_says_first_that_it_pays_again_for_what_is_under_way(function, run, words, server):
     server.batches.script = BatchScript(delay=math.inf)

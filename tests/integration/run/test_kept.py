@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import warnings
 from pathlib import Path
 
@@ -34,6 +35,26 @@ def test_the_same_command_again_calls_only_for_what_failed(run):
     first = got("out.csv")
     assert run("job:ask", "in.txt", "-o", "out.csv")[0] == 1
     assert (sorted(calls()), got("out.csv")) == (["a", "b", "bad", "bad"], first)
+
+
+def test_damage_to_the_journal_is_said_in_a_line_of_the_commands_own(run):
+    put("in.txt", "a\nb\n")
+    run("job:ask", "in.txt", "-o", "out.jsonl")
+    put("out.jsonl.journal", got("out.jsonl.journal").replace("<b>", "<c>"))
+    status, _, said = run("job:ask", "in.txt", "-o", "out.jsonl")
+    lines = said.splitlines()
+    assert (status, lines[0]) == (0, "fanmap: out.jsonl.journal: 1 damaged record(s) skipped; their items run again")
+    assert lines[1] == "1 answered, 1 resumed, 0 failed"
+    assert "Warning" not in said
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full")
+def test_so_is_a_trace_that_finds_no_room(run):
+    put("in.txt", "a\n")
+    Path("run.html").symlink_to("/dev/full")
+    status, _, said = run("job:ask", "in.txt", "-o", "out.jsonl", "--trace", "run.html")
+    assert (status, got("out.jsonl").count("\n")) == (0, 1)
+    assert said.startswith("fanmap: --trace run.html could not be written: No space left on device\n1 answered")
 
 
 def test_a_column_that_is_not_passed_is_no_part_of_what_is_asked(run):
