@@ -3,6 +3,7 @@
 import sys as _sys
 import typing as _typing
 
+from fanmap import _early as _early
 from fanmap import types as types
 from fanmap._bridge import to_async, to_sync
 from fanmap._drive.limits.limits import Limits

@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 from typing_extensions import override
 
 import fanmap
+from fanmap import _early
 from fanmap._failure import CommandError
 from fanmap._run.arguments import add_run, positive
 from fanmap._stderr import is_terminal, lead_nowhere, say
@@ -137,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(parser.format_help())
         return 2
     try:
+        _early.import_is_over()
         return _COMMANDS[options.command](options)
     except CommandError as failure:
         say(f"fanmap: {failure}\n")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,47 @@ def test_ctrl_c_is_heard_while_nobody_reads_the_output():
     out, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, "stopped by Ctrl-C" in said) == (130, True)
     assert [json.loads(line)["error"] for line in ("{" + out).splitlines()] == [None] * out.count("\n")
+
+
+# In the first moments, while Python imports the command.
+
+INTERRUPTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@pytest.fixture
+def interrupted_at(tmp_path):
+    def started(name, *words):
+        (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.format(name=name))
+        path = f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"
+        done = subprocess.run(
+            [sys.executable, *words], env={**ENVIRONMENT, "PYTHONPATH": path}, capture_output=True, text=True,
+            timeout=PATIENCE,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    return started
+
+
+@pytest.mark.parametrize("name", ["fanmap.types", "fanmap._gather", "fanmap._run.arguments", "fanmap._run.command"])
+@pytest.mark.parametrize("way", ["module", "script"])
+def test_ctrl_c_is_one_line_while_the_command_is_imported(way, name, interrupted_at, tmp_path):
+    script = tmp_path / "fanmap"
+    script.write_text("import sys\nfrom fanmap.__main__ import main\nsys.exit(main())\n")
+    begun = ["-m", "fanmap"] if way == "module" else [str(script)]
+    assert interrupted_at(name, *begun, "run", "job:ask", "in.txt") == (130, "fanmap: interrupted\n")
+
+
+def test_a_program_that_imports_fanmap_has_its_own_ctrl_c(interrupted_at):
+    assert interrupted_at("fanmap._gather", "-c", "try:\n import fanmap\nexcept KeyboardInterrupt:\n exit(7)") == (
+        7,
+        "",
+    )

@@ -1,0 +1,41 @@
+"""Ctrl-C while a command is still being imported, which takes a moment: a line, and no traceback of imports.
+
+Imported first of all. Only where Python was started as `fanmap` or `python -m fanmap`: any other program that imports
+fanmap has Ctrl-C as it had it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+
+def _is_command() -> bool:
+    first = sys.argv[0] if sys.argv else ""
+    if first == "-m":  # what it names is not found yet
+        return sys.orig_argv[sys.orig_argv.index("-m") :][1:2] == ["fanmap"]
+    return os.path.splitext(os.path.basename(first))[0] == "fanmap"
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    del frame
+    try:
+        os.write(2, b"\n" * os.isatty(2) + b"fanmap: interrupted\n")
+    except OSError:  # nobody reads it
+        pass
+    os._exit(128 + number)
+
+
+def import_is_over() -> None:
+    """From now on Ctrl-C is a KeyboardInterrupt again, for which the command has words."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    try:
+        signal.signal(signal.SIGINT, _leave)
+    except ValueError:  # not the main thread
+        pass
