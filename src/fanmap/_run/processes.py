@@ -120,8 +120,12 @@ class Processes:
         tokens = NO_USAGE
         for one in lasts:
             tokens = tokens + one.tokens
+        failed = dict(summary.failed)
+        if unbegun := failed.pop(NotRunThere.__name__, 0):
+            failed["NotRun"] = failed.get("NotRun", 0) + unbegun
         return replace(
             summary,
+            failed=failed,
             attempts=sum(one.attempts for one in lasts),
             refused=sum(one.refused for one in lasts),
             tokens=tokens,

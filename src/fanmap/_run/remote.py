@@ -11,8 +11,9 @@ from typing import Any
 
 from fanmap import NotRun, Verdict
 from fanmap._drive.calls.reading import read
+from fanmap._drive.journals.codec import NotBegun
 from fanmap._policy.failures.verdict import FATAL
-from fanmap._raw import is_a, text_of, type_name
+from fanmap._raw import full_type_name, is_a, text_of, type_name
 from fanmap._run.answers import AnswerNotJson
 from fanmap._run.target import Settings
 from fanmap._usage import Usage
@@ -37,6 +38,7 @@ class Failure:
     """An exception, as far as it is of interest elsewhere."""
 
     name: str
+    full_name: str
     text: str
     verdict: Verdict | None
     not_run: bool = False
@@ -73,7 +75,7 @@ class StandIn(Exception):
     verdict: Verdict | None = None
 
 
-class NotRunThere(NotRun):
+class NotRunThere(NotBegun):
     """A call that its worker process did not begin, because nothing was left to start."""
 
 
@@ -84,9 +86,15 @@ class WorkerDied(StandIn):
 def failure_of(error: BaseException, classify: Any) -> Failure:
     """In a worker."""
     if is_a(error, NotRun):
-        return Failure("NotRun", text_of(error), None, not_run=True)
+        return not_begun(text_of(error))
     verdict = read(error, classify).verdict
-    return Failure(type_name(error), text_of(error), verdict, not_json=is_a(error, AnswerNotJson))
+    names = type_name(error), full_type_name(error)
+    return Failure(*names, text_of(error), verdict, not_json=is_a(error, AnswerNotJson))
+
+
+def not_begun(text: str) -> Failure:
+    """In a worker, of a call that is left."""
+    return Failure("NotRun", "NotRun", text, None, not_run=True)
 
 
 def exception_of(failure: Failure) -> Exception:
@@ -95,7 +103,8 @@ def exception_of(failure: Failure) -> Exception:
         return NotRunThere(failure.text)
     if failure.not_json:
         return AnswerNotJson(failure.text)
-    error: StandIn = type(failure.name, (StandIn,), {})(failure.text)
+    names = {"__module__": "builtins", "__qualname__": failure.full_name}  # which the journal has, as of the original
+    error: StandIn = type(failure.name, (StandIn,), names)(failure.text)
     error.verdict = failure.verdict
     return error
 

@@ -20,7 +20,7 @@ from fanmap._run import target
 from fanmap._run.answers import AnswerNotJson, to_json
 from fanmap._run.calling import Call
 from fanmap._run.channel import Channel
-from fanmap._run.remote import Done, Failure, Orders, failure_of
+from fanmap._run.remote import Done, Failure, Orders, failure_of, not_begun
 from fanmap._run.sharing import shared_in
 from fanmap._stderr import say
 from fanmap._ways import Parallel
@@ -104,7 +104,7 @@ class _Worker:
             self._results.stop()
 
     def _give_back(self, number: int) -> None:
-        self._send(number, None, Failure("NotRun", "", None, not_run=True), 0.0)
+        self._send(number, None, not_begun(""), 0.0)
 
     def _tell(self, number: int, outcome: Outcome[Any]) -> None:
         answer, error = None, outcome.error

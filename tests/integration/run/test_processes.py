@@ -118,6 +118,8 @@ def test_answers_are_kept_as_without(run):
     status, _, err = run("several:ask", "in.txt", "-o", "out.jsonl")
     assert (status, "3 answered, 2 resumed" in err or "1 answered, 2 resumed" in err) == (0, True)
     assert [row["answer"] for row in rows()] == ["A", "B", "C"]
+    kept = [json.loads(line) for line in Path("out.jsonl.journal").read_text().splitlines()]
+    assert [line["error"] for line in kept if "error" in line] == ["ValueError"]
     lines("a", "b", "c", "d")
     status, _, err = run("several:ask", "in.txt", "-o", "out.jsonl", "--processes", "2")
     assert (status, "3 resumed" in err) == (0, True)
@@ -282,6 +284,9 @@ def test_ctrl_c_lets_calls_under_way_end_and_no_other_begin():
     assert process.returncode == 130
     assert len(log()) <= 8
     assert "stopped by Ctrl-C" in err
+    begun = len(log())
+    assert f"{begun} answered, 0 resumed, 0 failed, {20 - begun} not run" in err
+    assert len(Path("out.jsonl.journal").read_text().splitlines()) == begun
     done = finish("several:slow", "in.txt", "-o", "out.jsonl", "--processes", "2")
     assert done.returncode == 0
     assert [row["answer"] for row in rows()] == [str(number) for number in range(20)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fanmap._errors import NotRun
 from fanmap._policy.journals.journal import Keys
 from fanmap._policy.journals.kept import NOTHING_SPENT, Spent
 from fanmap._policy.journals.plain import Unkeepable, why_not
@@ -18,6 +19,10 @@ from fanmap._raw import INTERRUPTS, type_name
 
 class NotKept(Exception):
     """Raised by an encoder for a result that is handed on, and asked for again by the next run."""
+
+
+class NotBegun(NotRun):
+    """Raised by a function that has not begun with its item: there is nothing to keep of it."""
 
 
 class Unfit(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fanmap._drive import clock
-from fanmap._drive.journals.codec import Codec, KeyedInput, NotKept, Undecodable, Unfit
+from fanmap._drive.journals.codec import Codec, KeyedInput, NotBegun, NotKept, Undecodable, Unfit
 from fanmap._drive.journals.disk_waits import DiskWaits
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording_worker import RecordingWorker
@@ -107,7 +107,7 @@ class Recording:
         """
         began = clock.wall() - seconds
         if error is not None:
-            if not is_a(error, Exception):  # nothing came to an end: it was cancelled
+            if not is_a(error, Exception) or is_a(error, NotBegun):  # nothing came to an end: it was cancelled
                 return 0
             return self._append(error_line(key, index, began, seconds, error, spent=spent))
         try:
