@@ -7,6 +7,7 @@ a prompt to be paid for: it is refused before its first row.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -88,9 +89,10 @@ def _check_hint(line: str, delimiter: str, name: str, number: int) -> None:
 
 
 def _check_header(cells: list[str], lines: list[str], delimiter: str, name: str, number: int) -> None:
-    again = {cell for cell in cells if cells.count(cell) > 1}
+    counts = Counter(cells)
+    again = {cell for cell, count in counts.items() if count > 1}
     if again == {""}:
-        raise wrong(name, number, f"{cells.count('')} columns without a name: name them, or remove them")
+        raise wrong(name, number, f"{counts['']} columns without a name: name them, or remove them")
     if again:
         raise wrong(name, number, f"two columns with the name {min(again)!r}")
     if len(cells) == 1:
