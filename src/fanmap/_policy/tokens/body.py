@@ -146,7 +146,7 @@ class Pieces:
         self.passed = False
         self._events = events
         self._head = b""
-        self._wanted = _HEAD
+        self._wanted: int = _HEAD
         self._tail = bytearray()
         self._size = 0
 
