@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fanmap import Limits, gather_bounded, parallel_map
-from fanmap.testing import VirtualTime, serve
+from fanmap.testing import SimulatedStore, VirtualTime, serve
 from fanmap.testing._behaviour import Behaviour
 from fanmap.testing._provider import Provider
 from fanmap.testing._wire import DIALECTS
@@ -266,6 +266,25 @@ def test_tokens_of_anthropic_are_two_limits():
         virtual.run(parallel_map(limits=Limits(64, tpm="auto"))(ask).amap(range(10**6), deadline=60.0))
     # 15,000 a minute of output binds: 5 a second, once the first crowd, of which nothing was known, is paid for.
     assert 0.95 * 200 <= within(server.starts, 20, 60) <= 1.02 * 200 + 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_calls_in_line_are_guessed_anew_where_input_is_counted_apart(shared):
+    """`max_tokens` counts nothing there: neither in what waits behind the first call, nor in what that teaches."""
+    server = Simulated(ANTHROPIC, used=100)
+    server.headers = {"anthropic-ratelimit-input-tokens-limit": "30000"}
+    client = httpx.AsyncClient(transport=httpx.MockTransport(server))
+    limits = Limits(16, tpm="auto", shared=SimulatedStore() if shared else None)
+
+    @parallel_map(limits=limits)
+    async def ask(prompt, max_tokens):
+        return (await client.post("http://x", json=BODY)).text
+
+    prompts = ({"prompt": "x" * 400, "max_tokens": 4_000} for _ in range(10**6))
+    with VirtualTime() as virtual, contextlib.suppress(TimeoutError):
+        virtual.run(ask.amap(prompts, unpack=True, deadline=60.0))
+    assert 0.9 * 50 <= within(server.starts, 1, 11) <= 60  # 30,000 a minute are 5 a second
+    assert within(server.starts, 0, 60) <= 300
 
 
 def test_with_a_number_beside_it():

@@ -14,7 +14,7 @@ from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.tally import Tally
 from fanmap._drive.notices import warn_nothing_settled, warn_of_usage
 from fanmap._policy.tokens.money import is_dollars
-from fanmap._policy.tokens.token_rates import check_call, counted
+from fanmap._policy.tokens.token_rates import check_call, counted, is_tokens
 from fanmap._policy.tokens.tokens import model_of, read_result
 from fanmap._policy.tokens.usage import NOTHING_TAKEN
 from fanmap._raw import INTERRUPTS
@@ -34,7 +34,7 @@ class Costs:
         tally: what this call's one thread counts.
     """
 
-    __slots__ = ("_declined", "_guesses", "_taking", "item", "plan", "tally")
+    __slots__ = ("_declined", "_guesses", "_learning", "_taking", "item", "plan", "tally")
 
     def __init__(self, plan: Plan, tally: Tally) -> None:
         self.plan = plan
@@ -42,6 +42,7 @@ class Costs:
         self.item: Any = None
         self._declined = False  # this attempt was refused
         self._guesses: Sequence[float] | None = None  # what this call was guessed to take, before any correction
+        self._learning: Sequence[Correction | None] = ()  # what was added to these, and learns from them
         self._taking: Taking | None = None  # what it has read, until that is settled
 
     def cost_of(self, model: str | None, usage: Usage, address: str) -> float | None:
@@ -56,10 +57,30 @@ class Costs:
             return None
         args, kwargs = arguments(self.item)
         guesses = [1.0 if rate.cost is None else check_call(rate, rate.cost(*args, **kwargs)) for rate in rates]
-        self._guesses = guesses
+        return self._corrected(guesses)
+
+    def _guess_anew(self) -> Sequence[float] | None:
+        """The same of a call in line, where a server has told that it counts other tokens; asks no code of the user's.
+
+        None: nothing was guessed.
+        """
+        budget, guesses = self.plan.budget, self._guesses
+        if guesses is None or self.plan.arguments is None:
+            return None
+        args, kwargs = self.plan.arguments(self.item)
+        return self._corrected(
+            [
+                guess if rate.cost is None or not is_tokens(rate) else rate.cost(*args, **kwargs)
+                for guess, rate in zip(guesses, budget.rates, strict=True)
+            ]
+        )
+
+    def _corrected(self, guesses: Sequence[float]) -> Sequence[float]:
+        budget = self.plan.budget
+        self._guesses, self._learning = guesses, budget.corrections
         return [
             guess if correction is None else correction.corrected(guess, rate.amount)
-            for guess, correction, rate in zip(guesses, budget.corrections, rates, strict=True)
+            for guess, correction, rate in zip(guesses, budget.corrections, budget.rates, strict=True)
         ]
 
     def _took(self, value: Any) -> Sequence[float | None]:
@@ -79,7 +100,11 @@ class Costs:
                     used = counted(rate, taken)
                     if taking is not None and taking.settled:
                         used = taking.with_untold(used, taking.settled)
-                    if guesses is not None and not (taking is not None and taking.inside):
+                    if (
+                        guesses is not None
+                        and self._learning[place] is correction  # else it was of other tokens
+                        and not (taking is not None and taking.inside)
+                    ):
                         correction.learn(guesses[place], used)
             elif rate.usage is not None and value is not None:
                 used = self._used(rate.usage, value)

@@ -57,7 +57,8 @@ class Single(Caller):
             self._reader.hand_over(other)
         other._scope, other._permit, other._reader = self._scope, self._permit, self._reader
         other._outer, other._calls, other._refusals = self._outer, self._calls, self._refusals
-        other._phase, other._guesses, other.started = self._phase, self._guesses, self.started
+        other._phase, other.started = self._phase, self.started
+        other._guesses, other._learning = self._guesses, self._learning
         self._scope = self._permit = self._reader = self._attempts = None
 
     @override

@@ -109,6 +109,8 @@ class Entering(Outcomes):
             permit = self._ask_inside(around, costs)
         else:
             permit = self._permit = self.plan.permit(costs, None, self.owner, self.wake)
+            if budget.followed is not None and budget.followed.untold:
+                permit.anew = self._guess_anew
             if budget.max_waiting is None:
                 self.delay = budget.join(permit, None)
             else:
@@ -191,7 +193,7 @@ class Entering(Outcomes):
         current_scope.set(scope)
         tally.started += 1
         if self._phase == IN_LINE:
-            permit.started = True
+            permit.started, permit.anew = True, None
             self._count_wait(tally, permit, now)
         self.started = now
         self._calls += 1

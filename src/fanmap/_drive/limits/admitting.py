@@ -162,7 +162,7 @@ class Admitting(Streaming):
         if self.money is not None and self.money.news:
             self._priced(self.money)
         self.admission.leave(permit)
-        permit.waker = _nobody
+        permit.waker, permit.anew = _nobody, None
         self._poll(clock.now(), None, refund=refund)
 
     def _renew(self, permit: Permit, actual: Sequence[float | None] | None, costs: Sequence[float] | None) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from typing_extensions import override
 
@@ -211,13 +211,24 @@ class Braking(Spending):
     def _told_quotas(self, quotas: Sequence[Quota]) -> None:
         assert self.followed is not None
         now = clock.now()
-        for place, rate in self.followed.told(quotas):
-            if rate.usage is not self.rates[place].usage:
-                self.corrections[place] = Correction()
-            self.rates[place] = rate
+        changes = self.followed.told(quotas)
+        self._set_rates(changes)
+        for place, rate in changes:
             self.admission.resize(place, rate, now)
         self._adjust("told")
         self._poll(now, None, refund=True)
+
+    def _set_rates(self, changes: Iterable[tuple[int, Rate]]) -> None:
+        corrections = list(self.corrections)
+        for place, rate in changes:
+            if rate.usage is not self.rates[place].usage:
+                corrections[place] = Correction()
+            self.rates[place] = rate
+        if corrections != self.corrections:  # the server counts other tokens than calls in line were guessed to take
+            self.corrections = corrections
+            for permit in self.admission.in_line():
+                costs = None if permit.anew is None else permit.anew()
+                permit.costs = permit.costs if costs is None else costs
 
     def _answered(self, permit: Permit, started: float) -> None:
         self._brake.succeeded(started)

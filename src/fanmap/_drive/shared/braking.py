@@ -7,7 +7,7 @@ them. What is worth an exchange wakes the `Agent`, and nothing here waits for it
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -31,7 +31,6 @@ from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.told import UNITS
 from fanmap._policy.shared.total import Told
 from fanmap._policy.shared.troubles import Troubles
-from fanmap._policy.tokens.learned import Correction
 from fanmap._policy.tokens.money import Money, is_dollars
 
 
@@ -235,9 +234,3 @@ class SharedBraking(Budget):
             happenings.learned(place, UNITS.index(unit), numbers, now)
         if none and not limits:
             happenings.learned_none(now)
-
-    def _set_rates(self, changes: Iterable[tuple[int, Rate]]) -> None:
-        for place, rate in changes:
-            if rate.usage is not self.rates[place].usage:
-                self.corrections[place] = Correction()
-            self.rates[place] = rate

@@ -66,6 +66,7 @@ class Permit:
 
     Attributes:
         costs: units to take, one a rate; None: 1 of each.
+        anew: guesses them anew, or None; itself None once nothing can change them.
         parent: the permit of the call under which this one runs, or None.
         owner: whoever runs the call.
         waker: wakes whoever waits for it, from any thread.
@@ -86,8 +87,8 @@ class Permit:
     """
 
     __slots__ = (
-        "ceiling", "charges", "children", "costs", "crowd", "epoch", "lender", "lent_to", "owner", "parent", "place",
-        "reader", "slotted", "stands", "started", "state", "until", "waker", "woken",
+        "anew", "ceiling", "charges", "children", "costs", "crowd", "epoch", "lender", "lent_to", "owner", "parent",
+        "place", "reader", "slotted", "stands", "started", "state", "until", "waker", "woken",
     )  # fmt: skip
 
     background: ClassVar[bool] = False
@@ -100,6 +101,7 @@ class Permit:
         waker: Callable[[], None] = _nobody,
     ) -> None:
         self.costs = costs
+        self.anew: Callable[[], Sequence[float] | None] | None = None
         self.parent = parent
         self.owner = owner
         self.waker = waker
