@@ -41,7 +41,8 @@ _TEXT = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _HINTS = ("try", "wait", "reset", "available", "timed out")  # one of these stands in all of them
-_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|ns|us|mi(?=l)|[smhd])")  # of what _TEXT has found, in lower case
+_WHOLE = re.compile(rf"(?:{_SPAN}\s?){{1,5}}", re.ASCII | re.IGNORECASE)
+_SPAN_PARTS = re.compile(r"([\d.]+)\s?(ms|ns|us|mi(?=l)|[smhd])")  # of what these have found, in lower case
 _GO_DURATION = re.compile(r"\s*([+]?[\d.]{1,40})s\s*", re.ASCII)
 
 
@@ -53,7 +54,8 @@ _MILLISECONDS = ("retry_after_ms", "retryAfterMs")
 def named_wait(reply: Reply, *, wall: float, spelt_out: bool) -> float | None:
     """Seconds until the server wants to hear from us again.
 
-    The first that names one: `retry-after-ms`, `retry-after` in seconds, then as an HTTP-date, gRPC's pushback, what a
+    The first that names one: `retry-after-ms`, `retry-after` in seconds (`30s` and `6m0s`, too, as servers in Go write
+    them), then as an HTTP-date, gRPC's pushback, what a
     LiteLLM proxy passes on of the provider's, the body's `RetryInfo.retryDelay` (Google), the body's `retry_after` and
     the like (gateways), and the message's "try again in".
 
@@ -70,12 +72,12 @@ def named_wait(reply: Reply, *, wall: float, spelt_out: bool) -> float | None:
     waits: list[float | None] = [
         _scaled(_number(headers.get("retry-after-ms")), 0.001),
         _scaled(_number(headers.get("x-ms-retry-after-ms")), 0.001),
-        _number(after),
+        _seconds(after),
         _date(after, wall),
         _scaled(_number(headers.get("grpc-retry-pushback-ms")), 0.001),
-        _number(headers.get("llm_provider-retry-after")),
+        _seconds(headers.get("llm_provider-retry-after")),
         _first(_delay(record.get("retryDelay")) for record in reply.records),
-        _first(_number(record.get(name)) for record in reply.records for name in _SECONDS),
+        _first(_seconds(record.get(name)) for record in reply.records for name in _SECONDS),
         _first(_scaled(_number(record.get(name)), 0.001) for record in reply.records for name in _MILLISECONDS),
     ]
     if spelt_out:
@@ -110,6 +112,19 @@ def _number(value: object) -> float | None:
     return _sound(max(map(float, parts)))
 
 
+def _seconds(value: object) -> float | None:
+    """A number, or a span of time whose units are named."""
+    seconds = _number(value)
+    if seconds is None and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        seconds = _span(value)
+    return seconds
+
+
+def _span(text: str) -> float | None:
+    parts: list[tuple[str, str]] = _SPAN_PARTS.findall(re.sub("[\u00b5\u03bc]", "u", text.lower()))
+    return _sound(sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in parts))
+
+
 def _date(value: str | None, wall: float) -> float | None:
     if value is None:
         return None
@@ -141,7 +156,4 @@ def _delay(value: object) -> float | None:
 def _spelt_out(text: str) -> float | None:
     lowered = text.lower()
     match = _TEXT.search(text) if any(hint in lowered for hint in _HINTS) else None
-    if match is None:
-        return None
-    parts: list[tuple[str, str]] = _SPAN_PARTS.findall(re.sub("[\u00b5\u03bc]", "u", match[1].lower()))
-    return _sound(sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in parts))
+    return None if match is None else _span(match[1])
