@@ -12,6 +12,8 @@ import math
 import re
 import sqlite3
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 from unittest.mock import Mock
 
 import pydantic
@@ -1061,6 +1063,15 @@ def test_a_cost_that_is_no_number_is_that_items_error_and_shows_no_text(cost):
     assert "secret" not in str(raised.value)
     with pytest.raises((ValueError, TypeError), match="cost must be a finite number >= 0, got"):
         ask(1)
+
+
+@pytest.mark.parametrize("cost", [Decimal("1.5"), Fraction(3, 2)], ids=repr)
+def test_a_cost_may_be_a_number_of_any_kind_as_a_usage_may(cost):
+    ask = parallel_map(rate=Rate(100, cost=lambda _: cost, usage=lambda _: cost))(echo)
+    assert ask.map([1]) == [1]
+    assert ask(2) == 2
+    with pytest.raises(ValueError, match=r"cost must be <= the rate's amount \(1\), got 1.5"):
+        parallel_map(rate=Rate(1, cost=lambda _: cost))(echo)(1)
 
 
 def test_a_cost_function_that_raises_is_that_items_failure(strict_way):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from functools import partial
-from typing import Any, cast
+from numbers import Number
+from typing import Any, SupportsFloat, cast
 
 
 def check_positive(name: str, value: object) -> None:
@@ -22,6 +23,16 @@ def is_finite(number: float) -> bool:
         return math.isfinite(number)
     except OverflowError:
         return False
+
+
+def as_float(value: object) -> float | None:
+    """What a user's function says is a number of any kind, a Decimal or numpy's too; None: it is none."""
+    if isinstance(value, bool) or not isinstance(value, Number):
+        return None
+    try:
+        return float(cast("SupportsFloat", value))
+    except Exception:  # complex, a signalling NaN, an int beyond floats, whatever a class of numbers raises
+        return None
 
 
 def shown(number: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from fanmap._policy.checks import check_function, check_positive, shown
+from fanmap._policy.checks import as_float, check_function, check_positive, shown
 from fanmap._public import public
 
 _MAX_OPEN = 4096  # grants that wait for their settlement
@@ -99,7 +99,10 @@ class Rate:
 def check_cost(rate: Rate, cost: object) -> float:
     """The cost of one call, or a ValueError: a cost above `amount` could never start."""
     if isinstance(cost, bool) or not isinstance(cost, (int, float)):
-        raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
+        number = as_float(cost)
+        if number is None:
+            raise TypeError(f"cost must be a finite number >= 0, got {type(cost).__name__}")  # it may be a prompt
+        cost = number
     if cost < 0 or (isinstance(cost, float) and not math.isfinite(cost)):
         raise ValueError(f"cost must be a finite number >= 0, got {shown(cost)}")
     if cost > rate.amount:  # of an int that no float holds, too

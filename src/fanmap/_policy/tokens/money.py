@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from numbers import Number
-from typing import Any, Final, SupportsFloat, cast
+from typing import Any, Final
 
+from fanmap._policy.checks import as_float
 from fanmap._policy.limits.rate import Rate
 from fanmap._raw import INTERRUPTS, type_name
 from fanmap._usage import Usage
@@ -83,7 +83,7 @@ class Money:
         except BaseException as error:  # a cancellation too: nothing is awaited here
             self._break(f"price raised {type_name(error)} for {_named(model)}", error)
             return None
-        number = _as_float(cost)
+        number = as_float(cost)
         if number is None:
             self._break(f"price must return dollars, a number >= 0, got a {type_name(cost)} for {_named(model)}")
         elif not (math.isfinite(number) and number >= 0):
@@ -115,16 +115,6 @@ class Money:
             self._cause = cause
             self.unpriced = reason
             self.news = True
-
-
-def _as_float(cost: object) -> float | None:
-    """A number of any kind, a Decimal too; None: it is none."""
-    if isinstance(cost, bool) or not isinstance(cost, Number):
-        return None
-    try:
-        return float(cast("SupportsFloat", cost))
-    except Exception:  # complex, a signalling NaN, an int beyond floats, whatever a class of numbers raises
-        return None
 
 
 def _named(model: str | None) -> str:
