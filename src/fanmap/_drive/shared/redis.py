@@ -76,6 +76,8 @@ class RedisStore:
             packed = self._redis.get(self._key)
             seconds, micros = self._redis.time()
         except _ERRORS as error:
+            if str(error).startswith("WRONGTYPE"):  # a list, a hash
+                raise self._not_ours() from error
             raise StoreAway(f"{type(error).__name__}: {error}") from error
         if packed is None:
             return None
