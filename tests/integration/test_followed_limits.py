@@ -287,6 +287,28 @@ def test_calls_in_line_are_guessed_anew_where_input_is_counted_apart(shared):
     assert within(server.starts, 0, 60) <= 300
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (
+            {"anthropic-ratelimit-input-tokens-limit": "1000"},
+            "this call may take 1100 input tokens by estimate, and the server's limit is 1000 in 60 s: shorten it",
+        ),
+        (
+            {"x-ratelimit-limit-tokens": "1000"},
+            "this call may take 1100 tokens by estimate, and the server's limit is 1000 in 60 s: lower its max_tokens",
+        ),
+    ],
+)
+def test_a_call_above_what_the_server_told_is_told_in_words_of_the_server(headers, said):
+    server = Simulated(used=100)
+    server.headers = headers
+    ask = parallel_map(max_concurrency=1, tpm="auto")(server.function())
+    with VirtualTime() as virtual:
+        kept = virtual.run(ask.amap([1, "x" * 4400], return_exceptions=True))
+    assert (kept[0], str(kept[1])) == ("small", said)
+
+
 def test_with_a_number_beside_it():
     server = Simulated(rpm=6_000)
     starts = server.run(Limits(64, rpm="auto", tpm=60_000), 30)

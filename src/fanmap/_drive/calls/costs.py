@@ -56,7 +56,10 @@ class Costs:
         if budget.counts_calls or arguments is None or all(rate.cost is None for rate in rates):
             return None
         args, kwargs = arguments(self.item)
-        guesses = [1.0 if rate.cost is None else check_call(rate, rate.cost(*args, **kwargs)) for rate in rates]
+        told = budget.followed is not None and budget.followed.tokens
+        guesses = [
+            1.0 if rate.cost is None else check_call(rate, rate.cost(*args, **kwargs), told=told) for rate in rates
+        ]
         return self._corrected(guesses)
 
     def _guess_anew(self) -> Sequence[float] | None:

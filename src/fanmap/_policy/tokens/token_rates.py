@@ -61,8 +61,14 @@ def output_rate(amount: float, per: float = 60.0) -> Rate:
     return Rate(amount, per, cost=output_of_call, usage=_output)
 
 
-def check_call(rate: Rate, cost: object) -> float:
-    """As `check_cost`, in words for whoever wrote `tpm=` and no `cost`."""
+def check_call(rate: Rate, cost: object, *, told: bool) -> float:
+    """As `check_cost`, in words for whoever wrote `tpm=` and no `cost`; `told`: they wrote "auto"."""
+    if told and is_tokens(rate) and isinstance(cost, float) and cost > rate.amount:
+        of, cure = ("input tokens", "shorten it") if rate.cost is input_of_call else ("tokens", "lower its max_tokens")
+        raise ValueError(
+            f"this call may take {math.ceil(cost)} {of} by estimate, and the server's limit is {rate.amount:.15g} in "
+            f"{rate.per:g} s: {cure}"
+        )
     if rate.cost is tokens_of_call and isinstance(cost, float) and cost > rate.amount:
         raise ValueError(
             f"tpm must be >= the tokens that one call may take, {math.ceil(cost)} by estimate, got {rate.amount!r}: "
