@@ -265,6 +265,25 @@ def test_a_stream_as_it_passes(name: str, size: int) -> None:
     assert passed(stream, size) == said
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("words", [3, 3_000])
+def test_events_whose_data_is_of_several_lines(words: int, end: bytes) -> None:
+    def laid_out(document: dict[str, Any]) -> bytes:
+        lines = json.dumps(document, indent=2).encode().splitlines()
+        return b"".join(b"data: " + line + end for line in lines) + end
+
+    chunk = {"model": CHAT["model"], "choices": [{"delta": {"content": "word"}}], "usage": None}
+    last = {**chunk, "choices": [], "usage": CHAT["usage"]}
+    stream = laid_out(chunk) * words + laid_out(last) + b"data: [DONE]" + end + end
+    assert passed(stream, 1000) == SAID
+
+
+def test_events_that_no_empty_line_parts() -> None:
+    chunk = {"model": CHAT["model"], "choices": [], "usage": None}
+    lines = [chunk, {**chunk, "usage": CHAT["usage"]}, chunk]
+    assert passed(b"".join(b"data: " + dumped(one) + b"\n" for one in lines), 1000) == SAID
+
+
 def test_a_stream_that_its_reader_has_left() -> None:
     stream = events(STARTED, WORD, *ENDED)
     assert passed(stream[: stream.index(b"message_delta")], 50).taken == Taken(Usage(105, 100, 1), free=100)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from fanmap._policy.foreign import as_mapping
@@ -210,9 +210,30 @@ def _first_text(members: Iterable[tuple[str, object]]) -> str | None:
 
 
 def _from_events(head: bytes, tail: bytes, *, cut: bool) -> Said:
+    said = _from_lines(head, tail, bytes.splitlines, cut=cut)
+    if said.taken is None and _CONTINUED.search(tail):
+        said = _from_lines(head, tail, _joined, cut=cut)
+    return said
+
+
+_CONTINUED = re.compile(rb"\ndata:[^\n]*+\ndata:")
+
+
+def _joined(stream: bytes) -> list[bytes]:
+    """Lines, the data of one event in one: a server may send its JSON as it was laid out for people."""
+    lines: list[bytes] = []
+    for line in stream.splitlines():
+        if lines and line.startswith(b"data:") and lines[-1].startswith(b"data:"):
+            lines[-1] += line[5:]
+        else:
+            lines.append(line)
+    return lines
+
+
+def _from_lines(head: bytes, tail: bytes, split: Callable[[bytes], list[bytes]], *, cut: bool) -> Said:
     """What the first event that tells something says, and the last one."""
-    lines = tail.splitlines()
-    first = head.splitlines()[:-1] if cut else lines
+    lines = split(tail)
+    first = split(head)[:-1] if cut else lines
     begin = next(_events(line for line in first if b'"model' in line), None)
     told = [_telling(first), _telling(reversed(lines))]
     usages = [usage for usage in map(find_usage, told) if usage is not None]
