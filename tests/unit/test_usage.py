@@ -284,6 +284,13 @@ def test_events_that_no_empty_line_parts() -> None:
     assert passed(b"".join(b"data: " + dumped(one) + b"\n" for one in lines), 1000) == SAID
 
 
+@pytest.mark.parametrize("length", [1, 40_000])
+def test_bytes_that_are_no_text_hide_nothing(length: int) -> None:
+    body = dumped({**CHAT, "choices": ["here"]}).replace(b"here", b"\xff\xfe" * length)
+    assert read_body(body) == SAID
+    assert read_body(body, model=False).taken == TAKEN
+
+
 def test_a_stream_that_its_reader_has_left() -> None:
     stream = events(STARTED, WORD, *ENDED)
     assert passed(stream[: stream.index(b"message_delta")], 50).taken == Taken(Usage(105, 100, 1), free=100)

@@ -75,6 +75,8 @@ def read_body(body: bytes, *, model: bool = True) -> Said:
             return Said(read_taken(usage))
     try:
         document: object = json.loads(body)
+    except UnicodeDecodeError:  # as long ones are read
+        return read_body(body.decode("utf-8", "replace").encode(), model=model)
     except (ValueError, RecursionError):
         return NOTHING
     return read_document(document)
