@@ -14,8 +14,10 @@ from fanmap import BridgeError, Limits, parallel_map
 
 # What the interpreter says of a loop that nobody has closed is not tested here.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_forgotten_loop_is_collected_with_a_run_under_way_and_others_in_line():
-    limits = Limits(2)
+@pytest.mark.parametrize("settings", [{}, {"tpm": "auto"}])  # with "auto", calls in line can be guessed anew
+def test_a_forgotten_loop_is_collected_with_a_run_under_way_and_others_in_line(settings):
+    limits = Limits(2, **settings)
+    at_once = 2 - len(settings)  # until the server has told, one
     began = []
 
     @parallel_map(limits=limits)
@@ -27,7 +29,7 @@ def test_a_forgotten_loop_is_collected_with_a_run_under_way_and_others_in_line()
     def quick(number):
         return number
 
-    together = threading.Barrier(2)
+    together = threading.Barrier(at_once)
 
     @parallel_map(limits=limits)
     def both(number):
@@ -45,7 +47,7 @@ def test_a_forgotten_loop_is_collected_with_a_run_under_way_and_others_in_line()
         async def main():
             kept.append(loop.create_task(job()))
             kept.append(loop.create_task(ask(10)))  # in line
-            while len(began) < 2 or not limits.stats.waiting:
+            while len(began) < at_once or not limits.stats.waiting:
                 await asyncio.sleep(0)
 
         loop.run_until_complete(main())

@@ -34,7 +34,7 @@ class Costs:
         tally: what this call's one thread counts.
     """
 
-    __slots__ = ("_declined", "_guesses", "_learning", "_taking", "item", "plan", "tally")
+    __slots__ = ("__weakref__", "_declined", "_guesses", "_learning", "_taking", "item", "plan", "tally")
 
     def __init__(self, plan: Plan, tally: Tally) -> None:
         self.plan = plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from weakref import WeakMethod
 
 from fanmap._drive import clock, telemetry
 from fanmap._drive.calls import nesting
@@ -110,7 +111,7 @@ class Entering(Outcomes):
         else:
             permit = self._permit = self.plan.permit(costs, None, self.owner, self.wake)
             if budget.followed is not None and budget.followed.untold:
-                permit.anew = self._guess_anew
+                permit.anew = WeakMethod(self._guess_anew)  # the Limits must not keep this: its loop may be lost
             if budget.max_waiting is None:
                 self.delay = budget.join(permit, None)
             else:

@@ -227,7 +227,8 @@ class Braking(Spending):
         if corrections != self.corrections:  # the server counts other tokens than calls in line were guessed to take
             self.corrections = corrections
             for permit in self.admission.in_line():
-                costs = None if permit.anew is None else permit.anew()
+                guess = None if permit.anew is None else permit.anew()
+                costs = None if guess is None else guess()
                 permit.costs = permit.costs if costs is None else costs
 
     def _answered(self, permit: Permit, started: float) -> None:

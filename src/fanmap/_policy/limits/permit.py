@@ -66,7 +66,7 @@ class Permit:
 
     Attributes:
         costs: units to take, one a rate; None: 1 of each.
-        anew: guesses them anew, or None; itself None once nothing can change them.
+        anew: what guesses them anew, weakly kept; None once nothing can change them.
         parent: the permit of the call under which this one runs, or None.
         owner: whoever runs the call.
         waker: wakes whoever waits for it, from any thread.
@@ -101,7 +101,7 @@ class Permit:
         waker: Callable[[], None] = _nobody,
     ) -> None:
         self.costs = costs
-        self.anew: Callable[[], Sequence[float] | None] | None = None
+        self.anew: Callable[[], Callable[[], Sequence[float] | None] | None] | None = None
         self.parent = parent
         self.owner = owner
         self.waker = waker
