@@ -57,7 +57,8 @@ class Pool:
             self._tell([(worker, False) for worker in workers])
 
     def _here(self) -> bool:
-        return threading.get_ident() == self._thread
+        # Not the thread alone: the loop may have moved to another one since.
+        return threading.get_ident() == self._thread and asyncio._get_running_loop() is self._loop
 
     def cancel(self) -> None:
         """Cancel every worker; an item's own clean-up runs to its end."""

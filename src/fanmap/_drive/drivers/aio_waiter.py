@@ -42,13 +42,14 @@ class Waiter:
 
     def wake(self) -> None:
         """From any thread; RuntimeError when the loop is closed."""
-        if threading.get_ident() == self._thread:
-            self.wake_here()
-            return
         loop = self._loop()
         if loop is None:
             raise RuntimeError("its event loop no longer exists")
-        loop.call_soon_threadsafe(self.wake_here)
+        # Not by the thread alone: the loop may have moved to another one since.
+        if threading.get_ident() == self._thread and asyncio._get_running_loop() is loop:
+            self.wake_here()
+        else:
+            loop.call_soon_threadsafe(self.wake_here)
 
     def wake_here(self) -> None:
         """From the loop's own thread."""
