@@ -36,7 +36,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
     Several threads, or several tasks of one loop, may read it: each result goes to one of them, and all of them end.
     Waiting for a result in another event loop than the one it was started in is a RuntimeError.
     One that is cancelled while it waits for a result ends the run for all.
-    Waiting for one in a call of the run itself, or in its async input, is a RuntimeError as well.
+    Waiting for one in a call of the run itself, or in its input, is a RuntimeError as well.
     """
 
     def __init__(

@@ -464,6 +464,121 @@ def test_nor_does_an_item_that_a_blocking_run_waits_for(kind, method):
 
 @pytest.mark.parametrize("method", ["imap", "as_completed"])
 @pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize("source", ["generator", "iterator"])
+def test_nor_does_a_sync_input(source, kind, method):
+    """What is found on a page is asked for in turn: it would be stepped within its own step."""
+    kept, told = [], []
+
+    async def same(item):
+        return item
+
+    ask = parallel_map(max_concurrency=2)(same if kind == "async def" else lambda item: item)
+
+    def inputs():
+        yield 0
+        with pytest.raises(RuntimeError, match=ITSELF):
+            next(kept[0])
+        told.append(True)
+        yield 1
+
+    class Iterating:
+        def __init__(self):
+            self.inputs = inputs()
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.inputs)
+
+    def read():
+        kept.append(getattr(ask, method)(inputs() if source == "generator" else Iterating()))
+        assert len(list(kept[0])) == 2
+        told.append(True)
+
+    assert ends(read)
+    assert told == [True, True]
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_generator_that_closes_the_results_of_its_own_run_is_closed_itself(kind, method):
+    kept, told = [], []
+
+    async def same(item):
+        return item
+
+    ask = parallel_map(max_concurrency=2)(same if kind == "async def" else lambda item: item)
+
+    def inputs():
+        try:
+            for item in range(10):
+                if item == 3:
+                    kept[0].close()
+                    told.append("went on")
+                yield item
+        finally:
+            told.append("closed")
+
+    def read():
+        source = inputs()
+        kept.append(getattr(ask, method)(source))
+        list(kept[0])
+        told.append("read")
+
+    assert ends(read)
+    assert told == ["went on", "closed", "read"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_generator_is_closed_though_the_results_are_closed_in_another_thread_while_it_is_stepped(fails):
+    stepping, closed, told = threading.Event(), threading.Event(), []
+
+    @parallel_map(max_concurrency=2)
+    async def ask(item):
+        return item
+
+    def inputs():
+        try:
+            yield 0
+            stepping.set()
+            assert closed.wait(60)
+            yield 1
+            told.append("went on")
+        finally:
+            told.append("closed")
+            if fails:
+                raise OSError("the file")
+
+    source = inputs()
+
+    async def main():
+        results = ask.imap(source)
+
+        def close():
+            assert stepping.wait(60)
+            results.close()
+            closed.set()
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        try:
+            async for _ in results:
+                pass
+        finally:
+            told.append("read")
+            closing.join()
+
+    if fails:
+        with pytest.raises(OSError, match="the file"):
+            asyncio.run(main())
+    else:
+        asyncio.run(main())
+    assert told == ["closed", "read"]
+
+
+@pytest.mark.parametrize("method", ["imap", "as_completed"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
 def test_results_are_not_waited_for_in_another_loop_than_their_own(kind, method):
     """Nothing would ever wake who waits there; where they were begun they go on."""
     go = threading.Event()

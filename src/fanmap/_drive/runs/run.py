@@ -6,7 +6,8 @@ What is decided, is decided in `_policy.runs.flow`. Nothing here waits.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from threading import get_ident
+from typing import Any, cast
 
 from typing_extensions import override
 
@@ -72,6 +73,8 @@ class Run(Serving):
         self.tick: float | None = None  # seconds between looks of a reader that shows progress
         self._source = source
         self._iterator: Iterator[Any] | None = None
+        self._stepped_by = 0  # the thread in which the input is being stepped
+        self._to_close: list[Generator[Any, Any, Any]] = []
         items: Sequence[Any] | None = None
         if isinstance(source, (list, tuple, range)) and recording is None:
             items = source
@@ -159,11 +162,20 @@ class Run(Serving):
 
     def feed(self) -> None:
         """Step the input, here and now, in the caller's thread or task, as often as nothing else is to be done."""
-        assert self._iterator is not None
+        self._stepped_by = get_ident()  # first: whoever closes looks for it after taking the input away
+        try:
+            iterator = self._iterator
+            if iterator is not None:
+                self._step(iterator)
+        finally:
+            self._stepped_by = 0
+            self._close_late()
+
+    def _step(self, iterator: Iterator[Any]) -> None:
         more: bool = True
         while more:
             try:
-                item = next(self._iterator)
+                item = next(iterator)
             except StopIteration:
                 self.end_input(None)
                 return
@@ -206,11 +218,21 @@ class Run(Serving):
             self.recording.close()
         source, self._source, self._iterator = self._source, None, None
         if isinstance(source, Generator):  # not a file, which is its owner's to close
-            try:
-                source.close()
-            except Exception as error:  # raised where nothing else is: an item's failure comes first
-                if self.ending.input_error is None:
-                    self.ending.input_error = error
+            self._to_close.append(cast("Generator[Any, Any, Any]", source))
+            if not self._stepped_by:  # else it closes its own run, or another thread does: after this step
+                try:
+                    self._close_late()
+                except Exception as error:  # raised where nothing else is: an item's failure comes first
+                    if self.ending.input_error is None:
+                        self.ending.input_error = error
+
+    def _close_late(self) -> None:
+        """Of the one that has left and the one that steps the input, the last one closes it."""
+        try:
+            source = self._to_close.pop()
+        except IndexError:
+            return
+        source.close()
 
     def settled(self) -> bool:
         """Has every worker ended that will be waited for, and is all that they have said written into the books?"""
@@ -223,10 +245,13 @@ class Run(Serving):
 
     def waits_for_this(self) -> bool:
         """Is this code inside a call of it that will be waited for?"""
-        return not self._pool.abandons and self.is_around_this()
+        return not self._pool.abandons and self._calls_this()
 
     def is_around_this(self) -> bool:
-        """Is this code inside a call of it?"""
+        """Is this code inside a call of it, or in its input?"""
+        return self._stepped_by == get_ident() or self._calls_this()
+
+    def _calls_this(self) -> bool:
         scope = current_scope.get()
         if scope is None:
             return False
