@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
 from fanmap import parallel_map
 from fanmap._drive import clock
-from fanmap._drive.drivers import warm_threads
+from fanmap._drive.drivers import portal, warm_threads
 
 
 def interrupted(self):
@@ -127,6 +128,34 @@ def test_a_run_goes_on_with_the_threads_there_are(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", only_one)
     assert parallel_map(max_concurrency=4)(tried).map(range(100)) == list(range(100))
+
+
+def test_a_background_loop_whose_thread_cannot_be_started_is_closed(monkeypatch):
+    """It holds three files; the next call makes another one."""
+    made = []
+
+    def new_event_loop():
+        made.append(asyncio.new_event_loop())
+        return made[-1]
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    @parallel_map
+    async def ask(item):
+        return item
+
+    before = portal.use(None)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(clock.Real, "new_event_loop", staticmethod(new_event_loop))
+            patched.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                ask.map([1])
+        assert [loop.is_closed() for loop in made] == [True]
+    finally:
+        portal.use(before)
+    assert ask.map([1]) == [1]
 
 
 def test_a_thread_that_was_taken_out_for_a_job_that_never_came_ends(monkeypatch):

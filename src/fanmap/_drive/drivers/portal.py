@@ -40,8 +40,10 @@ def loop() -> asyncio.AbstractEventLoop:
         if background is mine:
             try:
                 mine.thread = clock.world.start_thread(partial(_main, mine.loop), "fanmap-loop")
-            except BaseException:  # Ctrl-C, or no more threads
+            except BaseException as error:  # Ctrl-C, or no more threads
                 _background.clear()
+                if clock.is_no_thread(error):
+                    mine.loop.close()
                 raise
         else:  # another thread was faster; until its loop runs, it keeps what it is told
             mine.loop.close()
