@@ -14,6 +14,7 @@ from fanmap import _lazy_run
 from fanmap._drive.drivers import threads
 from fanmap._drive.runs.launch import Launched
 from fanmap._drive.runs.run import Run
+from fanmap._errors import BridgeError
 from fanmap._lazy_run import LazyRun
 from fanmap._policy.runs.results import NOTHING_YET
 from fanmap._progress import Watcher
@@ -124,7 +125,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
                 if result is not NOTHING_YET:
                     return result
             own = launched.run.is_around_this()
-            if not own:
+            blocks = not own and launched.run.waits_for_this()
+            if not own and not blocks:
                 result = self._next_in_turn(launched)
                 if result is not NOTHING_YET:
                     return result
@@ -139,6 +141,11 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
             raise without_our_frames(error)
         if own:
             raise RuntimeError(self._waits_for_itself())
+        if blocks:
+            raise BridgeError(
+                f"{self._name} runs on the background loop, and a blocking read from there would wait for itself: "
+                "begin it there with `async for`, or read it in a thread, `await to_async(next)(results)`"
+            )
         self._end(launched.run)
         raise StopIteration
 

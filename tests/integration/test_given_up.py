@@ -13,7 +13,7 @@ import anyio
 import pytest
 import trio
 
-from fanmap import gather_bounded, parallel_map, partial_results
+from fanmap import BridgeError, gather_bounded, parallel_map, partial_results, to_async, to_sync
 from fanmap.testing import VirtualTime
 
 
@@ -394,6 +394,44 @@ def test_so_does_an_item_on_the_background_loop():
 
     assert ends(read)
     assert closes.map(range(4, 8)) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize("way", ["next", "close", "leave"])
+@pytest.mark.parametrize("where", ["map", "to_sync"])
+def test_other_code_on_the_background_loop_does_not_wait_for_what_runs_there(where, way, lazily):
+    """It would block the loop on which the calls of these results are: for good, and for every other call there."""
+    told = []
+
+    @parallel_map(max_concurrency=2)
+    async def ask(item):
+        await asyncio.sleep(0.001)
+        return item
+
+    def read():
+        results = ask.imap(iter(range(10**6)) if lazily else range(10**6))
+        assert next(results) == 0
+
+        async def blocks(_):
+            if way == "close":
+                results.close()
+            elif way == "leave":
+                with pytest.raises(KeyError), results:
+                    raise KeyError
+            else:
+                with pytest.raises(BridgeError, match=r"ask.imap runs on the background loop, .* `await to_async"):
+                    list(results)
+                told.append(await to_async(next)(results))
+            return "over"
+
+        told.append(parallel_map(blocks).map([0])[0] if where == "map" else to_sync(blocks)(0))
+        results.close()
+        assert repr(results) == "<results of ask.imap: over>"
+        assert ask.map([1, 2]) == [1, 2]
+
+    assert ends(read)
+    assert told[-1:] == ["over"]
+    assert way != "next" or told[0] in range(1, 10**6)
 
 
 ITSELF = "is read in a call of its own, or in its input, and would wait for itself: read it outside"

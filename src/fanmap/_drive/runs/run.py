@@ -15,6 +15,7 @@ from fanmap._drive import clock
 from fanmap._drive.books import BUSY
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, current_scope
+from fanmap._drive.drivers import portal
 from fanmap._drive.drivers.loops import me
 from fanmap._drive.runs.ending import Ending
 from fanmap._drive.runs.ports import Hire, Puller, Recording, Waker, WorkerPool
@@ -244,8 +245,11 @@ class Run(Serving):
         return not self._events
 
     def waits_for_this(self) -> bool:
-        """Is this code inside a call of it that will be waited for?"""
-        return not self._pool.abandons and self._calls_this()
+        """Is this code inside a call of it that will be waited for, or on the background loop, where its calls are?
+
+        Asked by whoever blocks: then they are on no other loop.
+        """
+        return not self._pool.abandons and (portal.is_here() or self._calls_this())
 
     def is_around_this(self) -> bool:
         """Is this code inside a call of it, or in its input?"""
