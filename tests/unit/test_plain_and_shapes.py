@@ -53,6 +53,23 @@ class Other:
     score: float
 
 
+First, Second = typing.TypeVar("First"), typing.TypeVar("Second")
+Named = typing.NewType("Named", Label)
+
+
+@dataclasses.dataclass
+class Pair(typing.Generic[First, Second]):
+    first: First
+    rest: list[Second]
+    both: dict[str, tuple[First, Second]] | None = None
+    more: Any = None
+
+
+@dataclasses.dataclass
+class Numbered(Pair[First, int]):
+    last: First | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Review:
     text: str
@@ -123,6 +140,12 @@ Alias = TypeAliasType("Alias", Label | None)  # as `type Alias = Label | None` m
 Unknown = TypeAliasType("Unknown", "OnlyTypeCheckersSeeIt")  # noqa: F821
 
 COMES_BACK = [
+    (Named, Label("a", 0.5)),
+    (list[Named], [Label("a", 0.5)]),
+    (Pair, Pair(1, ["a"])),
+    (Pair[Label, int], Pair(Label("a", 0.5), [1], {"b": (Label("c", 1.0), 2)}, [3])),
+    (Pair[int, Pair[Label, str]], Pair(1, [Pair(Label("a", 0.5), ["b"])])),
+    (Numbered[Label], Numbered(Label("a", 0.5), [1], last=Label("b", 1.0))),
     (Any, None), (Any, 1), (Any, 10**30), (Any, True), (Any, 1.5), (Any, "text"), (Any, [1, [None, {"a": "b"}]]), (Any, {}),
     (str, "ü漢\ud800"), (Literal["a", "b"], "a"), (dict, {"a": [1]}), (dict[str, Any], {"a": 1}), (list, [1, "a"]),
     (Annotated[str, "a note"], "text"), (object, [1]), (typing.TypedDict("T", {"a": int}), {"a": 1}),
@@ -231,6 +254,24 @@ def test_data_of_no_member_of_a_union_is_said():
     with pytest.raises(TypeError) as caught:
         shape_of(Label | None).dump((1,))
     assert str(caught.value) == "a tuple is none of the union's types"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "says"),
+    [
+        (
+            Label | dict[str, Any],
+            {"name": "a", "score": 0.5},
+            "a dict whose JSON reads as another of the union's types",
+        ),
+        (Colour | str, "red", "a str whose JSON reads as another of the union's types"),
+        (Label | dict[str, Any], 3, "a int is none of the union's types"),
+    ],
+)
+def test_what_reads_as_another_member_of_its_union_is_said(annotation, value, says):
+    with pytest.raises(Unkeepable) as caught:
+        shape_of(annotation).dump(value)
+    assert str(caught.value) == says
 
 
 def test_data_of_a_union_is_read_as_the_member_that_it_is_of():

@@ -72,6 +72,11 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
         if len(args) == 2 and args[1] is Ellipsis:
             return _Tuple(tuple, None, _shape(args[0], around))
         return _Tuple(tuple, [_shape(one, around) for one in args], None)
+    if isinstance(annotation, typing.NewType):
+        return _shape(annotation.__supertype__, around)
+    generic: Any = origin
+    if isinstance(generic, type) and dataclasses.is_dataclass(cast("Any", generic)):
+        return _of_class(generic, around, dict(zip(cast("Any", generic).__parameters__, args, strict=False)))
     if typing.is_typeddict(annotation):
         return Plain(dict)
     if isinstance(annotation, type):
@@ -87,7 +92,8 @@ def _of_alias(alias: Any, around: tuple[Any, ...]) -> Shape:
         return Plain(None)
 
 
-def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
+def _of_class(kind: type[Any], around: tuple[Any, ...], given: Mapping[Any, Any] = types.MappingProxyType({})) -> Shape:
+    """`given`: what stands for the type variables of a generic dataclass."""
     if is_model(kind):
         return _Model(kind)
     if dataclasses.is_dataclass(kind):
@@ -95,7 +101,7 @@ def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
         if not all(field.init for field in fields):
             raise Unkeepable("a dataclass with a field that its __init__ does not take")
         hints = typing.get_type_hints(kind)
-        return _Dataclass(kind, {field.name: _shape(hints[field.name], around) for field in fields})
+        return _Dataclass(kind, {field.name: _shape(_filled(hints[field.name], given), around) for field in fields})
     names: tuple[str, ...] | None = getattr(kind, "_fields", None)
     if issubclass(kind, tuple) and names is not None:
         hints = typing.get_type_hints(cast("Any", kind))
@@ -103,6 +109,14 @@ def _of_class(kind: type[Any], around: tuple[Any, ...]) -> Shape:
     if issubclass(kind, enum.Enum):
         return _Enum(kind)
     return Plain(kind if kind in (str, int, float, bool, list, dict, types.NoneType) else None)
+
+
+def _filled(hint: Any, given: Mapping[Any, Any]) -> Any:
+    """The annotation with what stands for its type variables."""
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, Any)
+    names: tuple[Any, ...] = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
+    return cast("Any", hint)[tuple(given.get(name, Any) for name in names)] if names and given else cast("Any", hint)
 
 
 class Plain:
@@ -242,13 +256,18 @@ class _Union:
         self._members = sorted(members, key=lambda shape: isinstance(shape, Plain))
 
     def dump(self, value: Any) -> Any:
+        fits = False
         for shape in self._members:
             try:
                 data = shape.dump(value)
-                if same(self.load(data, exact=False), value):
+                again = self.load(data, exact=False)
+                fits = True
+                if same(again, value):
                     return data
             except (TypeError, ValueError):
                 pass
+        if fits:
+            raise Unkeepable(f"a {type_name(value)} whose JSON reads as another of the union's types")
         raise Unkeepable(f"a {type_name(value)} is none of the union's types")
 
     def load(self, data: Any, *, exact: bool) -> Any:
