@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -139,6 +140,8 @@ class File:
             return False
         if not stat.S_ISREG(there.st_mode):
             why = "and is not a regular file"
+        elif self._in_use():
+            raise CommandError(f"{self._partial} is in use by another run", status=2)
         elif not self._ours and there.st_size:
             why = "perhaps from a run that was interrupted"
         else:
@@ -154,6 +157,8 @@ class File:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             mode = stat.S_IMODE(os.stat(self._path).st_mode) if os.path.exists(self._path) else 0o666
             self._fd, self._left = os.open(self._partial, flags, mode), self._partial
+            _open_files.add(self)
+            _lock(self._fd)
             if os.path.exists(self._path):
                 with suppress(OSError):
                     shutil.copymode(self._path, self._partial)
@@ -171,6 +176,9 @@ class File:
         assert self._fd is not None
         try:
             os.fsync(self._fd)
+            if not _is_there(self._fd, self._partial):  # another file may have its name, and is not ours to give away
+                self._left = None
+                raise CommandError(f"{self._partial} was moved or replaced while it was written", status=1)
             fd, self._fd = self._fd, None
             os.close(fd)
             os.replace(self._partial, self._path)
@@ -185,8 +193,55 @@ class File:
                 os.close(fd)
         return self._left
 
+    def forget(self) -> None:
+        """In a forked child, which would keep the file locked for as long as it lives."""
+        self.leave()
+
+    def _in_use(self) -> bool:
+        try:
+            fd = os.open(self._partial, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return not _lock(fd)
+        finally:
+            os.close(fd)
+
     def _failure(self, error: OSError) -> CommandError:
         return CommandError(f"{self._shown} cannot be written: {error.strerror}", status=1)
+
+
+_open_files: weakref.WeakSet[File] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for file in list(_open_files):
+        file.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def _lock(fd: int) -> bool:
+    """Keep other runs from a file for as long as it is open; False: one of them has it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
+
+
+def _is_there(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def partial_of(path: str) -> str:

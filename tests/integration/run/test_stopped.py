@@ -186,6 +186,31 @@ def test_ctrl_c_is_heard_while_nobody_reads_the_output():
     assert [json.loads(line)["error"] for line in ("{" + out).splitlines()] == [None] * out.count("\n")
 
 
+def test_a_second_run_without_a_journal_is_kept_away_from_the_rows_of_the_first():
+    words = ("job:ask", *WORDS, "--no-resume")
+    first = start(*words)
+    until(under_way)
+    partial = os.path.realpath("out.jsonl.partial")
+    second = finish(*words)
+    assert (second.returncode, second.stderr) == (2, f"fanmap: {partial} is in use by another run\n")
+    go()
+    first.communicate(timeout=PATIENCE)
+    assert (first.returncode, answers("out.jsonl"), sorted(called())) == (0, ALL, ALL)
+
+
+def test_rows_that_somebody_has_taken_away_are_not_replaced_by_those_of_another():
+    process = start("job:ask", *WORDS, "--no-resume")
+    until(under_way)
+    partial = os.path.realpath("out.jsonl.partial")
+    os.replace("out.jsonl.partial", "mine.jsonl")
+    put("out.jsonl.partial", "of another\n")
+    go()
+    _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, Path("out.jsonl").exists(), answers("mine.jsonl")) == (1, False, ALL)
+    assert f"fanmap: {partial} was moved or replaced while it was written\n" in said
+    assert "rows so far are in" not in said
+
+
 # In the first moments, while Python imports the command.
 
 INTERRUPTING = """
