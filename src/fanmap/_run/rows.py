@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any, cast
 
 from fanmap._run.calling import Call, Calls
 from fanmap._run.formats import Form
@@ -103,5 +105,20 @@ class Rows:
         call = self._calls.of(row)
         if self.head is None:
             self.head = self._table.begin()
-        self.taken.append(row)
+        self.taken.append(_out_of_reach(row))
         return call
+
+
+def _out_of_reach(row: Row) -> Row:
+    """The row with lists and dicts of its own: a function may add its answer to the messages that it is given."""
+    if not any(isinstance(value, (list, dict)) for value in row.fields.values()):
+        return row
+    return replace(row, fields=_copied(row.fields))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(member) for key, member in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_copied(member) for member in cast("list[Any]", value)]
+    return value

@@ -57,6 +57,18 @@ def test_so_is_a_trace_that_finds_no_room(run):
     assert said.startswith("fanmap: --trace run.html could not be written: No space left on device\n1 answered")
 
 
+def test_what_a_function_does_to_the_list_that_it_is_given_is_not_in_its_row(run):
+    put(
+        "appending.py",
+        "def ask(messages):\n    messages[0]['n'] = 1\n    messages.append('answer')\n    return 'answer'\n",
+    )
+    put("in.jsonl", '{"id": 1, "messages": [{"role": "user"}]}\n')
+    for _ in range(2):  # called, and kept
+        assert run("appending:ask", "in.jsonl", "-o", "out.jsonl")[0] == 0
+        (row,) = rows(got("out.jsonl"))
+        assert row == {"id": 1, "messages": [{"role": "user"}], "answer": "answer", "error": None}
+
+
 def test_a_column_that_is_not_passed_is_no_part_of_what_is_asked(run):
     run("job:ask", put("in.csv", "prompt\na\nb\n"), "-o", "out.jsonl")
     run("job:ask", put("in.csv", "id,prompt\n1,b\n2,a\n"), "-o", "out.jsonl")
