@@ -468,6 +468,25 @@ def test_an_answer_can_be_read_as_one_from_the_wire(server: Server, options: dic
         assert len(set(texts)) == 1 and told("a") in texts[0]
 
 
+@pytest.mark.parametrize("unpack", [False, True])
+def test_a_function_may_add_to_the_list_that_it_is_given(unpack: bool, server: Server, options: dict[str, Any]) -> None:
+    def ask(messages: list[Any]) -> str:
+        said = ""
+        for word in ("first", "second"):
+            messages.append({"role": "user", "content": word})
+            reply = client.chat.completions.create(model="m", messages=messages)
+            said = reply.choices[0].message.content or ""
+            messages.append({"role": "assistant", "content": said})
+        return f"{len(messages)} {said}"
+
+    with openai.OpenAI(base_url=server.openai_url, api_key="k") as client:
+        messages = [{"role": "system", "content": "be short"}]
+        inputs: list[Any] = [{"messages": messages}] if unpack else [messages]
+        assert parallel_map(ask).batch(inputs, unpack=unpack, **options) == ["5 [simulated] second"]
+    assert messages == [{"role": "system", "content": "be short"}]
+    assert [len(batch.requests) for batch in server.batches.made] == [1, 1]
+
+
 def test_equal_questions_of_an_item_are_two(server: Server, options: dict[str, Any]) -> None:
     one = of_openai(server)
     ask = parallel_map(lambda prompt: [one(prompt), one(prompt)])

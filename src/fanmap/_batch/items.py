@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import tenacity
 
@@ -113,7 +113,7 @@ class Items:
             began, value, error = clock.now(), None, None
             outside = observer.set(capture)
             try:
-                value = self._call(self._inputs[index].item)
+                value = self._call(_afresh(self._inputs[index].item))
                 if not self._is_async and inspect.iscoroutine(value):
                     value.close()
                     raise TypeError(
@@ -138,7 +138,7 @@ class Items:
             began, value, error = clock.now(), None, None
             outside, around = observer.set(capture), running_here.set(capture)
             try:
-                value = await self._call(self._inputs[index].item)
+                value = await self._call(_afresh(self._inputs[index].item))
             except BaseException as failure:
                 error = failure
             finally:
@@ -227,6 +227,24 @@ class Items:
             self.results[index] = value
         else:
             self.failures[index] = error
+
+
+def _afresh(item: Any) -> Any:
+    """The input as it was given: a function that adds to a list of messages would ask something else in each turn."""
+    try:
+        return _copied(item)
+    except RecursionError:
+        return item
+
+
+def _copied(value: Any) -> Any:
+    kind = cast("type[Any]", type(value))
+    if kind is dict:
+        return {key: _copied(member) for key, member in value.items()}
+    if kind is list or kind is tuple:
+        members: Any = [_copied(member) for member in value]
+        return members if kind is list else tuple(members)
+    return value
 
 
 def _is_cancelled(error: BaseException | None) -> bool:
