@@ -41,7 +41,7 @@ class Retry:
         attempts: calls an item at most, the first included; >= 1. Refused calls do not count.
         on: which failures, or results, to repeat: an exception class, a tuple of them, or a tenacity
             strategy (`retry_if_result(...)`, combined with `|` and `&`). None: connection errors, read
-            timeouts, 408, 409 and 5xx.
+            timeouts, a `CallTimeout`, 408, 409, 498, and 5xx except 501, 505 and 511.
         wait: seconds before the next attempt: a number, or a tenacity wait strategy (combined with `+`).
             None: full jitter, uniform in 0 to min(60, 0.25 · 2^n) after the n-th attempt.
         stop: a tenacity stop strategy, asked besides `attempts` and `total`. None: only those.
