@@ -226,6 +226,7 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
     Raises:
         BaseException: the first failure, as it was raised, with a note that names its position.
         TypeError: something that is neither awaitable nor callable; `retry=Retry(...)` with an awaitable.
+        TypeError, ValueError: a setting out of its bounds; nothing was awaited.
         OSError: the file of `trace` cannot be written; nothing was awaited.
         RuntimeError: the task that awaits this is among what was given.
 

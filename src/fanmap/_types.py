@@ -107,7 +107,7 @@ class Summary:
 
     Attributes:
         done: items that ended, the failed and the resumed ones included.
-        failed: how many of them failed, by the name of the exception's type.
+        failed: how many of them failed, by the name of the exception's type; "NotRun": how many never started.
         attempts: calls that the server did not refuse to start.
         refused: calls that it did.
         resumed: items whose result was in the journal (`resume=`) and that were not called.

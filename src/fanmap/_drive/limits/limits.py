@@ -88,8 +88,8 @@ class Limits(Blocks):
             requests, aiohttp and botocore: status, usage and model, so that `tpm=` holds for functions that return
             text, refusals that a client hides count at once, and a refusal that fanmap will send again is raised by
             the openai and anthropic clients instead of being repeated by them. Numbers are kept, nothing else. None:
-            where something needs it (`tpm=`, `max_spend=`, an `Adaptive`, an "auto"); False: never, which `max_spend=`
-            and "auto" for a rate rule out.
+            where something needs it (`tpm=`, `max_spend=`, `price=`, an `Adaptive`, an "auto"); False: never, which
+            `max_spend=`, `price=` and "auto" for a rate rule out.
         shared: one budget for every process that names it. A name (1 to 64 of A-Z a-z 0-9 . _ -): all processes of
             this user on this machine, by a file, without a server; or by a server, where the environment variable
             FANMAP_SHARED is its URL. A path with a slash: that file. `"redis://HOST:6379/0#NAME"` (also rediss://,

@@ -31,9 +31,9 @@ class Rate:
         amount: units a window; a finite number > 0, and >= 1 where a call costs 1.
         per: the window, in seconds; > 0. `math.inf`: a total, which never refills: once no call fits any more, nothing
             starts, calls under way end and are kept, and the run ends with `BudgetExceeded`.
-        burst: units that may start at once after a pause; None: 2 % of `amount`, at most a second's worth,
-            at least 1 call (with `cost`: a sixtieth of `amount`, at most a second's worth). One that you set
-            yourself weakens the window to `amount + burst - 1`.
+        burst: units that may start at once after a pause; > 0, <= `amount`, and not for a total. None: 2 % of
+            `amount`, at most a second's worth, at least 1 call (with `cost`: a sixtieth of `amount`, at most a
+            second's worth). One that you set yourself weakens the window to `amount + burst - 1`.
         cost: `cost(*args, **kwargs)` of the call is what it takes before it runs; None: 1 a call.
         usage: `usage(result)` is what the call took in fact (None: keep the cost); the difference is
             settled as if it had been charged at the start.
