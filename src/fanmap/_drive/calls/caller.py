@@ -11,7 +11,7 @@ function. Threads and event loops drive the same object and differ in how they w
     IN_LINE   step: let through                         CALLING   CALL
     IN_LINE   step: not yet                             IN_LINE   WAIT
     NEW, IN_LINE  step: the line was full               (ended)   what comes after an outcome
-    IN_LINE   step: too late, or the gate too far       (ended)   what comes after an outcome
+    IN_LINE   step: too late, gate too far, total gone  (ended)   what comes after an outcome
     CALLING   returned, raised: to be sent again        BACK_OFF  WAIT (a run's worker may part with it: its next item)
     CALLING   returned a stream                         CALLING   READ (a run's worker; a direct call: its end)
     CALLING   raised NotCalled                          NEW       as `step` of that

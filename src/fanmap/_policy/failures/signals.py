@@ -1,6 +1,6 @@
 """What a failure says: its kind, and the wait that it names.
 
-Pure: no clock, no I/O, no client imported. It must not know what is done about a kind (`attempt`, `admission`).
+Pure: no clock, no I/O, no client imported. It must not know what is done about a kind (`attempt`, `refusal`).
 Nothing raises out of here: a reading that fails is a failure that says nothing, and such a failure is "permanent",
 which is never repeated.
 

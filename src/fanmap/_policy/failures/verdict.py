@@ -1,6 +1,6 @@
 """How a failure is read: its kind, and the wait that it names.
 
-Who reads it is `signals`; what is done about a kind, `attempt` and `admission` know.
+Who reads it is `signals`; what is done about a kind, `attempt`, `refusal` and `brake` know.
 """
 
 from __future__ import annotations
