@@ -34,8 +34,8 @@ class Retry:
     """What to repeat beyond what the server refused to start, how often, and for how long.
 
     Only failures that may have done something need this: what a server refused to start is sent again
-    unasked. Failures that a repeat cannot mend (no credit, no permission, a request the server calls
-    wrong) stay final whatever `on` says.
+    unasked. No credit and no permission stay final whatever `on` says: a repeat cannot mend them. A request
+    the server calls wrong is final unless `on` names its failure.
 
     Args:
         attempts: calls an item at most, the first included; >= 1. Refused calls do not count.
