@@ -59,3 +59,21 @@ def is_table(inputs: object) -> bool:
     return hasattr(kind, "columns") and any(
         hasattr(kind, rows) for rows in ("itertuples", "iter_rows", "itercolumns", "collect_schema")
     )
+
+
+def afresh(value: Any) -> Any:
+    """The input as it was given, whatever a function adds to its lists and dicts: messages grow by their answers."""
+    try:
+        return _copied(value)
+    except RecursionError:
+        return value
+
+
+def _copied(value: Any) -> Any:
+    kind = cast("type[Any]", type(value))
+    if kind is dict:
+        return {key: _copied(member) for key, member in value.items()}
+    if kind is list or kind is tuple:
+        members: Any = [_copied(member) for member in value]
+        return members if kind is list else tuple(members)
+    return value

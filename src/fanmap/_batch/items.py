@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import tenacity
 
@@ -20,6 +20,7 @@ from fanmap._drive.journals.codec import KeyedInput
 from fanmap._drive.wire.hook import ensure
 from fanmap._drive.wire.observing import Unwind, observer
 from fanmap._errors import BatchError, JournalError
+from fanmap._inputs import afresh
 from fanmap._policy.batch.job import HandIn
 from fanmap._policy.batch.question import item_of, mark_of
 from fanmap._policy.journals.kept import NOTHING_SPENT, Spent
@@ -113,7 +114,7 @@ class Items:
             began, value, error = clock.now(), None, None
             outside = observer.set(capture)
             try:
-                value = self._call(_afresh(self._inputs[index].item))
+                value = self._call(afresh(self._inputs[index].item))
                 if not self._is_async and inspect.iscoroutine(value):
                     value.close()
                     raise TypeError(
@@ -138,7 +139,7 @@ class Items:
             began, value, error = clock.now(), None, None
             outside, around = observer.set(capture), running_here.set(capture)
             try:
-                value = await self._call(_afresh(self._inputs[index].item))
+                value = await self._call(afresh(self._inputs[index].item))
             except BaseException as failure:
                 error = failure
             finally:
@@ -227,24 +228,6 @@ class Items:
             self.results[index] = value
         else:
             self.failures[index] = error
-
-
-def _afresh(item: Any) -> Any:
-    """The input as it was given: a function that adds to a list of messages would ask something else in each turn."""
-    try:
-        return _copied(item)
-    except RecursionError:
-        return item
-
-
-def _copied(value: Any) -> Any:
-    kind = cast("type[Any]", type(value))
-    if kind is dict:
-        return {key: _copied(member) for key, member in value.items()}
-    if kind is list or kind is tuple:
-        members: Any = [_copied(member) for member in value]
-        return members if kind is list else tuple(members)
-    return value
 
 
 def _is_cancelled(error: BaseException | None) -> bool:

@@ -6,8 +6,8 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any, cast
 
+from fanmap._inputs import afresh
 from fanmap._run.calling import Call, Calls
 from fanmap._run.formats import Form
 from fanmap._run.rows_in import Row, read
@@ -113,12 +113,4 @@ def _out_of_reach(row: Row) -> Row:
     """The row with lists and dicts of its own: a function may add its answer to the messages that it is given."""
     if not any(isinstance(value, (list, dict)) for value in row.fields.values()):
         return row
-    return replace(row, fields=_copied(row.fields))
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(member) for key, member in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_copied(member) for member in cast("list[Any]", value)]
-    return value
+    return replace(row, fields=afresh(row.fields))
