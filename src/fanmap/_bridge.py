@@ -43,7 +43,8 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
 
     Raises:
         TypeError: not an `async def`, or one that yields.
-        BridgeError: when called on the background loop itself, where it would wait for itself.
+        BridgeError: when called on the background loop itself, or by a call of a blocking run that was begun there:
+            it would wait for itself.
 
     Cancellation: Ctrl-C cancels the call and waits for its clean-up.
     Context: the function sees the caller's context variables; what it sets stays with it.
@@ -64,6 +65,8 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             raise BridgeError(
                 f"to_sync({name}) was called on the background loop, which it would block: write `await {name}(...)`"
             )
+        if portal.would_wait_for_itself():
+            raise BridgeError(f"to_sync({name}) runs on the background loop, {launch.BLOCKED}")
         look = None
         if budget is not None:
             look = functools.partial(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 from fanmap._drive import clock
+from fanmap._drive.drivers import portal
 from fanmap._drive.drivers.loops import me
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
@@ -20,6 +21,16 @@ _ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple}
 
 def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
     """Run to the end in this thread; the results in input order."""
+    if not portal.is_here():
+        return _collect(run, where, watcher)
+    end = portal.block()
+    try:
+        return _collect(run, where, watcher)
+    finally:
+        end()
+
+
+def _collect(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
     launched = launch.blocking(run, where)
     reader = launched.reader
     try:

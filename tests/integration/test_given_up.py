@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import gc
 import pickle
@@ -734,3 +735,29 @@ def test_within_a_cancel_scope_of_anyio_a_cancellation_of_asyncios_own_is_passed
 
     asyncio.run(main())
     assert (cleaning, cleaned) == ([0], [])
+
+
+@pytest.mark.filterwarnings("ignore:.*blocks the event loop")
+@pytest.mark.parametrize("way", ["to_sync", "map"])
+def test_a_blocking_run_on_the_background_loop_does_not_wait_for_items_that_wait_for_that_loop(way):
+    kept = []
+
+    @parallel_map
+    async def fetch(number):
+        return number
+
+    @parallel_map(max_concurrency=2)
+    def ask(number):
+        kept.append(contextvars.copy_context())
+        return to_sync(fetch)(number) if way == "to_sync" else fetch.map([number])[0]
+
+    async def here():
+        with pytest.raises(BridgeError, match=r"fetch.* waits for this call, .* begin it with `await \.\.\.\.amap"):
+            ask.map(range(4))
+        return await ask.amap(range(4))
+
+    def read():
+        assert to_sync(here)() == [0, 1, 2, 3]
+        assert kept[0].run(ask.map, range(4)) == [0, 1, 2, 3]  # that run is over
+
+    assert ends(read)

@@ -6,6 +6,7 @@ A client and its connection pool belong to the loop they first ran on; on this o
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -63,6 +64,26 @@ def is_here() -> bool:
     background = _background.get(0)
     thread = None if background is None else background.thread
     return thread is not None and threading.get_ident() == thread.ident
+
+
+def would_wait_for_itself() -> bool:
+    """Is this the background loop's own thread, or a call of a run for which that thread waits?"""
+    return is_here() or _blocked.get()[0]
+
+
+def block() -> Callable[[], None]:
+    """This thread, the background loop's, waits from now on for calls that begin here; until what is returned runs."""
+    block = [True]
+    before = _blocked.set(block)
+
+    def end() -> None:
+        block[0] = False  # for those that have copies of this context
+        _blocked.reset(before)
+
+    return end
+
+
+_blocked: contextvars.ContextVar[list[bool]] = contextvars.ContextVar("fanmap_blocked", default=[False])  # noqa: B039
 
 
 def _main(loop: asyncio.AbstractEventLoop) -> None:

@@ -27,6 +27,7 @@ from fanmap._policy.limits.permit import THREADS, Owner
 from fanmap._public import calls_users
 
 Place = Literal["threads", "asyncio", "trio", "portal"]
+BLOCKED = "which waits for this call, since a blocking run was begun there: begin it with `await ....amap(...)`"
 C = TypeVar("C")
 
 
@@ -63,6 +64,8 @@ def place(name: str, *, is_async: bool, blocking: bool, awaited: str = "amap") -
                 f"{name} runs on the background loop, and a blocking call from there would wait for itself: "
                 f"write `await {name}.{awaited}(...)`"
             )
+        if portal.would_wait_for_itself():
+            raise BridgeError(f"{name} runs on the background loop, {BLOCKED}")
         return "portal"
     kind = loops.running()
     if kind is None:
