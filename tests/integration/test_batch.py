@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import itertools
+import json
 import math
 import pickle
 import queue
