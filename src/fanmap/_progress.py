@@ -144,7 +144,10 @@ class _Bar(Watcher):
         bar = self._bar
         if bar is None:
             bar = self._bar = self._make(total=stats.total, desc=self._name, unit="call")
-            bar.start_t -= stats.seconds  # it is made at the first look, and the run began before
+            if not bar.disable:
+                bar.start_t -= stats.seconds  # it is made at the first look, and the run began before
+        if bar.disable:  # by TQDM_DISABLE or a program's own setting: such a bar has nothing in it
+            return
         bar.initial = stats.resumed  # or the rate, and the time left, would be those of reading a file
         bar.n = stats.done
         bar.bar_format, said = fit(bar, stats, what_is_spent(stats), None if self._over else stats.waiting_for)

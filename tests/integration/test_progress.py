@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import re
@@ -349,6 +350,17 @@ def test_a_bar_that_cannot_be_drawn_ends_nothing(monkeypatch, broken, caplog):
     assert list(slowly.imap(range(12), progress=True)) == list(range(12))
     kind = type(broken).__name__
     assert caplog.text.count(f"the progress bar raised {kind}") == 2
+
+
+def test_bars_that_are_turned_off_show_nothing_and_are_no_trouble(bars, monkeypatch, capfd, caplog):
+    """As by TQDM_DISABLE=1, which tqdm reads when it is imported."""
+    bar = sys.modules["tqdm.auto"].tqdm
+    monkeypatch.setattr(bar, "__init__", functools.partialmethod(bar.__init__, disable=True))
+    assert slowly.map(range(4), progress=True) == list(range(4))
+    assert list(slowly.imap(range(4), progress=True)) == list(range(4))
+    assert [(bar.shown, bar.closed) for bar in bars] == [([], 1)] * 2
+    assert capfd.readouterr() == ("", "")
+    assert caplog.text == ""
 
 
 # Nothing otherwise
