@@ -7,6 +7,7 @@ type and index.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self
 
@@ -160,8 +161,18 @@ class Stopped(Exception):
 class BridgeError(RuntimeError):
     """Raised instead of a deadlock: a call waits for what goes on only when the call has ended.
 
-    A blocking one for the loop that it blocks; any for the slots of streams that the code around it reads.
+    A blocking one for the loop that it blocks; any for the slots of streams that the code around it reads; and any
+    that would wait in a finalizer at the interpreter's exit, where no other thread runs any more.
     """
+
+
+def check_exit() -> None:
+    """BridgeError where the interpreter has come so far in its exit that no other thread runs any more."""
+    if sys.is_finalizing():
+        raise BridgeError(
+            "Python is exiting: no thread or event loop runs any more that could be waited for. "
+            "Do it before the exit, or in a function given to atexit.register"
+        )
 
 
 class SharedUnavailable(ConnectionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from threading import get_ident
 from types import TracebackType
@@ -175,7 +176,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
         launched, over = self._launched, self._over
         self._over = True
         if launched is not None and not over and not self._is_forked():
-            if not self._blocking or launched.run.waits_for_this():
+            if not self._blocking or launched.run.waits_for_this() or sys.is_finalizing():
                 self._close_from_elsewhere(launched)
                 return
             launched.run.ending.ignore_input_error()

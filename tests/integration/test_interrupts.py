@@ -529,3 +529,76 @@ def test_results_left_unfinished_at_exit_complain_about_nothing():
         )
     )
     assert errors == ""
+
+
+AT_THE_LAST = """
+class AtTheLast:
+    def __init__(self, last):
+        self.last = last
+
+    def __del__(self):
+        try:
+            self.last()
+        except BridgeError as error:
+            print(error, flush=True)
+
+async def closed():
+    pass
+
+import builtins  # goes after everything else: nothing is kept by it for longer
+ask.map([1]), aask.map([1]), to_sync(closed)()
+"""
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "to_sync(closed)",
+        "lambda: ask.map([1, 2])",
+        "lambda: list(ask.imap([1, 2]))",
+        "lambda: aask.map([1, 2])",
+        "lambda: ask.with_options(timeout=60)(1)",
+        "lambda: alone(1)",
+    ],
+)
+def test_a_finalizer_at_the_exit_waits_for_nothing_that_cannot_come(last):
+    """Neither for the loop, nor for threads, nor for the slot that one of them holds: none of them runs any more."""
+    script = f"""
+        alone = parallel_map(max_concurrency=1)(lambda x: x or forever.wait())
+        threading.Thread(target=alone, args=(0,), daemon=True).start()
+        while not alone.stats.in_flight:
+            time.sleep(0.001)
+        builtins.kept = AtTheLast({last})
+        """
+    out, errors = finish(start(AT_THE_LAST + textwrap.dedent(script)))
+    assert "Python is exiting" in out
+    assert "atexit.register" in out
+    assert errors == ""
+
+
+@pytest.mark.parametrize("lazy", ["ask.imap", "aask.imap", "aask.as_completed", "atell.stream"])
+def test_a_block_that_a_generator_leaves_at_the_exit_waits_for_nobody(lazy):
+    script = f"""
+        @parallel_map
+        async def atell(x):
+            yield x
+            await asyncio.sleep(1000)
+
+        def results():
+            with {lazy}(range(50)) as some:
+                yield from some
+
+        builtins.kept = results()
+        next(builtins.kept)
+        """
+    _, errors = finish(start(AT_THE_LAST + textwrap.dedent(script)))
+    assert errors == ""
+
+
+def test_a_function_of_atexit_may_do_what_it_likes():
+    script = """
+        import atexit
+        atexit.register(lambda: print(to_sync(closed)(), ask.map([1, 2]), aask.map([1, 2]), flush=True))
+        """
+    out, errors = finish(start(AT_THE_LAST + textwrap.dedent(script)))
+    assert (out, errors) == ("None [2, 4] [2, 4]\n", "")

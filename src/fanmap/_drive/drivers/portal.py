@@ -18,6 +18,7 @@ from fanmap._drive import clock
 from fanmap._drive.drivers import loops
 from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.thread_waiter import Waiter, waiter_here
+from fanmap._errors import check_exit
 from fanmap._public import calls_users
 
 
@@ -34,6 +35,7 @@ _background: dict[int, Background] = {}  # empty, or {0: it}: `setdefault` is on
 
 def loop() -> asyncio.AbstractEventLoop:
     """The background loop, started when first asked for."""
+    check_exit()
     background = _background.get(0)
     if background is None:
         mine = Background(clock.world.new_event_loop())

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from fanmap._drive import clock
 from fanmap._drive.on_top import begin_to_wait, end_to_wait, on_top, waits_here
+from fanmap._errors import check_exit
 
 if TYPE_CHECKING:
     from fanmap._drive.calls.caller import Caller
@@ -33,7 +34,10 @@ class Waiter:
         self._wait(seconds)
 
     def _wait(self, seconds: float | None) -> bool:
-        most = _SLICE if self._hears_signals() else threading.TIMEOUT_MAX
+        most = threading.TIMEOUT_MAX
+        if self._hears_signals():
+            check_exit()
+            most = _SLICE
         return self._lock.acquire(timeout=most if seconds is None else min(max(seconds, 1e-6), most))
 
     def _hears_signals(self) -> bool:

@@ -17,7 +17,7 @@ from fanmap._drive import clock
 from fanmap._drive.drivers.contexts import taken_elsewhere
 from fanmap._drive.drivers.thread_state import ThreadState
 from fanmap._drive.drivers.thread_waiter import Waiter
-from fanmap._errors import left_behind
+from fanmap._errors import check_exit, left_behind
 from fanmap._public import calls_users
 from fanmap._raw import is_a
 
@@ -77,6 +77,7 @@ class WarmThreads:
 
     def run(self, job: Callable[[], None]) -> None:
         """Run a job that never raises, in a thread of its own, now."""
+        check_exit()
         try:
             thread = self.idle.pop()
         except IndexError:
