@@ -71,16 +71,41 @@ def test_threads_of_the_loops_executor_and_of_to_async_are_counted():
         assert virtual.run(main()) == 200.0
 
 
-def test_what_an_executor_thread_raises_is_awaited():
+class NoError(BaseException):
+    """Not an Exception."""
+
+
+@pytest.mark.parametrize("raised", [KeyError, NoError])
+def test_what_an_executor_thread_raises_is_awaited(raised):
     def fail():
-        raise KeyError("x")
+        raise raised("x")
 
     async def main():
-        with pytest.raises(KeyError):
+        with pytest.raises(raised):
             await asyncio.to_thread(fail)
 
     with VirtualTime() as virtual:
         virtual.run(main())
+
+
+def test_the_end_of_a_loop_waits_for_threads_of_its_executor_that_nobody_awaits(monkeypatch):
+    died = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+
+    async def main(seconds):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(sleep, seconds), 1)
+        return clock.now()
+
+    with VirtualTime() as virtual:
+        assert virtual.run(main(100)) == 1.0
+        assert virtual.now() == 100.0
+    with VirtualTime() as virtual:
+        loop = clock.world.new_event_loop()
+        assert loop.run_until_complete(main(100)) == 1.0
+        loop.close()
+        virtual.sleep(200)
+    assert died == []
 
 
 def test_threads_asyncio_and_trio_share_one_limits_on_one_clock():

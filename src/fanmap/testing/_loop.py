@@ -7,6 +7,7 @@ import math
 import selectors
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, cast
@@ -30,6 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, baton: Baton, run_job: Callable[[Callable[[], None]], object]) -> None:
         self._baton = baton
         self._run_job = run_job
+        self._jobs: set[asyncio.Future[None]] = set()  # those of the executor that have not ended
         super().__init__(_Selector(baton, self))
 
     @override
@@ -41,9 +43,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """As ever; without an executor of your own the thread is one that counts."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
-        future = self.create_future()
+        future: asyncio.Future[Any] = self.create_future()
+        ended: asyncio.Future[None] = self.create_future()
+        self._jobs.add(ended)
 
         def settle(result: Any, error: BaseException | None) -> None:
+            self._jobs.discard(ended)
+            ended.set_result(None)
             if future.cancelled():
                 return
             future.set_result(result) if error is None else future.set_exception(error)
@@ -51,12 +57,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         def job() -> None:
             try:
                 result, error = func(*args), None
-            except Exception as failure:
+            except BaseException as failure:
                 result, error = None, failure
-            self.call_soon_threadsafe(settle, result, error)
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                self.call_soon_threadsafe(settle, result, error)
 
         self._run_job(job)
         return future
+
+    @override
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """As ever: a runner that closes waits for the executor's threads, in virtual time."""
+        if self._jobs:
+            await asyncio.wait(self._jobs, timeout=timeout)
+        await super().shutdown_default_executor()
 
 
 class _Selector(selectors.BaseSelector):
