@@ -38,6 +38,29 @@ def test_a_thread_that_cannot_be_started_is_a_runtime_error(monkeypatch):
         clock.Real().start_thread(lambda: None, "a thread")
 
 
+@pytest.mark.parametrize("refuses", ["start", "__init__"])  # the system, or a subinterpreter
+def test_a_background_loop_for_which_there_is_no_thread_is_closed(refuses, monkeypatch):
+    made = []
+
+    def refuse(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    def new_event_loop():
+        made.append(asyncio.new_event_loop())
+        return made[-1]
+
+    here = portal.use(None)
+    try:
+        monkeypatch.setattr(clock.world, "new_event_loop", new_event_loop, raising=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, refuses, refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                portal.loop()
+        assert [loop.is_closed() for loop in made] == [True]
+    finally:
+        portal.use(here)
+
+
 def test_a_run_ends_with_ctrl_c_that_came_while_it_started_its_second_thread(monkeypatch):
     """Taken for "no more threads" the run would go on with one."""
     idle = warm_threads.current.idle

@@ -87,13 +87,17 @@ class Real:
 
 
 def is_no_thread(error: BaseException) -> bool:
-    """Did no further thread begin, as the system allows no more? A signal handler's exception may come out as well."""
+    """Did no further thread begin, as the system allows no more, or a subinterpreter none that is a daemon?
+
+    A signal handler's exception may come out as well.
+    """
     if type(error) not in (RuntimeError, MemoryError):
         return False
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
-    return step is not None and step.tb_frame.f_code is threading.Thread.start.__code__
+    refused = (threading.Thread.start.__code__, threading.Thread.__init__.__code__)
+    return step is not None and step.tb_frame.f_code in refused
 
 
 world: World = Real()
