@@ -370,6 +370,26 @@ def test_a_spent_account_speaks_each_providers_way(server):
     assert caught.value.body["error"]["details"] == {"error_code": "enforced_spend_limit_reached"}
 
 
+@pytest.mark.parametrize("reply", ["a text", 429, {"text": "yes"}])
+def test_what_is_no_reply_is_told_at_once_and_what_the_hook_returns_in_the_servers_thread(server, reply, caplog):
+    with pytest.raises(TypeError, match=r"a scripted reply must be Reply\(...\) or None, got .*: write Reply\(text"):
+        server.script([None, reply])
+    assert post(server, "a").status_code == 200
+    with serve(latency=0.001, respond=lambda request: reply) as other:
+        assert post(other, "a").status_code == 500
+    assert "what respond returns must be Reply(...) or None, got" in caplog.text
+
+
+def test_a_hook_that_cannot_be_asked_is_told_before_the_server_starts():
+    async def respond(request):
+        return Reply(text="yes")
+
+    with pytest.raises(TypeError, match="respond must be a `def` .*, got an `async def`"):
+        serve(respond=respond)
+    with pytest.raises(TypeError, match="respond must be a `def` .*, got Reply"):
+        serve(respond=Reply(429))
+
+
 def test_the_hook_decides_by_request_and_the_script_goes_first():
     def respond(request):
         return Reply(400) if request.prompt == "bad" and request.body["model"] == MODEL else None

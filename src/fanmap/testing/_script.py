@@ -5,6 +5,7 @@ Plain values: no HTTP library is imported here.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,22 @@ class Reply:
             raise ValueError(f"status must be 200 to 599 or 'drop', got {self.status!r}")
         if not 0 <= self.delay < math.inf:
             raise ValueError(f"delay must be finite and not negative, got {self.delay!r}")
+
+
+def check_reply(whose: str, reply: object) -> None:
+    """TypeError where it is no answer of a script's."""
+    if reply is not None and not isinstance(reply, Reply):
+        raise TypeError(
+            f"{whose} must be Reply(...) or None, got {type(reply).__name__}: "
+            "write Reply(text=...) for an answer, Reply(429) for a status"
+        )
+
+
+def check_respond(respond: object) -> None:
+    """TypeError where it cannot be asked."""
+    if respond is not None and (not callable(respond) or inspect.iscoroutinefunction(respond)):
+        kind = "an `async def`" if callable(respond) else type(respond).__name__
+        raise TypeError(f"respond must be a `def` that takes a Request and returns Reply(...) or None, got {kind}")
 
 
 Respond: TypeAlias = Callable[[Request], Reply | None]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from fanmap.testing._batches import Batches
 from fanmap.testing._behaviour import Behaviour, FailureRates, check_number
 from fanmap.testing._provider import Provider, Record
-from fanmap.testing._script import Reply, Request, Respond
+from fanmap.testing._script import Reply, Request, Respond, check_reply, check_respond
 
 if TYPE_CHECKING:
     from fanmap.testing._listener import Listener
@@ -37,6 +37,7 @@ class Server:
         check_number("port", port, int)
         if not 0 <= port < 65536:
             raise ValueError(f"port must be 0 to 65535, got {port!r}")
+        check_respond(respond)
         self._provider = Provider(behaviour)
         self._respond = respond
         self._script: deque[Reply | None] = deque()
@@ -107,7 +108,13 @@ class Server:
         Adds to what is still to come. None: the usual answer. Goes before the `respond=` hook.
 
             server.script([Reply(429, retry_after=2)] * 3)
+
+        Raises:
+            TypeError: One is neither a Reply nor None.
         """
+        replies = list(replies)
+        for reply in replies:
+            check_reply("a scripted reply", reply)
         with self._script_lock:
             self._script.extend(replies)
 
@@ -134,7 +141,9 @@ class Server:
         with self._script_lock:
             if self._script:
                 return self._script.popleft()
-        return self._respond(request) if self._respond else None
+        reply = self._respond(request) if self._respond else None
+        check_reply("what respond returns", reply)
+        return reply
 
 
 def serve(
