@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 
 from fanmap import BatchPending, BudgetExceeded, Limits, NotRun, parallel_map, partial_results
 from fanmap.testing import BatchScript, Reply, Server, serve
@@ -272,6 +273,134 @@ def test_an_async_def_too(server: Server, options: dict[str, Any]) -> None:
     with pytest.raises(BudgetExceeded):
         asyncio.run(ask.abatch(PROMPTS, **options))
     assert lines(server) == []
+
+
+def streams(server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        body = {"model": "m", "input": prompt, "stream": True}
+        with (
+            httpx.Client(verify=False, timeout=120) as client,
+            client.stream("POST", f"{server.openai_url}/responses", json=body) as response,
+        ):
+            return prompt if "completed" in "".join(response.iter_text()) else ""
+
+    return ask
+
+
+def streams_through_requests(server: Server) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        body = {"model": "m", "input": prompt, "stream": True}
+        with requests.post(f"{server.openai_url}/responses", json=body, stream=True, timeout=120) as response:
+            return prompt if b"completed" in b"".join(response.iter_lines()) else ""
+
+    return ask
+
+
+def streams_on_a_loop(server: Server) -> Callable[[str], Any]:
+    async def ask(prompt: str) -> str:
+        body = {"model": "m", "input": prompt, "stream": True}
+        async with (
+            httpx.AsyncClient(verify=False, timeout=120) as client,
+            client.stream("POST", f"{server.openai_url}/responses", json=body) as response,
+        ):
+            return prompt if "completed" in "".join([text async for text in response.aiter_text()]) else ""
+
+    return ask
+
+
+def through_aiohttp(server: Server) -> Callable[[str], Any]:
+    aiohttp: Any = pytest.importorskip("aiohttp")
+
+    async def ask(prompt: str) -> str:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{server.openai_url}/responses", json={"model": "m", "input": prompt}) as response,
+        ):
+            return prompt if (await response.json())["status"] == "completed" else ""
+
+    return ask
+
+
+late_bodies = pytest.mark.parametrize("make", [streams, streams_through_requests, streams_on_a_loop, through_aiohttp])
+
+
+@late_bodies
+def test_so_does_what_is_read_after_its_headers(make: Any, server: Server, options: dict[str, Any]) -> None:
+    limits = limited(0.16)
+    with pytest.raises(BudgetExceeded) as raised:
+        parallel_map(limits=limits)(make(server)).batch(PROMPTS, **options, max_concurrency=1)
+    assert partial_results(raised.value) == {0: "a", 1: "b", 2: "c"}
+    assert raised.value.spent == pytest.approx(0.15)
+    assert limits.stats.spent == pytest.approx(0.15)
+    assert limits.stats.tokens == Usage(3, 0, 12, 0)
+    assert limits.stats.in_flight == 0
+    with pytest.raises(BudgetExceeded):
+        parallel_map(limits=limited(0.16))(make(server)).batch(PROMPTS, **options)
+    assert server.sent == 3  # the file says what these have cost
+
+
+@late_bodies
+def test_its_tokens_count_where_nothing_bounds_dollars(
+    make: Any, server: Server, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(4, tpm=10_000_000)
+    prompts = [str(number) for number in range(20)]  # after so many that told nothing, a warning says so
+    assert parallel_map(limits=limits)(make(server)).batch(prompts, **options) == prompts
+    assert "reported its token usage" not in caplog.text
+    assert limits.stats.tokens == Usage(20, 0, 80, 0)
+    assert (limits.stats.done, limits.stats.in_flight) == (20, 0)
+
+
+def test_a_stream_that_is_left_before_it_tells_counts_as_the_mean(server: Server, options: dict[str, Any]) -> None:
+    whole, limits = streams(server), limited(0.16)
+
+    def ask(prompt: str) -> str:
+        if prompt == "a":
+            return whole(prompt)
+        body = {"model": "m", "input": prompt, "stream": True}
+        with (
+            httpx.Client(verify=False, timeout=120) as client,
+            client.stream("POST", f"{server.openai_url}/responses", json=body) as response,
+        ):
+            return next(response.iter_text())
+
+    with pytest.raises(BudgetExceeded) as raised:
+        parallel_map(limits=limits)(ask).batch(PROMPTS, **options, max_concurrency=1)
+    assert server.sent == 3
+    assert raised.value.spent == pytest.approx(0.15)
+    assert limits.stats.spent == pytest.approx(0.05)  # what was seen
+
+
+def test_an_item_may_ask_while_it_reads_a_stream(server: Server, options: dict[str, Any]) -> None:
+    """It waits neither for the stream's slot, nor for what that may turn out to cost less than it was taken for."""
+    limits = Limits(1, max_spend=0.17, price=price)
+    asks = streams(server)
+
+    def ask(prompt: str) -> str:
+        body = {"model": "m", "input": prompt, "stream": True}
+        with (
+            httpx.Client(verify=False, timeout=120) as client,
+            client.stream("POST", f"{server.openai_url}/responses", json=body) as response,
+        ):
+            texts = response.iter_text()
+            first = next(texts)
+            answer = asks(prompt)
+            return answer if "completed" in first + "".join(texts) else ""
+
+    assert parallel_map(limits=limits)(ask).batch(["a"], **options) == ["a"]
+    assert limits.stats.spent == pytest.approx(0.10)
+    with pytest.raises(BudgetExceeded):
+        parallel_map(limits=limits)(ask).batch(["b"], **options)
+    assert server.sent == 3
+
+
+def test_what_an_item_has_read_counts_before_it_asks_again(server: Server, options: dict[str, Any]) -> None:
+    asks = streams(server)
+    limits = limited(0.16)
+    with pytest.raises(BudgetExceeded):
+        parallel_map(limits=limits)(lambda prompt: [asks(prompt) for _ in PROMPTS]).batch(["a"], **options)
+    assert server.sent == 3
+    assert limits.stats.spent == pytest.approx(0.15)
 
 
 def test_a_call_inside_under_a_total_of_its_own_is_refused(server: Server, options: dict[str, Any]) -> None:

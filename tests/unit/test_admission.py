@@ -279,6 +279,24 @@ def test_a_call_that_was_never_made_is_refunded():
     assert one_call(None, started=False) == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("more", "waits", "spent"),
+    [([0.0, 0.0], [2.0, 4.0], 2.0), ([1.0, 3.0], [3.0, 4.0], 5.0), ([-1.0, -0.5], [2.0, 4.0], 1.5)],
+)
+def test_what_is_known_late_is_charged_then_and_only_a_total_comes_back(more, waits, spent):
+    rates = [Rate(8, 8, burst=4), Rate(100, math.inf), Rate(8, 16, burst=4)]
+    admission = Admission(4, rates)
+    permit = Permit([2.0, 2.0, 2.0])
+    admission.ask(permit)
+    assert admission.poll(0.0) == [permit]
+    permit.started = True
+    admission.leave(permit)
+    first, total, second = admission._buckets
+    admission.charge_late([more[0], more[1], 0.0], 0.0)
+    assert [first.earliest(0.0, 4.0), second.earliest(0.0, 4.0)] == waits
+    assert (total.spent, total.held) == (spent, 0.0)
+
+
 def test_to_settle_a_call_that_was_not_charged_is_a_mistake():
     admission = Admission(1, [Rate(8, 8)])
     with pytest.raises(ValueError, match="shorter"):

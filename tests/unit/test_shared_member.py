@@ -8,6 +8,7 @@ import pytest
 
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate
+from fanmap._policy.shared.admission import SharedAdmission
 from fanmap._policy.shared.demand import Appointment, Demand, runs
 from fanmap._policy.shared.document import HORIZON, NEVER
 from fanmap._policy.shared.happenings import Happenings
@@ -268,6 +269,17 @@ def test_what_it_took_less_is_settled_rate_by_rate():
     member.settle(member.begin(), [3.0, 1.0], 100.5)
     (event,) = member.compose(101.0, NOTHING, 3).events
     assert event == [1, SETTLED, 9, 0, 1000.2, -2.0]
+
+
+def test_what_it_took_more_is_told_when_that_is_known():
+    member = member_of([Rate(100, 1, cost=len), Rate(50, math.inf), Rate(50, 10)])
+    heard(member, rates=[[0.0, 0.0, 50.0, 0.0, 0.0, 0.0]] * 3)
+    admission = SharedAdmission(member, [Rate(100, 1, cost=len), Rate(50, math.inf), Rate(50, 10)])
+    admission.charge_late([3.0, 2.0, 0.0], 100.5)
+    admission.charge_late([-1.0, -1.0, -1.0], 100.6)  # what the others were told is spent stays so
+    request = member.compose(101.0, NOTHING, 3)
+    assert [event[1:4] + event[5:] for event in request.events] == [[SETTLED, 9, 0, 3.0]]
+    assert request.paid == [0.0, 2.0, 0.0]
 
 
 def test_the_worse_it_knows_the_store_s_clock_the_sooner_a_start_lapses():

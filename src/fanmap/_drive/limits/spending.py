@@ -115,6 +115,10 @@ class Spending(Counting):
         """It is over, and has cost so much."""
         self.post(self._spend_reserved, path, name, dollars)
 
+    def charge_late(self, more: Sequence[float]) -> None:
+        """Of a call that is settled it is known only now that it took so much more of each rate."""
+        self.post(self._charge_late, more)
+
     def dollars(self) -> Total | None:
         """The total of `max_spend=`, to read; None: nothing bounds dollars."""
         totals = self.admission.totals.values()
@@ -142,6 +146,13 @@ class Spending(Counting):
         if total is not None:
             total.spent += dollars
         self._count_aside()
+
+    def _charge_late(self, more: Sequence[float]) -> None:
+        now = clock.now()
+        self.admission.charge_late(more, now)
+        if self.money is not None and self.money.news:
+            self._priced(self.money)
+        self._poll(now, None, refund=True)
 
     def _count_aside(self) -> None:
         total = self.dollars()

@@ -82,6 +82,11 @@ class Reader:
         """Has it seen nothing, where there was nobody else to see it?"""
         return not self.requests and not self.delegates
 
+    @property
+    def waits(self) -> bool:
+        """Is there a body whose reader has not come to its end?"""
+        return any(not body.passed for body, _, _ in tuple(self._passing))
+
     def close(self, *, returned: bool = True) -> Taking:
         """The attempt is over: what it took. From here on nothing is observed."""
         account, self._account = self._account, None

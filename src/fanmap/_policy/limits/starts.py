@@ -57,6 +57,14 @@ class Starts:
             bucket.settle(charge, took)
         permit.charges = ()
 
+    def charge_late(self, more: Sequence[float], now: float) -> None:
+        """Calls that are settled took so much more of each rate than that says; of a total, perhaps less."""
+        for bucket, units in zip(self._buckets, more, strict=True):
+            if isinstance(bucket, Total):
+                bucket.spent += units
+            elif units > 0:
+                bucket.keep(bucket.charge(now, units))
+
     def resize(self, place: int, rate: Rate, now: float) -> None:
         """One of the rates has another amount or window from now on; whoever calls this polls."""
         self._buckets[place].resize(rate, now)

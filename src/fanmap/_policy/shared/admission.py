@@ -83,6 +83,16 @@ class SharedAdmission(SharedLines):
         self.member.settle(first.appointment, took, self._now)
 
     @override
+    def charge_late(self, more: Sequence[float], now: float) -> None:
+        for place, units in enumerate(more[: self._rates]):
+            if units <= 0:  # a ledger never takes back what it was told is spent
+                continue
+            if place in self.totals:
+                self.totals[place].spent += units
+            else:
+                self.member.charge_late(place, units, now)
+
+    @override
     def close_gate(self, until: float, *, spread: float, apart: float) -> None:
         self.member.shut(until, spread, apart)
         super().close_gate(until, spread=spread, apart=apart)

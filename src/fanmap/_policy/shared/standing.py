@@ -180,6 +180,10 @@ class Standing:
             if took != booked and not is_total(self.settings.rates[place]):
                 self.happenings.settled(appointment.memory, place, appointment.booked, took - booked, now)
 
+    def charge_late(self, place: int, units: float, now: float) -> None:
+        """A call that is settled took so much more of a rate."""
+        self.happenings.settled(self.memory, place, self._offset.theirs(now), units, now)
+
     def overdraw(self, costs: Sequence[float], now: float) -> Appointment:
         """A call starts without having been booked: what it costs is charged all the same."""
         if self.purse is not None:
