@@ -605,6 +605,24 @@ def test_hidden_repeats_count_as_attempts_of_their_item_and_towards_its_retry(se
     assert (server.sent, outcome.attempts) == (3, 3)  # three of the client's own are all that Retry allows
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_asking_another_model_after_a_failure_is_one_attempt(read, server):
+    """The function is called as often as `Retry` says, whether responses are read or not."""
+    client = openai.OpenAI(base_url=server.openai_url, api_key="k", max_retries=0)
+
+    def ask(prompt):
+        try:
+            return client.responses.create(model="small", input=prompt).output_text
+        except openai.InternalServerError:
+            return client.responses.create(model="other", input=prompt).output_text
+
+    server.script([Reply(500)] * 20)
+    again = parallel_map(limits=Limits(1, read_responses=read), retry=Retry(4, wait=0))(ask)
+    outcome = next(iter(again.as_completed(["a"])))
+    assert isinstance(outcome.error, openai.InternalServerError)
+    assert (server.sent, outcome.attempts) == (8, 4)
+
+
 def test_a_spent_account_is_asked_once_whatever_repeats(server, client):
     server.script([Reply(429, code="insufficient_quota")] * 20)
     limits = Limits(1, read_responses=True)

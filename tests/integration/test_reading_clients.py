@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import gzip
 import importlib
 import json
@@ -941,6 +942,132 @@ def test_a_refusal_that_the_client_raises_inside_is_seen(call: Way, repeats: boo
     seen = Seen(lambda: call(provider.url), repeats=repeats)
     assert seen.error is not None
     assert [verdict.kind for verdict in (seen.held if repeats else seen.account.refusals)] == ["rate"]
+
+
+# After a failure: the same again, or something else?
+
+Asked = tuple[str, dict[str, Any]]  # a path, and a body
+
+
+def post_by_httpx(url: str, path: str, body: dict[str, Any]) -> None:
+    optional("httpx").post(f"{url}{path}", json=body, timeout=120)
+
+
+def post_by_httpx2(url: str, path: str, body: dict[str, Any]) -> None:
+    optional("httpx2").post(f"{url}{path}", json=body, timeout=120)
+
+
+def post_by_async_httpx(url: str, path: str, body: dict[str, Any]) -> None:
+    async def post() -> None:
+        async with optional("httpx").AsyncClient(timeout=120) as client:
+            await client.post(f"{url}{path}", json=body)
+
+    asyncio.run(post())
+
+
+def post_by_requests(url: str, path: str, body: dict[str, Any]) -> None:
+    optional("requests").post(f"{url}{path}", json=body, timeout=120)
+
+
+def post_by_aiohttp(url: str, path: str, body: dict[str, Any]) -> None:
+    async def post() -> None:
+        async with optional("aiohttp").ClientSession() as session, session.post(f"{url}{path}", json=body):
+            pass
+
+    asyncio.run(post())
+
+
+def post_bytes_by_aiohttp(url: str, path: str, body: dict[str, Any]) -> None:
+    async def post() -> None:
+        data = json.dumps(body).encode()
+        async with optional("aiohttp").ClientSession() as session, session.post(f"{url}{path}", data=data):
+            pass
+
+    asyncio.run(post())
+
+
+def post_by_openai(url: str, path: str, body: dict[str, Any]) -> None:
+    client = openai_client(url + path.partition("/chat")[0].removesuffix("/v1"), max_retries=0)
+    with contextlib.suppress(optional("openai").APIStatusError):
+        client.chat.completions.create(**body)
+
+
+def converse(url: str, path: str, body: dict[str, Any]) -> None:
+    with contextlib.suppress(optional("botocore.exceptions").ClientError):
+        bedrock(url, max_attempts=1).converse(**{**BEDROCK, "modelId": path.replace("/", ".") + body["model"]})
+
+
+def invoke_model(url: str, path: str, body: dict[str, Any]) -> None:
+    with contextlib.suppress(optional("botocore.exceptions").ClientError):
+        bedrock(url, max_attempts=1).invoke_model(modelId="m" + path.replace("/", "."), body=json.dumps(body).encode())
+
+
+A: Asked = ("/v1/chat/completions", ASKED)
+OTHER_MODEL: Asked = ("/v1/chat/completions", {**ASKED, "model": "other"})
+OTHER_SERVER: Asked = ("/else/v1/chat/completions", ASKED)
+POSTS = [
+    post_by_httpx, post_by_httpx2, post_by_async_httpx, post_by_requests, post_by_aiohttp, post_bytes_by_aiohttp,
+    post_by_openai, converse, invoke_model,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("post", POSTS)
+@pytest.mark.parametrize(
+    ("script", "asked", "repeats"),
+    [
+        pytest.param([500], [A, A], 1, id="the same again"),
+        pytest.param([500], [A, OTHER_MODEL], 0, id="another model"),
+        pytest.param([500], [A, OTHER_SERVER], 0, id="another server"),
+        pytest.param([500, 500], [A, A, OTHER_MODEL], 1, id="another model, after a repeat"),
+        pytest.param([500, 500], [A, OTHER_MODEL, OTHER_MODEL], 1, id="another model, which is repeated"),
+        pytest.param([500, None], [A, OTHER_MODEL, A], 1, id="the same again, and another between"),
+        pytest.param([500, 500], [A, OTHER_MODEL, A, OTHER_MODEL], 2, id="each in turn"),
+    ],
+)
+def test_what_asks_something_else_after_a_failure_is_no_repeat(
+    post: Callable[..., None], script: list[int | None], asked: list[Asked], repeats: int, provider: Provider
+) -> None:
+    provider.script = [None if status is None else (status, {}, {}) for status in script]
+    seen = Seen(lambda: [post(provider.url, *one) for one in asked])
+    assert seen.error is None
+    assert len(seen.reader.requests) == len(provider.paths) == len(asked)
+    assert (seen.account.repeats, seen.reader.hidden) == (repeats, [False] * repeats)
+
+
+def test_what_follows_a_refusal_makes_up_for_it(provider: Provider) -> None:
+    """Whatever it asks: a refusal is no attempt, and the call has made one."""
+    provider.script = [REFUSED]
+    seen = Seen(lambda: [post_by_httpx(provider.url, *one) for one in (A, OTHER_MODEL)])
+    assert (seen.account.repeats, seen.reader.hidden, len(seen.account.refusals)) == (1, [True], 1)
+
+
+@pytest.mark.parametrize("client", ["httpx", "requests"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(lambda: {"data": iter([b"{}"])}, id="an iterator"),
+        pytest.param(lambda: {"files": {"file": b"{}"}}, id="a form, with another boundary each time"),
+    ],
+)
+def test_a_body_that_cannot_be_compared_may_be_the_same(
+    client: str, body: Callable[[], dict[str, Any]], provider: Provider
+) -> None:
+    def post() -> None:
+        given = body()
+        if client == "httpx" and "files" not in given:
+            given = {"content": given["data"]}
+        optional(client).post(f"{provider.url}/v1/chat/completions", timeout=120, **given)
+
+    provider.script = [(500, {}, {}), None]
+    seen = Seen(lambda: [post(), post()])
+    assert (seen.error, len(seen.reader.requests), seen.account.repeats) == (None, 2, 1)
+
+
+def test_nothing_of_a_request_that_failed_is_kept_but_a_number(provider: Provider) -> None:
+    provider.script = [(500, {}, {}), REFUSED]
+    reader: Any = Seen(lambda: [post_by_httpx(provider.url, *one) for one in (A, OTHER_MODEL)]).reader
+    (failed, asks), refusal = reader._failures
+    assert (failed, type(asks), refusal) == (False, int, (True, None))
 
 
 def test_repeats_inside_of_botocore_count(provider: Provider) -> None:

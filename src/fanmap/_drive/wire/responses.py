@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fanmap._drive import clock
 from fanmap._drive.wire.hook import ensure, look_for_new
 from fanmap._drive.wire.observing import Observer, Request, observer
+from fanmap._drive.wire.repeats import Failures
 from fanmap._drive.wire.taking import Account, Taking
 from fanmap._policy.failures.replies import header_table, read_reply
 from fanmap._policy.failures.signals import read_error
@@ -64,7 +65,7 @@ class Reader:
         self._account: Account | None = account
         self._repeats = repeats
         self._answered = False
-        self._failures: list[bool] = []  # requests that a client may send again and has not yet: was it a refusal?
+        self._failures = Failures()
         self.requests: list[None] = []
         self.refused: list[None] = []
         self.held: list[Verdict] = []
@@ -113,19 +114,17 @@ class Reader:
         if observer.get() is self:  # a block may be left in another context
             observer.set(self.outside)
 
-    def asked(self, request: Request) -> None:  # noqa: ARG002
+    def asked(self, request: Request) -> None:
         """A request is about to go."""
         self.requests.append(None)
         account = self._account
-        if account is None:
+        if account is None or not self._failures:
             return
-        try:
-            refused = self._failures.pop()
-        except IndexError:
-            return
-        self.hidden.append(refused)
-        self.tell_held(account)
-        account.repeated_inside()
+        refused = self._failures.take(request)
+        if refused is not None:
+            self.hidden.append(refused)
+            self.tell_held(account)
+            account.repeated_inside()
 
     def tell_held(self, account: Account) -> None:
         """A refusal that was the client's to raise, and that it has not raised, closes the gate and counts, too."""
@@ -153,7 +152,7 @@ class Reader:
                     account.told_quotas(quotas)
             self._declined.append(None)
             answer = _Answer(status, header_table(wire.headers(response)), wire.body(response))
-            if self._failed(account, answer):
+            if self._failed(account, request, answer):
                 wire.mark(response, _MARKS)
             return
         self._answered = True
@@ -167,22 +166,22 @@ class Reader:
         if account is not None and isinstance(error, Exception):
             for _ in range(request.wire.repeats_before(error)):
                 self._repeated(account)
-            self._failed(account, error)
+            self._failed(account, request, error)
             if _is_answer(error):
                 self._declined.append(None)
 
-    def _failed(self, account: Account, error: Exception) -> bool:
+    def _failed(self, account: Account, request: Request, error: Exception) -> bool:
         """A request failed; is it for us to send it again, and so for the client to raise it at once?"""
         verdict = read_error(error, wall=clock.wall())
         if verdict.refused_to_start:
             ours = self._repeats and not self._answered
             self.held.append(verdict)
-            self._failures.append(True)
+            self._failures.add(request, refused=True)
             if not ours:
                 self.tell_held(account)
             return ours
         if verdict.kind in OUTAGES:
-            self._failures.append(False)
+            self._failures.add(request, refused=False)
         return verdict.kind == "spent"
 
     def _repeated(self, account: Account) -> None:

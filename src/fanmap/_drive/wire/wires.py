@@ -5,6 +5,7 @@ None of the clients is imported here. A body that is not there yet is seen as it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -63,6 +64,23 @@ class Wire:
         """What was asked, without a query, which may hold a key."""
         return str(response.url).partition("?")[0]
 
+    def fingerprint(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+        """A number that requests share which ask the same; None: what this one asks cannot be seen."""
+        try:
+            return self._fingerprint(args, kwargs)
+        except Exception:  # a body that is no bytes, or has not been read
+            return None
+
+    def _fingerprint(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+        sent: Any = args[0] if args else kwargs["request"]
+        if "multipart" in sent.headers.get("content-type", ""):
+            return None  # it has another boundary each time
+        return hash((sent.method, str(sent.url), self._sent(sent)))
+
+    def _sent(self, request: Any) -> bytes | str | None:
+        """A request's body; raises where it is not there as a whole."""
+        raise NotImplementedError
+
 
 class _Httpx(Wire):
     """httpx and httpx2."""
@@ -84,6 +102,10 @@ class _Httpx(Wire):
             return None
 
     @override
+    def _sent(self, request: Any) -> bytes | str | None:
+        return request.content  # type: ignore[no-any-return]
+
+    @override
     def watch(self, response: Any, *, events: bool, encoded: bool) -> Passing:
         passing = Pieces(events=events)
         # `iter_bytes` takes its bytes from `iter_raw`, and all else from `iter_bytes`.
@@ -101,6 +123,12 @@ class _Requests(Wire):
         # Not `content`: with stream=True that reads the socket. What has been read is kept under this name.
         content = stored(response).get("_content")
         return content if isinstance(content, bytes) else None
+
+    @override
+    def _sent(self, request: Any) -> bytes | str | None:
+        if not isinstance(request.body, (bytes, str, type(None))):
+            raise TypeError
+        return request.body
 
     @override
     def watch(self, response: Any, *, events: bool, encoded: bool) -> Passing:
@@ -132,6 +160,10 @@ class _Aiohttp(Wire):
         # What comes out of it is decoded, unless the session was told not to.
         response.content = of_class(watched_reader, response.content)(response.content, passing)
         return passing
+
+    @override
+    def _fingerprint(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+        return _hash_of([*map(str, args), *map(kwargs.get, ("method", "str_or_url", "params", "data", "json"))])
 
     @override
     def mark(self, response: Any, marks: Mapping[str, str]) -> None:
@@ -180,6 +212,21 @@ class _Botocore(Wire):
         parameters = as_mapping(args[1] if len(args) > 1 else kwargs.get("api_params"))
         model = None if parameters is None else parameters.get("modelId")
         return model if isinstance(model, str) else None
+
+    @override
+    def _fingerprint(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+        return _hash_of([*args, kwargs])
+
+
+def _hash_of(plain: object) -> int:
+    """Of what JSON can say, and bytes; raises for all else."""
+    return hash(json.dumps(plain, default=_hash_of_bytes))
+
+
+def _hash_of_bytes(value: object) -> int:
+    if isinstance(value, (bytes, bytearray)):
+        return hash(bytes(value))
+    raise TypeError
 
 
 HTTPX = _Httpx(is_async=False)
