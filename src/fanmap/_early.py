@@ -15,7 +15,8 @@ from typing import NoReturn
 def _is_command() -> bool:
     first = sys.argv[0] if sys.argv else ""
     if first == "-m":  # what it names is not found yet
-        return sys.orig_argv[sys.orig_argv.index("-m") :][1:2] == ["fanmap"]
+        name = sys.orig_argv[-len(sys.argv)]  # before the arguments
+        return name == "fanmap" or (name.startswith("-") and name.endswith("mfanmap"))
     return os.path.splitext(os.path.basename(first))[0] == "fanmap"
 
 

@@ -257,6 +257,18 @@ def test_what_is_sent_at_once_costs_what_it_costs(server: Server, options: dict[
     assert server.sent == 3  # the file says what these have cost
 
 
+def test_one_that_is_redirected_counts_once(server: Server, options: dict[str, Any]) -> None:
+    limits, url = limited(1.0), f"{server.openai_url}/responses"
+    server.script([Reply(307, headers={"location": url})])
+
+    @parallel_map(limits=limits)
+    def ask(prompt: str) -> int:
+        return requests.post(url, json={"model": "m", "input": prompt}, timeout=120).status_code
+
+    assert ask.batch(["a"], **{**options, "endpoints": ()}) == [200]
+    assert (server.sent, limits.stats.spent) == (2, pytest.approx(0.05))
+
+
 def test_an_async_def_too(server: Server, options: dict[str, Any]) -> None:
     limits = limited(0.16)
 

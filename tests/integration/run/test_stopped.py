@@ -240,11 +240,11 @@ def interrupted_at(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fanmap.types", "fanmap._gather", "fanmap._run.arguments", "fanmap._run.command"])
-@pytest.mark.parametrize("way", ["module", "script"])
+@pytest.mark.parametrize("way", ["-m fanmap", "-mfanmap", "-sm fanmap", "script"])
 def test_ctrl_c_is_one_line_while_the_command_is_imported(way, name, interrupted_at, tmp_path):
     script = tmp_path / "fanmap"
     script.write_text("import sys\nfrom fanmap.__main__ import main\nsys.exit(main())\n")
-    begun = ["-m", "fanmap"] if way == "module" else [str(script)]
+    begun = [str(script)] if way == "script" else way.split()
     assert interrupted_at(name, *begun, "run", "job:ask", "in.txt") == (130, "fanmap: interrupted\n")
 
 

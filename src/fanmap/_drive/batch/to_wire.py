@@ -88,6 +88,7 @@ class Outlet:
     def _go(self, request: Request, block: _Block) -> None:
         self._blocks[id(request)] = block
         if block.reader is not None:
+            block.reader.leave()  # it is told of this one request here, and not of those that follow its redirects
             block.reader.asked(request)
 
     def answered(self, request: Request, response: Any) -> None:
