@@ -15,8 +15,8 @@ from typing import NoReturn
 def _is_command() -> bool:
     first = sys.argv[0] if sys.argv else ""
     if first == "-m":  # what it names is not found yet
-        name = sys.orig_argv[-len(sys.argv)]  # before the arguments
-        return name == "fanmap" or (name.startswith("-") and name.endswith("mfanmap"))
+        before = sys.orig_argv[-len(sys.argv) :][:1]  # the word before the arguments
+        return before == ["fanmap"] or any(word.startswith("-") and word.endswith("mfanmap") for word in before)
     return os.path.splitext(os.path.basename(first))[0] == "fanmap"
 
 
