@@ -43,8 +43,8 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
 
     Raises:
         TypeError: not an `async def`, or one that yields.
-        BridgeError: when called on the background loop itself, or by a call of a blocking run that was begun there,
-            where it would wait for itself, or by a finalizer at the interpreter's exit, where no loop runs any more.
+        BridgeError: when called on the background loop itself, or by a call of a `.map` that blocks it, where it
+            would wait for itself, or by a finalizer at the interpreter's exit, where no loop runs any more.
 
     Cancellation: Ctrl-C cancels the call and waits for its clean-up.
     Context: the function sees the caller's context variables; what it sets stays with it.

@@ -17,7 +17,8 @@ def _is_command() -> bool:
     if first == "-m":  # what it names is not found yet
         before = sys.orig_argv[-len(sys.argv) :][:1]  # the word before the arguments
         return before == ["fanmap"] or any(word.startswith("-") and word.endswith("mfanmap") for word in before)
-    return os.path.splitext(os.path.basename(first))[0] == "fanmap"
+    # `multiprocessing` gives a child the arguments of its parent, but not its command line.
+    return first in sys.orig_argv and os.path.splitext(os.path.basename(first))[0] == "fanmap"
 
 
 def _leave(number: int, frame: object) -> NoReturn:

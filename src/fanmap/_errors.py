@@ -253,9 +253,9 @@ def partial_results(source: BaseException | Unfinished) -> dict[int, Any]:
     pending: BaseException | None = source  # type: ignore[assignment]
     while pending is not None and id(pending) not in seen:
         seen.add(id(pending))
-        found: _Finished | None = _raw.carried(pending, _PARTIAL)
+        found: _Finished | dict[int, Any] | None = _raw.carried(pending, _PARTIAL)
         if found is not None:
-            return dict(found.results)
+            return dict(found.results if isinstance(found, _Finished) else found)
         pending = _raw.came_from(pending)
     return {}
 
@@ -277,7 +277,7 @@ class _Finished:
         self.results = results
 
     def __reduce__(self) -> Any:
-        return _Finished, ({index: value for index, value in self.results.items() if _can_be_pickled(value)},)
+        return dict, ({index: value for index, value in self.results.items() if _can_be_pickled(value)},)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return type(self)(copy.deepcopy(self.results, memo))

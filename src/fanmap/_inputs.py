@@ -64,16 +64,26 @@ def is_table(inputs: object) -> bool:
 def afresh(value: Any) -> Any:
     """The input as it was given, whatever a function adds to its lists and dicts: messages grow by their answers."""
     try:
-        return _copied(value)
+        return _copied(value, {})
     except RecursionError:
         return value
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Any, made: dict[int, Any]) -> Any:
+    """`made`: the copies of what has been met, as one list may be there twice."""
     kind = cast("type[Any]", type(value))
-    if kind is dict:
-        return {key: _copied(member) for key, member in value.items()}
-    if kind is list or kind is tuple:
-        members: Any = [_copied(member) for member in value]
-        return members if kind is list else tuple(members)
-    return value
+    if kind not in (dict, list, tuple):
+        return value
+    if id(value) in made:
+        return made[id(value)]
+    copy: Any
+    if kind is tuple:
+        copy = tuple([_copied(member, made) for member in value])
+    elif kind is list:
+        copy = made[id(value)] = list[Any]()
+        copy.extend(_copied(member, made) for member in value)
+    else:
+        copy = made[id(value)] = dict[Any, Any]()
+        copy.update((key, _copied(member, made)) for key, member in value.items())
+    made[id(value)] = copy
+    return copy

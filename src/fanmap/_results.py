@@ -126,7 +126,7 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
                 if result is not NOTHING_YET:
                     return result
             own = launched.run.is_around_this()
-            blocks = not own and launched.run.waits_for_this()
+            blocks = not own and launched.run.waits_for_this() and not launched.run.is_over()
             if not own and not blocks:
                 result = self._next_in_turn(launched)
                 if result is not NOTHING_YET:

@@ -435,6 +435,30 @@ def test_other_code_on_the_background_loop_does_not_wait_for_what_runs_there(whe
     assert way != "next" or told[0] in range(1, 10**6)
 
 
+@pytest.mark.parametrize("progress", [None, lambda stats: None])
+def test_what_has_ended_is_read_on_the_background_loop_to_its_end(progress):
+    ended = threading.Semaphore(0)
+
+    @parallel_map(max_concurrency=3)
+    async def ask(item):
+        asyncio.current_task().add_done_callback(lambda _: ended.release())
+        return item
+
+    def read():
+        results = ask.imap(range(3), progress=progress)
+        assert next(results) == 0
+        for _ in range(3):
+            assert ended.acquire(timeout=60)
+
+        async def rest():
+            await asyncio.sleep(0)  # whoever runs on this loop has said that they have gone
+            return list(results)
+
+        assert to_sync(rest)() == [1, 2]
+
+    assert ends(read)
+
+
 ITSELF = "is read in a call of its own, or in its input, and would wait for itself: read it outside"
 
 

@@ -66,6 +66,14 @@ class Pair(typing.Generic[First, Second]):
 
 
 @dataclasses.dataclass
+class Aliased:
+    """Of no type variables, whatever stands in its brackets."""
+
+    text: str
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+
+@dataclasses.dataclass
 class Numbered(Pair[First, int]):
     last: First | None = None
 
@@ -142,7 +150,7 @@ Unknown = TypeAliasType("Unknown", "OnlyTypeCheckersSeeIt")  # noqa: F821
 COMES_BACK = [
     (Named, Label("a", 0.5)),
     (list[Named], [Label("a", 0.5)]),
-    (Pair, Pair(1, ["a"])),
+    (Pair, Pair(1, ["a"])), (Aliased[int], Aliased("a")),  # type: ignore[index,misc]
     (Pair[Label, int], Pair(Label("a", 0.5), [1], {"b": (Label("c", 1.0), 2)}, [3])),
     (Pair[int, Pair[Label, str]], Pair(1, [Pair(Label("a", 0.5), ["b"])])),
     (Numbered[Label], Numbered(Label("a", 0.5), [1], last=Label("b", 1.0))),

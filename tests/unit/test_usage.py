@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fanmap._policy.tokens import ends
 from fanmap._policy.tokens.body import WHOLE, Documents, Pieces, Said, read_body, read_document
 from fanmap._policy.tokens.usage import Taken, read_taken
 from fanmap._usage import Usage
@@ -202,6 +203,38 @@ def test_a_model_named_behind_long_instructions(instructions: int, text: int) ->
     created, completed = ({"type": "x", "response": one} for one in (answered(instructions, 0, None), whole))
     for size in (100, 10**9):
         assert passed(events(created, WORD, completed), size) == Said(read_taken(usage), "late")
+
+
+def test_a_long_body_without_a_model_is_not_looked_at_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second for each megabyte, in the loop or thread that has just fetched it."""
+    looks = list[int]()
+    monkeypatch.setattr(ends, "_TOKENS", Looking(ends._TOKENS, looks))
+    rows = dumped([{"row": number} for number in range(200_000)])
+    pieces = Pieces(events=False)
+    pieces.feed(rows)
+    assert read_body(rows) == pieces.read() == Said()
+    named = dumped({"model": "m", "rows": ["x" * 100_000, {"model": "n"}] * 20})  # not its usage, so not its price
+    assert read_body(named) == Said(None, "m")
+    assert sum(looks) < 100_000
+
+
+class Looking:
+    """A pattern that says how much it was given to look through."""
+
+    def __init__(self, pattern: Any, looks: list[int]) -> None:
+        self.pattern, self.looks = pattern, looks
+
+    def finditer(self, text: bytes, *args: int) -> Any:
+        self.looks.append(len(text))
+        return self.pattern.finditer(text, *args)
+
+
+def test_bytes_that_pass_for_another_encoding_are_read_once() -> None:
+    body = '{"a":1}'.encode("utf-16-le") + b"x"
+    assert read_body(body) == read_body(body, model=False) == Said()
+    usage = b'{"usage": {"prompt_tokens": 3, "completion_tokens": 4}, "text": "\xff"}'
+    assert read_body(b"\xef\xbb\xbf" + usage) == read_body(usage)
+    assert read_body(usage).taken is not None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"usage"', b"\xff\xfe", b"[" * 100_000, b'{"usage": 7}'])

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from fanmap._drive.journals.journal_file import IN_USE
 from fanmap._failure import CommandError
 from fanmap._run.streams import FOREIGN, Stream, descriptor_of, duplicate, write_all
 
@@ -199,7 +200,7 @@ class File:
 
     def _in_use(self) -> bool:
         try:
-            fd = os.open(self._partial, os.O_RDONLY)
+            fd = os.open(self._partial, os.O_RDWR)  # over a network, only such a one can be locked
         except OSError:
             return False
         try:
@@ -230,10 +231,8 @@ def _lock(fd: int) -> bool:
 
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
+        except OSError as error:
+            return error.errno not in IN_USE  # else it is a file system without locks
     return True
 
 

@@ -248,6 +248,33 @@ def test_ctrl_c_is_one_line_while_the_command_is_imported(way, name, interrupted
     assert interrupted_at(name, *begun, "run", "job:ask", "in.txt") == (130, "fanmap: interrupted\n")
 
 
+CHILD = """
+import multiprocessing, os, signal, sys
+
+def job():
+    import fanmap
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        sys.exit(7)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=job)
+    child.start()
+    child.join()
+    print(child.exitcode)
+"""
+
+
+def test_a_process_that_is_started_by_a_job_of_the_command_has_its_own_ctrl_c(tmp_path):
+    script = tmp_path / "fanmap"
+    script.write_text(CHILD)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
 def test_a_program_that_imports_fanmap_has_its_own_ctrl_c(interrupted_at):
     assert interrupted_at("fanmap._gather", "-c", "try:\n import fanmap\nexcept KeyboardInterrupt:\n exit(7)") == (
         7,

@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 if sys.platform == "win32":
     import msvcrt
@@ -23,7 +23,7 @@ else:
     import fcntl
 
 _logger = logging.getLogger("fanmap")
-_IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+IN_USE: Final = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _BLOCK = 4096  # bytes of the first read of a line; each further one reads twice as many
 _FAR = 1 << 62
 # Seconds after which a fork goes on although somebody is opening a journal, and may inherit it; and after which a file
@@ -125,7 +125,7 @@ def lock(fd: int) -> None:
     try:
         _lock(fd)
     except OSError as error:
-        if error.errno not in _IN_USE:
+        if error.errno not in IN_USE:
             raise
         for closed in [file.closed for file in list(_open_files) if file.to_close]:
             closed.wait(_PATIENCE)
@@ -140,7 +140,7 @@ def _lock(fd: int) -> None:
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _IN_USE:
+        if error.errno in IN_USE:
             raise OSError(error.errno, "is in use by another run") from error
         _logger.warning("the journal cannot be locked: %s", error.strerror)  # a file system without locks
 

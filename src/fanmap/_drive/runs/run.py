@@ -244,6 +244,10 @@ class Run(Serving):
         self.post(self._remind_reader)  # a worker that will not be waited for has the books, for a moment
         return not self._events
 
+    def is_over(self) -> bool:
+        """Has everybody ended, and is there nothing more to call: who reads waits for nobody?"""
+        return not self.flow.hired and not self.flow.work_left() and self.settled()
+
     def waits_for_this(self) -> bool:
         """Is this code inside a call of it that will be waited for, or on the background loop, where its calls are?
 

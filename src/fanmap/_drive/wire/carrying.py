@@ -115,4 +115,4 @@ def carrying_submit(bound: Callable[[Any], Callable[..., Any]]) -> Any:
 def _is_of_interpreters(pool: Any) -> bool:
     """Does it hand functions to other interpreters (Python 3.14)? Ours cannot go there, and nothing there is seen."""
     module = sys.modules.get("concurrent.futures.interpreter")
-    return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
+    return isinstance(pool, getattr(module, "InterpreterPoolExecutor", ()))

@@ -76,7 +76,7 @@ def _shape(annotation: Any, around: tuple[Any, ...]) -> Shape:
         return _shape(annotation.__supertype__, around)
     generic: Any = origin
     if isinstance(generic, type) and dataclasses.is_dataclass(cast("Any", generic)):
-        return _of_class(generic, around, dict(zip(cast("Any", generic).__parameters__, args, strict=False)))
+        return _of_class(generic, around, dict(zip(getattr(generic, "__parameters__", ()), args, strict=False)))
     if typing.is_typeddict(annotation):
         return Plain(dict)
     if isinstance(annotation, type):

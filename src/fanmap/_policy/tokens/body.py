@@ -66,7 +66,7 @@ def read_body(body: bytes, *, model: bool = True) -> Said:
         return NOTHING
     if len(body) > WHOLE:
         said = _from_ends(body[:_HEAD], body[-WHOLE:])
-        if model and said.model is None:
+        if model and said.taken is not None and said.model is None:  # else nothing is to be priced
             said = said._replace(model=_model_in(body[:_LONGEST_THERE], _OWN))
         return said
     if not model and beginning.startswith(b"{"):
@@ -76,7 +76,15 @@ def read_body(body: bytes, *, model: bool = True) -> Said:
     try:
         document: object = json.loads(body)
     except UnicodeDecodeError:  # as long ones are read
-        return read_body(body.decode("utf-8", "replace").encode(), model=model)
+        return _from_text(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return NOTHING
+    return read_document(document)
+
+
+def _from_text(text: str) -> Said:
+    try:
+        document: object = json.loads(text)
     except (ValueError, RecursionError):
         return NOTHING
     return read_document(document)
