@@ -1,7 +1,7 @@
 """Ctrl-C while a command is still being imported, which takes a moment: a line, and no traceback of imports.
 
-Imported first of all. Only where Python was started as `fanmap` or `python -m fanmap`: any other program that imports
-fanmap has Ctrl-C as it had it.
+Imported first of all. Only where Python was started as `fanmap`, or any script of that name, or `python -m fanmap`: all
+other programs that import fanmap have Ctrl-C as they had it.
 """
 
 from __future__ import annotations

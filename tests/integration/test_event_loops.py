@@ -184,7 +184,7 @@ def test_a_loop_that_moves_to_another_thread_is_woken_from_the_one_it_came_from(
             time.sleep(0.001)
     answered = threading.Event()
     loop.call_soon_threadsafe(there.add_done_callback, lambda _: answered.set())
-    found = answered.wait(30)
+    found = answered.wait(300)
     loop.call_soon_threadsafe(loop.stop)
     running.join()
     try:

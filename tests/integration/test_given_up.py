@@ -448,7 +448,7 @@ def test_what_has_ended_is_read_on_the_background_loop_to_its_end(progress):
         results = ask.imap(range(3), progress=progress)
         assert next(results) == 0
         for _ in range(3):
-            assert ended.acquire(timeout=60)
+            assert ended.acquire(timeout=300)
 
         async def rest():
             await asyncio.sleep(0)  # whoever runs on this loop has said that they have gone
@@ -776,7 +776,7 @@ def test_a_blocking_run_on_the_background_loop_does_not_wait_for_items_that_wait
         return to_sync(fetch)(number) if way == "to_sync" else fetch.map([number])[0]
 
     async def here():
-        with pytest.raises(BridgeError, match=r"fetch.* waits for this call, .* begin it with `await \.\.\.\.amap"):
+        with pytest.raises(BridgeError, match=r"fetch.* is blocked until this call returns: .* `await function\.amap"):
             ask.map(range(4))
         return await ask.amap(range(4))
 

@@ -27,7 +27,7 @@ from fanmap._policy.limits.permit import THREADS, Owner
 from fanmap._public import calls_users
 
 Place = Literal["threads", "asyncio", "trio", "portal"]
-BLOCKED = "which waits for this call, since a blocking run was begun there: begin it with `await ....amap(...)`"
+BLOCKED = "which is blocked until this call returns: start the run around it with `await function.amap(inputs)`"
 C = TypeVar("C")
 
 
