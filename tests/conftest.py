@@ -2,9 +2,14 @@ import gc
 import os
 import re
 import signal
+import socket
 import sys
+import traceback
+from collections import defaultdict, deque
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +37,8 @@ settings.load_profile("fanmap")
 def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until the tests are collected: ten thousand objects for ever, after syntax trees of 60,000 lines
     heed_signals()
+    if ALL:
+        remember_sockets()
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         compile_share(config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
@@ -80,3 +87,28 @@ def pytest_runtestloop() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+# The last three openings under each file descriptor: the test, and the way to it.
+OPENED: defaultdict[int, deque[tuple[str, traceback.StackSummary]]] = defaultdict(lambda: deque(maxlen=3))
+
+
+def remember_sockets() -> None:
+    """The collector finds a socket that nobody closed many tests later, and says so in the one that runs by then."""
+    begin = socket.socket.__init__
+
+    def begin_and_remember(self: socket.socket, *args: Any, **settings: Any) -> None:
+        begin(self, *args, **settings)
+        way = traceback.StackSummary.extract(traceback.walk_stack(sys._getframe(1)), limit=12, lookup_lines=False)
+        OPENED[self.fileno()].append((os.environ.get("PYTEST_CURRENT_TEST", "no test"), way))
+
+    socket.socket.__init__ = begin_and_remember
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    found = call.excinfo and re.search(r"<socket\.socket fd=(\d+)", str(call.excinfo.value))
+    for test, way in OPENED.get(int(found[1]), ()) if found else ():
+        report.sections.append(("a socket of this number was opened by", "".join([test, "\n", *way.format()])))
+    return report
