@@ -10,12 +10,17 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import anyio
 from anyio.lowlevel import RunVar
 
+from fanmap._callables import (
+    is_coroutine_function,
+    is_generator_function,
+    name_of,
+    unmark_as_coroutine_function,
+)
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import portal, threads
 from fanmap._drive.runs import launch
 from fanmap._errors import BridgeError
 from fanmap._functions import budget_behind
-from fanmap._plan import is_coroutine_function, is_generator_function, name_of
 from fanmap._public import public, without_our_frames
 from fanmap._ways import Parallel
 
@@ -78,7 +83,7 @@ def to_sync(async_function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, 
             __tracebackhide__ = True
             raise without_our_frames(error)
 
-    _unmark(blocking)
+    unmark_as_coroutine_function(blocking)
     return blocking
 
 
@@ -135,9 +140,3 @@ def _shown(function: object) -> str:
 
 def _yields(function: object) -> Literal["sync", "async"] | None:
     return is_generator_function(function._function if isinstance(function, Parallel) else function)  # pyright: ignore
-
-
-def _unmark(function: Callable[..., Any]) -> None:
-    """A blocking function is no coroutine function, whatever marks it copied from the async one."""
-    for mark in ("_is_coroutine_marker", "_is_coroutine"):
-        function.__dict__.pop(mark, None)

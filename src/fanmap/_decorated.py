@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from typing_extensions import override
 
+from fanmap._callables import name_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.limits import Limits
-from fanmap._plan import UNCHANGED, Settings, Unchanged, check_calls, check_limits, check_workers, make_plan, name_of
+from fanmap._plan import UNCHANGED, Settings, Unchanged, check_calls, check_limits, check_workers, make_plan
 from fanmap._policy.runs.attempt import Retry
 from fanmap._public import public
 from fanmap._types import Stats

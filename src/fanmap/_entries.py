@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
+from fanmap._callables import mark_as_coroutine_function
 from fanmap._drive.drivers import loops
 from fanmap._policy.runs.attempt import Retry
 from fanmap._public import calls_users
@@ -64,9 +64,7 @@ def holding(function: F) -> F:
         weakref.finalize(work, _close_unawaited, args).atexit = False
         return work
 
-    if sys.version_info >= (3, 12):
-        return cast("F", inspect.markcoroutinefunction(hold))
-    hold._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    mark_as_coroutine_function(hold)
     return cast("F", hold)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import override
 
+from fanmap._callables import fixed, mark_as_coroutine_function
 from fanmap._drive.calls.direct import Single
 from fanmap._drive.drivers import aio, loops, owners, threads
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.limits.limits import budget_of
-from fanmap._plan import Settings, fixed
+from fanmap._plan import Settings
 from fanmap._policy.limits.permit import THREADS
 from fanmap._public import without_our_frames
 from fanmap._ways import Parallel
@@ -75,11 +73,7 @@ class AsyncParallelFunction(Parallel[P, R_co]):
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         super().__init__(function, settings)
-        if sys.version_info >= (3, 12):
-            inspect.markcoroutinefunction(self)
-        else:
-            # asyncio.iscoroutinefunction looks for its own mark; inspect's came with 3.12.
-            self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+        mark_as_coroutine_function(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function once, within its limits."""

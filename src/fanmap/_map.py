@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overlo
 
 from typing_extensions import Unpack, override
 
+from fanmap._callables import is_coroutine_function, is_generator_function
 from fanmap._drive.limits.limits import Limits
 from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._functions import AsyncParallelFunction, BoundByClass, ParallelFunction
-from fanmap._plan import (
-    CallOptions,
-    Settings,
-    check_calls,
-    check_limits,
-    is_coroutine_function,
-    is_generator_function,
-)
+from fanmap._plan import CallOptions, Settings, check_calls, check_limits
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.runs.attempt import Retry
 from fanmap._public import public

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import enum
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict, cast
 
 from typing_extensions import override
 
+from fanmap._callables import is_coroutine_function, is_generator_function, name_of
 from fanmap._drive.calls.direct import direct_arguments
 from fanmap._drive.calls.plan import Arguments, Plan
 from fanmap._drive.drivers import aio
@@ -124,54 +124,6 @@ def wrap_for(where: str, call: Callable[[Any], Any], limits: Limits, timeout: fl
             raise TypeError(asyncio_only(limiters))
         call = aio.with_limiters(call, budget)
     return call
-
-
-# What a function is
-
-
-def name_of(function: Any) -> str:
-    """The function's name, for notes and messages."""
-    function = innermost(function)
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-def is_coroutine_function(function: Any) -> bool:
-    """Does calling it give a coroutine? Looks through partials and callable objects."""
-    return any(inspect.iscoroutinefunction(one) for one in _both(function))
-
-
-def is_generator_function(function: Any) -> Literal["sync", "async"] | None:
-    """Does calling it give a generator, and of which kind?"""
-    if any(inspect.isgeneratorfunction(one) for one in _both(function)):
-        return "sync"
-    return "async" if any(inspect.isasyncgenfunction(one) for one in _both(function)) else None
-
-
-def _both(function: Any) -> tuple[Any, Any]:
-    function = innermost(function)
-    return function, getattr(cast("type[Any]", type(function)), "__call__", None)  # noqa: B004 (the class's own: calling a class makes an instance)
-
-
-def innermost(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = cast("functools.partial[Any]", function).func
-    return function
-
-
-def fixed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> functools.partial[Any]:
-    """The function with these arguments fixed; TypeError where its own signature has no place for them."""
-    try:
-        # What a wrapper takes decides, not what it wraps.
-        signature = inspect.signature(function, follow_wrapped=False)
-    except (ValueError, TypeError):  # a builtin that does not tell
-        return functools.partial(function, *args, **kwargs)
-    try:
-        signature.bind_partial(*args, **kwargs)
-    except TypeError as error:
-        from fanmap._hints import arguments  # only where something is wrong
-
-        raise TypeError(arguments.no_place(function, name_of(function), signature, kwargs, error)) from None
-    return functools.partial(function, *args, **kwargs)
 
 
 # What the settings are

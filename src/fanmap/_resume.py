@@ -16,12 +16,12 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from fanmap._callables import innermost, is_generator_function
 from fanmap._drive.calls.plan import Arguments, Plan
 from fanmap._drive.journals.codec import Codec
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording import Recording
 from fanmap._drive.limits.settings import check_flag
-from fanmap._plan import innermost, is_generator_function
 from fanmap._policy.checks import check_answers
 from fanmap._policy.journals.converter import Converter
 from fanmap._policy.journals.journal import Keys

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fanmap._batch.items import Items
 from fanmap._batch.options import Options
 from fanmap._batch_types import BatchProgress, BatchSummary
+from fanmap._callables import is_generator_function
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
 from fanmap._drive.batch.orphans import Orphans
@@ -27,7 +28,7 @@ from fanmap._drive.limits.limits import Limits, block_plan, budget_of
 from fanmap._drive.notices import warn_of_progress
 from fanmap._drive.runs import launch
 from fanmap._errors import BatchPending, JournalError, NotRun, attach_partial, note_item
-from fanmap._plan import Settings, is_generator_function, make_plan
+from fanmap._plan import Settings, make_plan
 from fanmap._policy.batch.job import Job
 from fanmap._policy.batch.ledger import DISCOUNT, Ledger
 from fanmap._policy.batch.patience import Patience

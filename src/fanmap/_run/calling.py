@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from fanmap._callables import innermost, is_coroutine_function, is_generator_function
 from fanmap._failure import CommandError
-from fanmap._plan import innermost, is_coroutine_function, is_generator_function
 from fanmap._run.rows_in import ONLY, Row
 from fanmap._run.texts import wrong
 

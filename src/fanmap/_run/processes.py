@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from fanmap import Limits, parallel_map
+from fanmap._callables import innermost
 from fanmap._failure import CommandError
-from fanmap._plan import innermost
 from fanmap._run.process import Worker
 from fanmap._run.remote import Done, NotRunThere, Orders, WorkerDied, exception_of, verdict_of
 from fanmap._run.target import Settings
