@@ -13,7 +13,7 @@ from fanmap._drawn import drawn, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
-from fanmap._drive.limits.settings import PerMinute, RateLike, check_flag
+from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
 from fanmap._entries import (
@@ -30,6 +30,7 @@ from fanmap._entries import (
 )
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
+from fanmap._policy.checks import check_flag
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.runs.in_list import InList

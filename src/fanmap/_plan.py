@@ -18,9 +18,9 @@ from fanmap._drive.calls.direct import direct_arguments
 from fanmap._drive.calls.plan import Arguments, Plan
 from fanmap._drive.drivers import aio
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
-from fanmap._drive.limits.settings import PerMinute, RateLike, asyncio_only, check_count
+from fanmap._drive.limits.settings import PerMinute, RateLike, asyncio_only
 from fanmap._drive.runs import launch
-from fanmap._policy.checks import check_positive
+from fanmap._policy.checks import check_count, check_positive
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.runs.attempt import Retry
 from fanmap._policy.streams import stream_kind

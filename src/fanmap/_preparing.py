@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from fanmap._decorated import Decorated
 from fanmap._drawn import drawn
 from fanmap._drive.calls.scope import current_scope
-from fanmap._drive.limits.settings import check_count, check_flag
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
 from fanmap._inputs import check_inputs, length_of, sync_inputs
 from fanmap._plan import check_workers, only_streams
-from fanmap._policy.checks import check_positive
+from fanmap._policy.checks import check_count, check_flag, check_positive
 from fanmap._policy.runs.results import ResultBuffer
 from fanmap._progress import TICK, watcher
 from fanmap._results import Results

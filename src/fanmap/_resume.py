@@ -21,8 +21,7 @@ from fanmap._drive.calls.plan import Arguments, Plan
 from fanmap._drive.journals.codec import Codec
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording import Recording
-from fanmap._drive.limits.settings import check_flag
-from fanmap._policy.checks import check_answers
+from fanmap._policy.checks import check_answers, check_flag
 from fanmap._policy.journals.converter import Converter
 from fanmap._policy.journals.journal import Keys
 from fanmap._policy.journals.plain import plain_text, why_not

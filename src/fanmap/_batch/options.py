@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fanmap._batch_types import BatchProgress
-from fanmap._drive.limits.settings import check_count, check_flag
 from fanmap._plan import check_workers
-from fanmap._policy.checks import check_positive, is_finite
+from fanmap._policy.checks import check_count, check_flag, check_positive, is_finite
 from fanmap._resume import Resume, check_resume
 from fanmap._types import JournalOptions
 

@@ -1,4 +1,4 @@
-"""Settings that are numbers or functions: checked where they are given, in words that name the parameter. Pure."""
+"""Settings that are numbers, flags or functions: checked where they are given, in words that name them. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ def check_positive(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number > 0, got {value!r}{_instead(name, value)}")
     if not (is_finite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {shown(value)}")
+
+
+def check_count(name: str, value: object, *, least: int = 1, none: bool = False) -> int:
+    """An int of at least so much, or an error that names the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        from fanmap._hints import values  # only where something is wrong
+
+        wanted = f"an int >= {least}{' or None' if none else ''}"
+        raise TypeError(f"{name} must be {wanted}, got {value!r}{values.count(value)}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value!r}")
+    if not is_finite(value):
+        raise ValueError(f"{name} must be a finite number >= {least}, got {shown(value)}")
+    return value
+
+
+def check_flag(name: str, value: object) -> bool:
+    """True or False, or an error that names the parameter."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
 
 
 def is_finite(number: float) -> bool:

@@ -11,7 +11,7 @@ from typing_extensions import TypeIs, override
 
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.shared.store import StoreOpener
-from fanmap._policy.checks import check_function, check_positive, is_finite, shown
+from fanmap._policy.checks import check_count, check_function, check_positive
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.followed import Followed
@@ -35,27 +35,6 @@ if TYPE_CHECKING:
 else:
     # What `typing.get_type_hints` evaluates, in whichever module the annotation stands: it finds the class then.
     RateLike = Union[Rate, ForwardRef("__import__('aiolimiter').AsyncLimiter")]  # noqa: UP007
-
-
-def check_count(name: str, value: object, *, least: int = 1, none: bool = False) -> int:
-    """An int of at least so much, or an error that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        from fanmap._hints import values  # only where something is wrong
-
-        wanted = f"an int >= {least}{' or None' if none else ''}"
-        raise TypeError(f"{name} must be {wanted}, got {value!r}{values.count(value)}")
-    if value < least:
-        raise ValueError(f"{name} must be >= {least}, got {value!r}")
-    if not is_finite(value):
-        raise ValueError(f"{name} must be a finite number >= {least}, got {shown(value)}")
-    return value
-
-
-def check_flag(name: str, value: object) -> bool:
-    """True or False, or an error that names the parameter."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return value
 
 
 def _check_concurrency(value: object) -> Adaptive:
