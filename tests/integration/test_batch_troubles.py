@@ -527,7 +527,7 @@ def test_a_file_that_is_taken_away_is_an_error_before_more_is_submitted(
 
 
 def test_one_who_blocks_a_loop_is_told_of_abatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_told_of_blocking", False)
+    monkeypatch.setattr(notices, "_warned_of_blocking", False)
     with serve() as server:
         ask = parallel_map(asking(server))
 

@@ -270,7 +270,7 @@ def test_a_wait_beyond_max_wait_says_so_on_the_error_with_the_number_to_write():
 @pytest.mark.parametrize("kind", ["def", "async def"])
 @pytest.mark.parametrize("way", ["map", "imap", "as_completed"])
 def test_a_blocking_run_of_either_kind_inside_a_loop_is_warned_of(monkeypatch, kind, way):
-    monkeypatch.setattr(notices, "_told_of_blocking", False)
+    monkeypatch.setattr(notices, "_warned_of_blocking", False)
 
     def ask(x):
         return x

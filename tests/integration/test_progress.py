@@ -421,7 +421,7 @@ def test_no_prompt_reply_or_key_is_in_anything_that_is_said(caplog):
 
 @pytest.fixture
 def not_told(monkeypatch):
-    monkeypatch.setattr(notices, "_told_of_blocking", False)
+    monkeypatch.setattr(notices, "_warned_of_blocking", False)
 
 
 @pytest.mark.usefixtures("not_told")
@@ -456,7 +456,7 @@ def test_nothing_is_said_where_no_loop_is_blocked_or_in_a_notebook(monkeypatch):
     asyncio.run(inside())
     asyncio.run(in_ipython())
     asyncio.run(in_marimo())
-    assert notices._told_of_blocking is False
+    assert notices._warned_of_blocking is False
 
 
 @pytest.mark.usefixtures("not_told")

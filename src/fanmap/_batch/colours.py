@@ -14,7 +14,7 @@ from fanmap._drive import clock
 from fanmap._drive.batch.senders import Lost
 from fanmap._drive.batch.steps import Exchange, Pass, Step
 from fanmap._drive.drivers import loops, portal
-from fanmap._drive.notices import tell_of_blocking
+from fanmap._drive.notices import warn_of_blocking
 from fanmap._drive.runs import launch
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run_blocking(decorated: Decorated, items: Sequence[Any], options: Options) -
     run = BatchRun(decorated, items, options, blocking=True)
     try:
         if loops.running() is not None:
-            tell_of_blocking(run.name, f"`await {run.name}.abatch(...)`")
+            warn_of_blocking(run.name, f"`await {run.name}.abatch(...)`")
         steps = run.steps()
         step = next(steps)
         while True:

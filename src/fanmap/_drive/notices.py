@@ -7,14 +7,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import cast
 
 from fanmap._errors import NotRun
-from fanmap._policy.failures.verdict import Verdict
-from fanmap._raw import INTERRUPTS, is_a, traceback_of, type_name
+from fanmap._raw import is_a, traceback_of, type_name
 
 logger = logging.getLogger("fanmap")
 logger.addHandler(logging.NullHandler())
@@ -52,7 +49,7 @@ def log_resumed(name: str, path: str, results: int) -> None:
         logger.info("run of %s resumed: %d results in %r", name, results, path)
 
 
-def tell_of_client_retries(name: str) -> None:
+def warn_of_client_retries(name: str) -> None:
     """A client repeats by itself under us: it hides refusals from the limits and multiplies attempts."""
     text = (
         f"the client that {name} uses retries failed requests itself, where fanmap's limits do not see it. Create it "
@@ -62,7 +59,7 @@ def tell_of_client_retries(name: str) -> None:
     advise(text)
 
 
-def warn_nothing_settled(name: str) -> None:
+def warn_of_nothing_settled(name: str) -> None:
     """`tpm=` is kept by guesses alone."""
     advise(
         f"tpm= relies on estimates alone: none of the first 20 calls of {name} reported its token usage. Return the "
@@ -79,7 +76,7 @@ def warn_of_usage(name: str, error: BaseException | None) -> None:
     )
 
 
-def warn_no_quota(name: str) -> None:
+def warn_of_no_quota(name: str) -> None:
     """A server that does not tell the limit that was to be followed."""
     what = "requests" if name == "rpm" else "tokens"
     advise(
@@ -89,12 +86,12 @@ def warn_no_quota(name: str) -> None:
     )
 
 
-def warn_unpriced(reason: object) -> None:
+def warn_of_unpriced(reason: object) -> None:
     """A response that nobody could price, where that stops nothing."""
     advise(f"stats.spent does not include calls without a price: {reason}", within_client=True)
 
 
-def warn_unknown_client(method: str) -> None:
+def warn_of_unknown_client(method: str) -> None:
     """A client whose method has changed: its responses are not read."""
     advise(
         f"{method} has a signature that fanmap does not know, so its responses are not read. Return the whole reply, "
@@ -107,29 +104,29 @@ def warn_of_smaller_settings(name: str, said: str) -> None:
     advise(f"shared={name!r}: the smallest value among the processes applies: {said}")
 
 
-_told_of_copies = False
+_warned_of_copies = False
 
 
-def tell_of_copied_limits(shown: str) -> None:
+def warn_of_copied_limits(shown: str) -> None:
     """A Limits came by value, and is not what it was where it came from; once a process."""
-    global _told_of_copies
-    if not _told_of_copies:
-        _told_of_copies = True
+    global _warned_of_copies
+    if not _warned_of_copies:
+        _warned_of_copies = True
         advise(
             f"{shown} came here from another process, and every process now has a budget of its own: for one budget "
             'write Limits(..., shared="NAME")'
         )
 
 
-_told_of_blocking = False
+_warned_of_blocking = False
 
 
-def tell_of_blocking(name: str, instead: str | None = None) -> None:
+def warn_of_blocking(name: str, instead: str | None = None) -> None:
     """A blocking run stops the event loop that runs here; once a process, and not in a notebook, where that is how."""
-    global _told_of_blocking
-    if _told_of_blocking or _in_a_notebook():
+    global _warned_of_blocking
+    if _warned_of_blocking or _in_a_notebook():
         return
-    _told_of_blocking = True
+    _warned_of_blocking = True
     advise(
         f"a blocking run of {name} blocks the running event loop, and everything else on it, until it ends: write "
         + (instead or f"`await {name}.amap(...)` or `async for ... in {name}.imap(...)`")
@@ -137,7 +134,7 @@ def tell_of_blocking(name: str, instead: str | None = None) -> None:
 
 
 class DamagedRecords(UserWarning):
-    """What `tell_of_damage` says.
+    """What `warn_of_damage` says.
 
     Attributes:
         path: of the journal.
@@ -150,7 +147,7 @@ class DamagedRecords(UserWarning):
         self.what = what
 
 
-def tell_of_damage(path: str, lines: int) -> None:
+def warn_of_damage(path: str, lines: int) -> None:
     """Records of a journal that cannot be believed."""
     advise(DamagedRecords(path, f"{lines} damaged record(s) skipped; their items run again"))
 
@@ -162,7 +159,7 @@ def warn_of_unfit_results(path: str, count: int, name: str) -> None:
     )
 
 
-def tell_of_broken_journal(error: Exception) -> None:
+def warn_of_broken_journal(error: Exception) -> None:
     """What finished is in the caller's hands, and not all of it in the file."""
     advise(f"results were not kept: {error}")
 
@@ -200,6 +197,15 @@ def warn_of_trace(path: str, error: BaseException) -> None:
     """The drawing of a run could not be written when it was over."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else type_name(error)
     advise(UnwrittenTrace(path, why))
+
+
+def warn_of_opposite_orders(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Two Limits are asked for inside each other, in both orders; each pair is (outer function, inner function)."""
+    advise(
+        f"{one[0]} calls {one[1]} while it holds a slot of its own Limits, and {other[0]} calls {other[1]} in the "
+        "opposite order. When both Limits are full, each waits for the other forever. Take them in the same order "
+        "everywhere, or give these functions one Limits"
+    )
 
 
 def _where(error: BaseException) -> str:
@@ -248,31 +254,3 @@ def _levels_to_the_user(*, within_client: bool) -> int:
 
 def _is_ours(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_PACKAGE)
-
-
-def classified(classify: Callable[[BaseException], object], error: BaseException) -> Verdict | None:
-    """The user's own reading; one that fails, or is no Verdict, is logged and reads as None."""
-    try:
-        verdict = classify(error)
-    except INTERRUPTS:
-        raise
-    except BaseException as failure:  # also what an attribute of the exception raises, whatever that is
-        with suppress(Exception):
-            name = type_name(failure)
-            logger.error("classify raised %s for a %s; the error was read without it", name, type_name(error))
-        return None
-    if verdict is None or is_a(verdict, Verdict):
-        return cast("Verdict | None", verdict)
-    with suppress(Exception):
-        name = type_name(verdict)
-        logger.error("classify must return a Verdict or None, got a %s; the error was read without it", name)
-    return None
-
-
-def warn_of_opposite_orders(one: tuple[str, str], other: tuple[str, str]) -> None:
-    """Two Limits are asked for inside each other, in both orders; each pair is (outer function, inner function)."""
-    advise(
-        f"{one[0]} calls {one[1]} while it holds a slot of its own Limits, and {other[0]} calls {other[1]} in the "
-        "opposite order. When both Limits are full, each waits for the other forever. Take them in the same order "
-        "everywhere, or give these functions one Limits"
-    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.tally import Tally
-from fanmap._drive.notices import warn_nothing_settled, warn_of_usage
+from fanmap._drive.notices import warn_of_nothing_settled, warn_of_usage
 from fanmap._policy.tokens.money import is_dollars
 from fanmap._policy.tokens.token_rates import check_call, counted, is_tokens
 from fanmap._policy.tokens.tokens import model_of, read_result
@@ -165,5 +165,5 @@ class Costs:
                 self.tally.take(taken.usage)
         returned = value is not None or (taking is not None and taking.returned)
         if returned and self.plan.budget.settles_nothing(settled=taken is not None):
-            warn_nothing_settled(self.plan.name)
+            warn_of_nothing_settled(self.plan.name)
         return taken

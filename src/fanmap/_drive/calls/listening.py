@@ -8,7 +8,7 @@ from fanmap._drive.calls.costs import Costs
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.reading import Reading, read
 from fanmap._drive.limits.tally import Tally
-from fanmap._drive.notices import tell_of_client_retries, warn_no_quota
+from fanmap._drive.notices import warn_of_client_retries, warn_of_no_quota
 from fanmap._errors import note_item
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.permit import Permit
@@ -72,7 +72,7 @@ class Listening(Costs):
             self._calls += said.hidden
             self.tally.started += said.hidden
             if plan.budget.tell_once("repeats"):
-                tell_of_client_retries(plan.name)
+                warn_of_client_retries(plan.name)
         if said.other_loop:
             note_item(error, _OTHER_LOOP)
         return said
@@ -104,4 +104,4 @@ class Listening(Costs):
     def told_quotas(self, quotas: tuple[Quota, ...]) -> None:
         """A server has told its limits, or answered without."""
         for name in self.plan.budget.told_quotas(quotas):
-            warn_no_quota(name)
+            warn_of_no_quota(name)

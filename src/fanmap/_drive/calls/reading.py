@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from fanmap._drive import clock
-from fanmap._drive.notices import classified
+from fanmap._drive.notices import logger
 from fanmap._policy.failures.connections import is_of_another_loop
 from fanmap._policy.failures.hidden import client_retries
 from fanmap._policy.failures.signals import read_error
 from fanmap._policy.failures.verdict import Verdict
-from fanmap._raw import INTERRUPTS, came_from, codes_of, is_a, traceback_of
+from fanmap._raw import INTERRUPTS, came_from, codes_of, is_a, traceback_of, type_name
 
 T = TypeVar("T")
 _LONGEST_CHAIN: Final = 16
@@ -40,13 +41,32 @@ class Reading:
 
 
 def read(error: BaseException, classify: Callable[[BaseException], object] | None) -> Reading:
-    """Read it, to the user's own reading first."""
-    verdict = None if classify is None else classified(classify, error)
+    """Read it; the user's own reading comes first."""
+    verdict = None if classify is None else _apply(classify, error)
     if verdict is None:
         wall = clock.wall()
         verdict = surviving(lambda: read_error(error, wall=wall), None) or Verdict("permanent")
     hidden = surviving(lambda: client_retries(error), 0)
     return Reading(verdict, hidden, surviving(lambda: is_of_another_loop(error), False))
+
+
+def _apply(classify: Callable[[BaseException], object], error: BaseException) -> Verdict | None:
+    """The user's own reading; one that fails, or is no Verdict, is logged and reads as None."""
+    try:
+        verdict = classify(error)
+    except INTERRUPTS:
+        raise
+    except BaseException as failure:  # also what an attribute of the exception raises, whatever that is
+        with suppress(Exception):
+            name = type_name(failure)
+            logger.error("classify raised %s for a %s; the error was read without it", name, type_name(error))
+        return None
+    if verdict is None or is_a(verdict, Verdict):
+        return cast("Verdict | None", verdict)
+    with suppress(Exception):
+        name = type_name(verdict)
+        logger.error("classify must return a Verdict or None, got a %s; the error was read without it", name)
+    return None
 
 
 def objects(error: BaseException, failure: BaseException) -> bool:

@@ -13,7 +13,7 @@ from fanmap._drive.journals.codec import Codec, KeyedInput, NotBegun, NotKept, U
 from fanmap._drive.journals.disk_waits import DiskWaits
 from fanmap._drive.journals.journal import Journal
 from fanmap._drive.journals.recording_worker import RecordingWorker
-from fanmap._drive.notices import log_resumed, tell_of_damage, warn_of_unfit_results
+from fanmap._drive.notices import log_resumed, warn_of_damage, warn_of_unfit_results
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.worker import Worker
 from fanmap._errors import JournalError
@@ -42,7 +42,7 @@ class Recording:
 
             self._paid_again = PaidAgain(journal.path, codec.name, journal.under_way)
         if journal.skipped:
-            tell_of_damage(journal.path, journal.skipped)
+            warn_of_damage(journal.path, journal.skipped)
         if len(journal):
             log_resumed(codec.name, journal.path, len(journal))
 

@@ -11,7 +11,7 @@ from fanmap._drive.calls.plan import Plan
 from fanmap._drive.limits.blocks import Blocks
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.limits.settings import PerMinute, RateLike, Settings, check_money, listed
-from fanmap._drive.notices import tell_of_copied_limits
+from fanmap._drive.notices import warn_of_copied_limits
 from fanmap._drive.shared.store import StoreOpener
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.adaptive import Adaptive, Change
@@ -222,7 +222,7 @@ class Limits(Blocks):
         if background:
             self.__dict__.update(self.background.__dict__)
         if is_copy:
-            tell_of_copied_limits(repr(self))
+            warn_of_copied_limits(repr(self))
 
 
 _NOT_PICKLED: Final = (

@@ -12,7 +12,7 @@ from typing import Any
 from fanmap._drive import clock
 from fanmap._drive.books import BUSY
 from fanmap._drive.limits.counting import Counting
-from fanmap._drive.notices import warn_unpriced
+from fanmap._drive.notices import warn_of_unpriced
 from fanmap._errors import BudgetExceeded
 from fanmap._policy.journals.kept import Aside, Kept, Spent
 from fanmap._policy.limits.adaptive import Why
@@ -69,7 +69,7 @@ class Spending(Counting):
         known = money.unpriced
         cost = money.cost_of(model, usage, address)
         if known is None and money.unpriced is not None and not money.strict:
-            warn_unpriced(money.unpriced)
+            warn_of_unpriced(money.unpriced)
         return cost
 
     def over(self, permit: Permit) -> Exception | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fanmap._drive.calls.reading import surviving
-from fanmap._drive.notices import tell_of_broken_journal, warn_of_unread_input
+from fanmap._drive.notices import warn_of_broken_journal, warn_of_unread_input
 from fanmap._errors import (
     ENDS,
     BudgetExceeded,
@@ -104,7 +104,7 @@ class Ending:
                 if outside is not None and not self.keep_failures and not is_a(reason, Stopped):
                     self._raise(outside)
                 if broken is not None:  # where failures stand in their places, nothing else says it
-                    tell_of_broken_journal(broken)
+                    warn_of_broken_journal(broken)
                 if self.keep_failures or not is_a(reason, Stopped):
                     self._fill(reason, reason if cut is None else cut, now)
                 unread = self._total is None and not flow.inputs.over

@@ -17,7 +17,7 @@ from fanmap._drive import clock
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import aio, aio_reader, aio_waiter, loops, owners, portal, threads, warm_threads
 from fanmap._drive.drivers.thread_waiter import waiter_here
-from fanmap._drive.notices import tell_of_blocking
+from fanmap._drive.notices import warn_of_blocking
 from fanmap._drive.runs.ports import Hire
 from fanmap._drive.runs.run import Run
 from fanmap._drive.runs.worker import Worker
@@ -76,7 +76,7 @@ def place(name: str, *, is_async: bool, blocking: bool, awaited: str = "amap") -
 def blocking(run: Run, where: Place) -> Launched[threads.Reader]:
     """Put together a run whose reader is this thread; `run.start()` sets it to work."""
     if loops.running() is not None:
-        tell_of_blocking(run.plan.name)
+        warn_of_blocking(run.plan.name)
     waiter = waiter_here()
     pool = threads.Pool() if where == "threads" else aio.Pool(portal.loop(), in_callers_loop=False)
     reader = threads.Reader(run, waiter)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from fanmap._drive.notices import warn_unknown_client
+from fanmap._drive.notices import warn_of_unknown_client
 from fanmap._drive.wire.carrying import carrying_start, carrying_submit
 from fanmap._drive.wire.imports import call_after_import
 from fanmap._drive.wire.observing import Maker, async_hook, sync_hook
@@ -100,7 +100,7 @@ def _put_in(target: _Target, owner: Any) -> Any:
         setattr(owner, target.method, found)
     elif target not in _unknown:
         _unknown.add(target)
-        warn_unknown_client(f"{target.module}.{target.owner}.{target.method}")
+        warn_of_unknown_client(f"{target.module}.{target.owner}.{target.method}")
     return found
 
 
