@@ -111,8 +111,13 @@ def codes_of(kind: type) -> set[CodeType]:
     return found
 
 
+def name_of_type(kind: type) -> str:
+    """The name of a type, as a plain text, whatever its metaclass says."""
+    return str.__str__(_name_of(kind))
+
+
 def type_name(value: object) -> str:
-    """The name of its type, as a plain text, whatever its metaclass says."""
+    """The name of its type, in the same way."""
     return str.__str__(_name_of(type(value)))
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 from fanmap._policy.journals.converter import Converter
-from fanmap._policy.journals.plain import Unkeepable, bare, base_of, full_name, kind_name, plain_text, same, why_not
+from fanmap._policy.journals.plain import Unkeepable, bare, base_of, plain_text, same, why_not
+from fanmap._raw import name_of_type
 
 
 class Text(str):  # as LangChain's AIMessage.text is
@@ -269,16 +270,8 @@ def test_a_value_that_the_annotation_does_not_say_is_named():
 
 
 def test_names_of_types_are_had_whatever_their_metaclass_does():
-    assert kind_name(Nameless) == "Nameless"
-    assert kind_name(str) == "str"
-    assert full_name(Nameless) == f"{__name__}.Nameless"
-    assert full_name(ValueError) == "ValueError"
-    assert full_name(json.JSONDecodeError) == "json.decoder.JSONDecodeError"
-    lost: dict[str, Any] = {"__builtins__": {"type": type}}
-    exec("made = type('Lost', (), {})", lost)  # where no module has a name
-    assert full_name(lost["made"]) == "Lost"
-    odd = type("Odd", (), {"__module__": 5})
-    assert full_name(odd) == "Odd"
+    assert name_of_type(Nameless) == "Nameless"
+    assert name_of_type(str) == "str"
 
 
 class Shy(Exception):

@@ -18,7 +18,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from fanmap._policy.journals.plain import Unkeepable, is_model, kind_name, model_parts
+from fanmap._policy.journals.plain import Unkeepable, is_model, model_parts
+from fanmap._raw import name_of_type
 
 _PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _TRUTHS: Final = ("numpy.bool", "numpy.bool_")
@@ -80,7 +81,7 @@ def _rarer(value: Any, kind: type[Any]) -> Any:
         number = float(value)
         if number == value or math.isnan(number):  # numpy.float32, not a third
             return number
-    raise Unkeepable(f"{kind_name(kind)} has no stable representation")
+    raise Unkeepable(f"{name_of_type(kind)} has no stable representation")
 
 
 def _is_address(kind: type[Any]) -> bool:

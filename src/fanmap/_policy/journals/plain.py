@@ -13,14 +13,10 @@ import re
 from typing import Any, Final, cast
 
 from fanmap._policy.json_text import compact
-from fanmap._raw import full_type_name, type_name
+from fanmap._raw import full_type_name, name_of_type, type_name
 
 _EXACT: Final = frozenset({str, int, float, bool, type(None), list, dict})
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# Not `kind.__name__`, which a metaclass may make raise.
-_NAME: Final = type.__dict__["__name__"].__get__
-_QUALIFIED: Final = type.__dict__["__qualname__"].__get__
-_MODULE: Final = type.__dict__["__module__"].__get__
 
 
 class Unkeepable(TypeError):
@@ -32,22 +28,7 @@ def why_not(failure: BaseException, doing: str = "encoding") -> str:
     kind = type(failure)
     if kind is Unkeepable:
         return str(failure)
-    return "it is nested too deeply" if kind is RecursionError else f"{doing} it raised {kind_name(kind)}"
-
-
-def kind_name(kind: type[Any]) -> str:
-    """The name of a type, whatever its metaclass does."""
-    return str.__str__(_NAME(kind))
-
-
-def full_name(kind: type[Any]) -> str:
-    """The same, with its module where that is not Python's own."""
-    name = str.__str__(_QUALIFIED(kind))
-    try:
-        module = _MODULE(kind)
-    except AttributeError:  # it was deleted
-        return name
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
+    return "it is nested too deeply" if kind is RecursionError else f"{doing} it raised {name_of_type(kind)}"
 
 
 def plain_text(value: object) -> str:
@@ -86,7 +67,7 @@ def check_plain(value: object) -> None:
     elif (base := bare(value)) is not value:
         check_plain(base)
     else:
-        name = kind_name(kind)
+        name = name_of_type(kind)
         name = full_type_name(value) if hasattr(builtins, name) else name  # numpy.bool is no bool
         raise Unkeepable(f"{name} is not JSON-serializable")
 

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol, cast
 
 import typing_extensions
 
-from fanmap._policy.journals.plain import Unkeepable, bare, base_of, check_plain, is_model, kind_name, same
-from fanmap._raw import is_a, type_name
+from fanmap._policy.journals.plain import Unkeepable, bare, base_of, check_plain, is_model, same
+from fanmap._raw import is_a, name_of_type, type_name
 
 _ALIASES: Final = tuple(
     {typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)}
@@ -227,7 +227,7 @@ class _Dataclass:
     def load(self, data: Any, *, exact: bool) -> Any:
         _check_type(data, dict)
         if data.keys() != self._fields.keys():
-            raise Unkeepable(f"fields other than those of {kind_name(self._kind)}")
+            raise Unkeepable(f"fields other than those of {name_of_type(self._kind)}")
         return self._kind(**{name: shape.load(data[name], exact=exact) for name, shape in self._fields.items()})
 
 
@@ -285,4 +285,4 @@ class _Union:
 
 def _check_type(value: object, kind: type[Any]) -> None:
     if type(value) is not kind:
-        raise Unkeepable(f"a {type_name(value)} is not a {kind_name(kind)}")
+        raise Unkeepable(f"a {type_name(value)} is not a {name_of_type(kind)}")
