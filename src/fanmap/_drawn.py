@@ -21,8 +21,10 @@ def target_of(trace: object) -> Target | None:
     return Target(trace)
 
 
-def drawn(target: Target) -> Callable[..., Run]:
-    """Makes a run, as `Run` does, that is drawn there when it is over."""
+def run_for(target: Target | None) -> Callable[..., Run]:
+    """Makes a run: one that is drawn there when it is over; None: one that is not."""
+    if target is None:
+        return Run
     from fanmap._drive.tracing import TracedRun
 
     return functools.partial(TracedRun, draws=target)

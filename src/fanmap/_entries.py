@@ -55,7 +55,7 @@ def first_positions(places: Sequence[int]) -> list[int]:
     return list(first.values())
 
 
-def holding(function: F) -> F:
+def closing_unawaited(function: F) -> F:
     """The same coroutine function; a call that is cancelled before its first step leaves nothing un-awaited either."""
 
     @functools.wraps(function)
@@ -77,7 +77,7 @@ def _close_unawaited(given: tuple[Any, ...]) -> None:
                 entry.close()
 
 
-def hint(entry: Any, error: BaseException) -> str | None:
+def hint_of_entry(entry: Any, error: BaseException) -> str | None:
     """What to say of the first failure; None: nothing."""
     from fanmap._hints import items  # only where something has failed
 
@@ -89,7 +89,7 @@ def is_function(entry: Any) -> bool:
     return not inspect.isawaitable(entry)
 
 
-def check(entry: Any, retry: Retry | Literal[False] | None, beside: Sequence[Any] = ()) -> None:
+def check_entry(entry: Any, retry: Retry | Literal[False] | None, beside: Sequence[Any] = ()) -> None:
     """Raise where it can't be awaited; `beside`: all that was given with it."""
     if inspect.isawaitable(entry):
         if _is_this_task(entry):
@@ -116,7 +116,7 @@ def _is_this_task(entry: Any) -> bool:
     return isinstance(entry, asyncio.Task) and loops.running() == "asyncio" and entry is asyncio.current_task()
 
 
-def checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
+def awaitable_of_checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
     """As `awaitable_of`, where attempts are repeated."""
 
     def call(entry: Any) -> Any:
@@ -128,9 +128,9 @@ def checked(retry: Retry | Literal[False] | None) -> Callable[[Any], Any]:
 
 def _check_or_discard(entry: Any, retry: Retry | Literal[False] | None) -> None:
     try:
-        check(entry, retry)
+        check_entry(entry, retry)
     except TypeError:
-        discard(entry)
+        discard_entry(entry)
         raise
 
 
@@ -149,11 +149,11 @@ def awaitable_of(entry: Any) -> Any:
     return made
 
 
-async def release(entries: Sequence[Any]) -> None:
+async def release_entries(entries: Sequence[Any]) -> None:
     """It is over: close or cancel what was not awaited, and wait for it; not the task in which we are."""
     given = [entry for entry in entries if not _is_this_task(entry)]
     for entry in given:
-        discard(entry)
+        discard_entry(entry)
     await _ended([entry for entry in given if isinstance(entry, asyncio.Task)])
 
 
@@ -166,12 +166,12 @@ async def _ended(given: list[asyncio.Task[Any]]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     for task in given:
-        discard(task)
+        discard_entry(task)
     if cancelled is not None:
         raise cancelled
 
 
-def discard(entry: Any) -> None:
+def discard_entry(entry: Any) -> None:
     """Leave no coroutine un-awaited and no future running that nobody will look at."""
     if inspect.iscoroutine(entry):
         if inspect.getcoroutinestate(entry) == inspect.CORO_CREATED:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from typing import Literal, TypeAlias, TypeVar, overload
+from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from fanmap._collect import collect_awaiting
-from fanmap._drawn import drawn, target_of
+from fanmap._drawn import run_for, target_of
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.scope import Scope, TransferableScope, current_scope
 from fanmap._drive.limits.limits import Limits, budget_of, kind_of
 from fanmap._drive.limits.settings import PerMinute, RateLike
 from fanmap._drive.runs import launch
-from fanmap._drive.runs.run import Run
 from fanmap._entries import (
     awaitable_of,
-    check,
-    checked,
-    discard,
+    awaitable_of_checked,
+    check_entry,
+    closing_unawaited,
+    discard_entry,
     entries_of,
     first_positions,
-    hint,
-    holding,
+    hint_of_entry,
     is_function,
-    release,
+    release_entries,
 )
 from fanmap._errors import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
@@ -186,7 +185,7 @@ async def gather_bounded(
 async def gather_bounded(
     *aws: Entry[T], return_exceptions: bool, **options: Unpack[_Options]
 ) -> list[T | BaseException]: ...
-@holding  # type: ignore[misc]  # a list, says the code
+@closing_unawaited  # type: ignore[misc]  # a list, says the code
 @public
 async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
     *aws: Entry[T] | Iterable[Entry[T]] | AsyncIterable[Entry[T]],
@@ -234,23 +233,22 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
     Cancellation: cancels everything that runs, and waits for it.
     """
     source, places = entries_of(aws)
+    lazy = source if isinstance(source, AsyncIterable) else None
+    entries: Sequence[Any] = () if places is None else cast("Sequence[Any]", source)  # those that are there already
     try:
         run_limits = _limits(limits, max_concurrency, rpm, tpm, rate)
         check_calls(retry, timeout)
         check_flag("return_exceptions", return_exceptions)
         watching, target = watcher(progress, "gather_bounded"), target_of(trace)
-        if places is not None:
-            for entry in source:  # type: ignore[union-attr]
-                check(entry, retry, source)  # type: ignore[arg-type]
+        for entry in entries:
+            check_entry(entry, retry, entries)
         where = launch.place("gather_bounded", is_async=True, blocking=False)
         most = run_limits.max_concurrency
-        lazy_async = source if isinstance(source, AsyncIterable) else None
-        new_run = Run if target is None else drawn(target)
-        run = new_run(
+        run = run_for(target)(
             _plan(where, run_limits, retry, timeout, TransferableScope if limits is run_limits else Scope),
             InList(stop_on_failure=not return_exceptions),
-            None if isinstance(source, AsyncIterable) else source,
-            total=None if places is None else len(source),  # type: ignore[arg-type]
+            source if lazy is None else None,
+            total=None if places is None else len(entries),
             workers=min(max_concurrency, most) if isinstance(max_concurrency, int) else most,
             deadline=None,
             keep_failures=return_exceptions,
@@ -261,15 +259,14 @@ async def gather_bounded(  # pyright: ignore[reportInconsistentOverload]
             run.ending.positions = first_positions(places)
         if watching is not None:
             run.tick = TICK
-        results = await collect_awaiting(run, where, lazy_async, watching)
+        results = await collect_awaiting(run, where, lazy, watching)
     except BaseException as error:
-        if places is not None and len(places) != len(source):  # type: ignore[arg-type]
+        if places is not None and len(places) != len(entries):
             finished = partial_results(error)
             attach_partial(error, {i: finished[place] for i, place in enumerate(places) if place in finished})
         raise
     finally:
-        if places is not None:
-            await release(source)  # type: ignore[arg-type]
+        await release_entries(entries)
     return results if places is None or len(places) == len(results) else [results[place] for place in places]
 
 
@@ -282,15 +279,15 @@ def _plan(
 ) -> Plan:
     return Plan(
         "gather_bounded",
-        wrap_for(where, checked(retry) if retry else awaitable_of, limits, timeout),
+        wrap_for(where, awaitable_of_checked(retry) if retry else awaitable_of, limits, timeout),
         None,
         budget_of(limits),
         retry=retry,
         repeatable=is_function,
         scope=scope,
-        discard=discard,
+        discard=discard_entry,
         permit=kind_of(limits),
-        hint=hint,
+        hint=hint_of_entry,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fanmap._decorated import Decorated
-from fanmap._drawn import drawn
+from fanmap._drawn import run_for
 from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.runs import launch
 from fanmap._drive.runs.run import Run
@@ -61,6 +61,7 @@ def most_failures(max_failures: int | None, *, go_on: bool) -> int | None:
 
 
 def journal_of(resume: object, options: JournalOptions) -> Resume | None:
+    """What is kept of a run, checked; None: nothing."""
     if resume is None and not options:
         return None
     from fanmap._resume import check_resume  # only where results are kept
@@ -85,8 +86,7 @@ class Preparing(Decorated):
         plan = self._plan(where, unpack=options.unpack)
         if streams:
             plan = replace(plan, streams="handed out", call=only_streams(plan.call, self._name, where))
-        new_run = Run if options.trace is None else drawn(options.trace)
-        run = new_run(
+        run = run_for(options.trace)(
             plan,
             order,
             source,
