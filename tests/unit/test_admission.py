@@ -16,7 +16,7 @@ from fanmap._policy.limits.watching import guard
 class Loop:
     """An owner that can block, and be gone."""
 
-    can_block = True
+    can_be_blocked = True
 
     def __init__(self):
         self.over = False

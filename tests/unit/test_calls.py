@@ -58,7 +58,7 @@ def fail(caller, kind="transient", wait=None):
 
 
 class Loop:
-    can_block = True
+    can_be_blocked = True
     over = False
 
     def gone(self):

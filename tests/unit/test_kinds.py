@@ -22,7 +22,7 @@ from fanmap._policy.limits.rate import Rate
 class Loop:
     """An owner that can block."""
 
-    can_block = True
+    can_be_blocked = True
 
     def gone(self):
         return False

@@ -11,7 +11,7 @@ import tenacity
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.capture import Capture, end_strays, running_here
+from fanmap._drive.batch.capture import Capture, end_left_tasks, running_here
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.reading import read
@@ -147,7 +147,7 @@ class Items:
                 running_here.reset(around)
             try:
                 if capture.open and not _is_cancelled(error):
-                    await end_strays(capture)
+                    await end_left_tasks(capture)
                 again = self._went(index, capture, attempts, value, error, began)
             finally:
                 del error

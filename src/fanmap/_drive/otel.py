@@ -47,7 +47,7 @@ class Telemetry:
     def __init__(self) -> None:
         self._tracer = trace.get_tracer("fanmap")
         self._buried: deque[list[float]] = deque()  # of Limits that are no more, not added up yet
-        self._gone: list[float] = [0.0] * 9  # of all those before
+        self._gone = [0.0] * sum(len(parts) for *_, parts in _COUNTERS)  # of all those before
         self._adding_up = RLock()  # of those who collect; no call ever takes it
         meter = metrics.get_meter("fanmap")
         place = 0

@@ -148,15 +148,15 @@ class Book:
             if group not in self.postings:
                 self.postings[group] = Posting(sender(), meant_for_all(headers), index)
 
-    def meets_unknown(self, base: str) -> None:
+    def meet_unknown_server(self, base: str) -> None:
         """A request goes to the wire because nobody knows that its server takes batches: that is said once."""
         with self._lock:
             first, self._warned = not self._warned, True
         if first:
             warn_of_unknown_server(self.name, base)
 
-    def sends_at_once(self) -> None:
-        """A request goes to the wire."""
+    def count_sent_at_once(self) -> None:
+        """A request goes to the wire: one more."""
         with self._lock:
             self.sent_at_once += 1
 

@@ -37,7 +37,7 @@ _INNER: Final = (
     "the function that batch is called on, or {0} limits without a total"
 )
 _LOOK: Final = STILL / 10  # seconds
-_STRAYS: Final = 5.0  # seconds for tasks that an item has left running
+_LEFT_SECONDS: Final = 5.0  # for tasks that an item has left running
 
 # Whose run a context is of, also while a request is under way and nobody observes.
 running_here: Final = ContextVar[object]("fanmap_batch_item", default=None)
@@ -98,7 +98,7 @@ class Capture:
             if self._book.only:
                 raise self._stop(_only(_what(question, taken.url)))
             if question.why == "host":
-                self._book.meets_unknown(question.base)
+                self._book.meet_unknown_server(question.base)
             if question.why != "path" and self._is_aftermath():
                 raise Unwind
             return self._to_wire(request)
@@ -191,7 +191,7 @@ class Capture:
         self.outlet.leave(request, error)
 
     def _to_wire(self, request: Request) -> Any:
-        self._book.sends_at_once()
+        self._book.count_sent_at_once()
         # A call of ours inside the item has been admitted.
         return self.outlet.admit(request, self._no_money) if current_scope.get() is self.scope else None
 
@@ -228,19 +228,19 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-async def end_strays(capture: Capture) -> None:
+async def end_left_tasks(capture: Capture) -> None:
     """Tasks that an unwound item has left behind have their say, and end."""
     if loops.running() != "asyncio":
         return
     here = asyncio.current_task()
-    strays = [task for task in asyncio.all_tasks() if task is not here and _is_of(capture, task)]
-    if strays:
-        _, late = await asyncio.wait(strays, timeout=_STRAYS)
+    left = [task for task in asyncio.all_tasks() if task is not here and _is_of(capture, task)]
+    if left:
+        _, late = await asyncio.wait(left, timeout=_LEFT_SECONDS)
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=_STRAYS)
-    for task in strays:
+            await asyncio.wait(late, timeout=_LEFT_SECONDS)
+    for task in left:
         if task.done() and not task.cancelled():
             task.exception()  # retrieved: the item's own end says what there is to say
 

@@ -1,5 +1,7 @@
-"""The questions that a pass has found without an answer, and the lines that would hand them in: in a file without a
-name, so that nobody's memory holds a hundred thousand of them."""
+"""The questions that a pass has found without an answer, and the lines that would hand them in.
+
+The lines are in a file without a name, so that nobody's memory holds a hundred thousand of them.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Listening(Costs):
     """What is read for one call at a time; it is the `Account` of its reader.
 
     Attributes:
-        started: when its last attempt was.
+        started: when its last attempt began.
     """
 
     __slots__ = ("_calls", "_permit", "_reader", "_refusals", "started")

@@ -20,7 +20,7 @@ from fanmap._policy.limits.permit import Owner
 class LoopOwner:
     """One asyncio loop."""
 
-    can_block = True
+    can_be_blocked = True
 
     __slots__ = ("_loop",)
 
@@ -59,7 +59,7 @@ class LeftOwner(LoopOwner):
 class TrioOwner:
     """One run of trio, of its own or as the guest of another loop."""
 
-    can_block = True
+    can_be_blocked = True
 
     __slots__ = ("_token",)
 

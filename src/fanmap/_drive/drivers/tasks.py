@@ -251,7 +251,7 @@ async def feed(run: Run, source: AsyncIterable[Any], waiter: Waiter) -> None:
                     item = await anext(iterator)
                 except StopAsyncIteration:
                     break
-                run.push(run.dressed(item))
+                run.push(run.with_key(item))
                 del item
             else:
                 await waiter.wait(None)

@@ -115,7 +115,7 @@ class RecordingWorker(Worker):
                 end = self._recording.write(self._key, self.index, clock.now() - self.started, value, error, spent)
                 if spent:
                     self._written += spent
-                if end and self.owner.can_block:  # a loop, on which others wait
+                if end and self.owner.can_be_blocked:  # a loop: others wait on it, and it must not wait itself
                     outcome: tuple[Any, BaseException | None, Stop, int] = (value, error, stop, end)
                     self._outcome, self._phase, self.delay = outcome, SYNCING, None
                     self._recording.wake_when_synced(self.wake)

@@ -110,6 +110,7 @@ def _no_rate(value: object) -> TypeError:
 
 
 def check_money(max_spend: object, price: Callable[[str, Usage], float] | None) -> Money | None:
+    """Who counts dollars; None: nobody wants to know."""
     if max_spend is not None:
         check_positive("max_spend", max_spend)
     check_function("price", price, "model", "usage")

@@ -195,8 +195,8 @@ class Run(Serving):
         self.post(self.flow.push, item, clock.now())
         return False
 
-    def dressed(self, item: Any) -> Any:
-        """An async input's item as workers take it."""
+    def with_key(self, item: Any) -> Any:
+        """An async input's item as workers take it: with its key, where there is a journal."""
         return item if self.recording is None else self.recording.attach_key(item)
 
     def end_input(self, error: BaseException | None) -> None:

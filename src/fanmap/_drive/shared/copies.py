@@ -53,6 +53,7 @@ def _unpacked(numbers: array[float]) -> Document:
 
 
 def write(file: int, count: int, document: Document) -> Written:
+    """Write the document in the place of the older copy; it is the `count`th time."""
     data = array("d", pack(document)).tobytes()
     if len(data) > _ROOM:
         raise OSError(errno.ENOSPC, "too many processes use this name: write shared='redis://HOST:6379/0#NAME' instead")

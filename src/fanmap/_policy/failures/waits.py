@@ -55,9 +55,8 @@ def named_wait(reply: Reply, *, wall: float, spelt_out: bool) -> float | None:
     """Seconds until the server wants to hear from us again.
 
     The first that names one: `retry-after-ms`, `retry-after` in seconds (`30s` and `6m0s`, too, as servers in Go write
-    them), then as an HTTP-date, gRPC's pushback, what a
-    LiteLLM proxy passes on of the provider's, the body's `RetryInfo.retryDelay` (Google), the body's `retry_after` and
-    the like (gateways), and the message's "try again in".
+    them), then as an HTTP-date, gRPC's pushback, what a LiteLLM proxy passes on of the provider's, the body's
+    `RetryInfo.retryDelay` (Google), the body's `retry_after` and the like (gateways), and the message's "try again in".
 
     Args:
         reply: what the exception carried.

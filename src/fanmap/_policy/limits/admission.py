@@ -102,7 +102,7 @@ class Admission(Appointments):
             self._let_through(permit, now)
             permit.state = APPOINTED
             permit.until = now + self._grace
-            if permit.owner.can_block:
+            if permit.owner.can_be_blocked:
                 self._appointed[permit] = None
             appointed.append(permit)
             if self.turns is not None and self.turns.started(permit):

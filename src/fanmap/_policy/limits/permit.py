@@ -32,10 +32,10 @@ class Owner(Protocol):
     """Who runs a call: one event loop, say. Compared by identity.
 
     Attributes:
-        can_block: it may be kept from taking up its appointments by what else it runs, and then all of them at once.
+        can_be_blocked: what else it runs may keep it from taking up its appointments, and then all of them at once.
     """
 
-    can_block: bool
+    can_be_blocked: bool
 
     def gone(self) -> bool:
         """Will it never run again? Its calls are over then, whatever they say."""
@@ -43,7 +43,7 @@ class Owner(Protocol):
 
 
 class _Threads:
-    can_block = False
+    can_be_blocked = False
 
     def gone(self) -> bool:
         return False

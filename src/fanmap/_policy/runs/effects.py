@@ -54,6 +54,8 @@ class Wake:
 
 
 class State(IntEnum):
+    """How far a run has come; `flow` says what each means."""
+
     RUNNING = 0
     DRAINING = 1
     STOPPING = 2
@@ -61,6 +63,8 @@ class State(IntEnum):
 
 
 class Reader(IntEnum):
+    """What the reader of a run does; as above."""
+
     AWAY = 0
     WAITING = 1
     WOKEN = 2

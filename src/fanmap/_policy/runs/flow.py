@@ -2,8 +2,7 @@
 
 Events in, tagged values out. `take` and `poll` answer with an item, a record or a word (WAIT, END, FEED); what others
 are to be told goes into `effects`, which whoever drives this carries out: WAKE_READER, WAKE_ALL, HIRE, or a `Wake` of
-some workers.
-Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts once.
+some workers. Pure: told `now`. Each event may come twice (Ctrl-C cuts one off): it counts once.
 
     state      RUNNING → DRAINING (what has begun ends, nothing else starts) → STOPPING (nobody is waited for) → CLOSED
     reader     AWAY (does something else) → WAITING (for a result) → WOKEN (and looks until nothing may leave) → AWAY
