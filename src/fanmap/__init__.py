@@ -19,12 +19,12 @@ from fanmap._errors import (
     NotRun,
     SharedUnavailable,
     TooManyFailures,
-    partial_results,
 )
 from fanmap._functions import AsyncParallelFunction, ParallelFunction
 from fanmap._gather import gather_bounded
 from fanmap._map import parallel_map
 from fanmap._outcome import Outcome
+from fanmap._partial import partial_results
 from fanmap._policy.failures.verdict import Verdict
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate

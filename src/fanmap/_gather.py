@@ -27,7 +27,7 @@ from fanmap._entries import (
     is_function,
     release_entries,
 )
-from fanmap._errors import attach_partial, partial_results
+from fanmap._partial import attach_partial, partial_results
 from fanmap._plan import CallOptions, check_calls, check_limits, check_workers, wrap_for
 from fanmap._policy.checks import check_flag
 from fanmap._policy.limits.adaptive import Adaptive

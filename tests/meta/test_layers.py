@@ -11,7 +11,7 @@ ROOT = Path(fanmap.__file__).parent
 
 # Lower layers first; a module may import from its own and from lower ones.
 LAYERS = {
-    "_outcome": 0, "_errors": 0, "_types": 0, "_batch_types": 0, "_usage": 0, "_raw": 0, "_public": 0, "_hints": 0, "_early": 0,
+    "_outcome": 0, "_errors": 0, "_types": 0, "_batch_types": 0, "_usage": 0, "_partial": 0, "_raw": 0, "_public": 0, "_hints": 0, "_early": 0,
     "_policy": 1,
     "_drive": 2,
     "_plan": 3, "_callables": 3, "_inputs": 3, "_bar": 3, "_collect": 3, "_results": 3, "_lazy_run": 3, "_progress": 3, "_resume": 3, "_batch": 3, "_trace": 3, "_drawn": 3, "_entries": 3, "_decorated": 3, "_preparing": 3, "_batching": 3, "_ways": 3, "_functions": 3, "_streams": 3, "_map": 3, "_gather": 3, "_bridge": 3, "types": 3,

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanmap import _raw, partial_results
-from fanmap._errors import attach_partial, note_item
+from fanmap._errors import note_item
+from fanmap._partial import attach_partial
 
 from ..simulation.hostile import COMPLAINTS, INTERRUPTS, QUIRKS, Hostile, hostile, hostiles
 

@@ -27,7 +27,8 @@ from fanmap._drive.limits.budget import Budget
 from fanmap._drive.limits.limits import Limits, block_plan, budget_of
 from fanmap._drive.notices import warn_of_progress
 from fanmap._drive.runs import launch
-from fanmap._errors import BatchPending, JournalError, NotRun, attach_partial, note_item
+from fanmap._errors import BatchPending, JournalError, NotRun, note_item
+from fanmap._partial import attach_partial
 from fanmap._plan import Settings, make_plan
 from fanmap._policy.batch.job import Job
 from fanmap._policy.batch.ledger import DISCOUNT, Ledger

@@ -18,9 +18,9 @@ from fanmap._errors import (
     NotRun,
     Stopped,
     as_in_generator,
-    attach_partial,
     note_item,
 )
+from fanmap._partial import attach_partial
 from fanmap._policy.runs.flow import Flow
 from fanmap._public import from_the_failing_frame
 from fanmap._raw import is_a, type_name
