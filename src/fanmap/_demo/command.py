@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -92,20 +93,40 @@ def demo(
         import_module(module)  # a second and more, which is not to be measured
 
     from fanmap._demo.endpoint import Real, Simulated
-    from fanmap._demo.table import Row, table
+    from fanmap._demo.table import table
     from fanmap._demo.ways import WAYS
 
     bars = sys.stderr.isatty()  # elsewhere every step of a bar would be a line
     endpoint = Real(text, bars, address) if address else Simulated(text, bars, scale)
+    drawn = next(way for way in reversed(WAYS) if way.ours and (way.anywhere or not address))
+    rows, saved, missing = _go_all(WAYS, endpoint, address, folder, {drawn.number: trace})
+    _say(f"{saved} translations are in {folder.path}/, from README_CHINESE.md to README_KOREAN.md.\n")
+    if trace is not None:
+        _say(f"The run of {drawn.number} is drawn in {trace}.\n")
+    _say(table(rows) + "\n")
+    _say(_LEGEND.format(who="this side" if address else "the server"))
+    _say(_NEXT if address else _NEXT + _NEXT_SIMULATED)
+    return int(missing)
+
+
+def _go_all(
+    ways: Sequence[Way],
+    endpoint: Simulated | Real,
+    address: Address | None,
+    folder: Folder,
+    traces: Mapping[str, str | None],
+) -> tuple[list[Row], int, bool]:
+    """Go one way after the other; the table's rows, translations saved, and has a way of ours left one out?"""
+    from fanmap._demo.table import Row
+
     rows: list[Row] = []
     saved: set[str] = set()
     missing = False
-    drawn = next(way for way in reversed(WAYS) if way.ours and (way.anywhere or not address))
-    for way in WAYS:
+    for way in ways:
         if address and not way.anywhere:
             rows.append(Row(f"{way.number:<3}{way.name}: skipped, needs the simulated server"))
             continue
-        row, results = _go(way, endpoint, address, trace if way is drawn else None)
+        row, results = _go(way, endpoint, address, traces.get(way.number))
         rows.append(row)
         translations = {
             language: result
@@ -115,13 +136,7 @@ def demo(
         folder.save(translations)
         saved.update(translations)
         missing = missing or (way.ours and row.lost > 0)
-    _say(f"{len(saved)} translations are in {folder.path}/, from README_CHINESE.md to README_KOREAN.md.\n")
-    if trace is not None:
-        _say(f"The run of {drawn.number} is drawn in {trace}.\n")
-    _say(table(rows) + "\n")
-    _say(_LEGEND.format(who="this side" if address else "the server"))
-    _say(_NEXT if address else _NEXT + _NEXT_SIMULATED)
-    return int(missing)
+    return rows, len(saved), missing
 
 
 def _go(way: Way, endpoint: Simulated | Real, address: Address | None, trace: str | None) -> tuple[Row, Results]:
