@@ -99,7 +99,7 @@ def watcher(progress: Progress, name: str) -> Watcher | None:
 
         raise TypeError(f"progress must be True, a callable or None, got {progress!r}{values.progress(progress)}")
     check_answers("progress", progress, "stats")
-    return _Told(progress)
+    return _Callback(progress)
 
 
 def _is_bar(progress: object) -> bool:
@@ -107,7 +107,7 @@ def _is_bar(progress: object) -> bool:
     return isinstance(progress, type) and hasattr(progress, "update")
 
 
-class _Told(Watcher):
+class _Callback(Watcher):
     """Tells a callable."""
 
     _what = "the callable given as progress="

@@ -668,7 +668,7 @@ def everything_reachable(*roots):
 
 @pytest.mark.whole
 def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(server, caplog, capfd):
-    from fanmap._drive.wire import hook, observing, responses, watching
+    from fanmap._drive.wire import hook, observing, watching, wires
 
     caplog.set_level(logging.DEBUG, logger="fanmap")
     replies = [
@@ -708,7 +708,13 @@ def test_nothing_of_prompts_keys_headers_bodies_or_urls_is_kept_or_printed(serve
     kept += [str(one.message) for one in warned]
     kept += [record.getMessage() for record in caplog.records if record.name == "fanmap"]
     kept += everything_reachable(
-        limits, hook._in_place, hook._ours, hook._unknown, watching._classes, responses._MARKS, observing.observer.get()
+        limits,
+        hook._in_place,
+        hook._ours,
+        hook._unknown,
+        watching._classes,
+        wires.RAISE_AT_ONCE,
+        observing.observer.get(),
     )
     printed = capfd.readouterr()
     kept += [printed.out, printed.err]

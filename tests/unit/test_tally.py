@@ -19,7 +19,7 @@ def test_of_many_that_are_no_more_nothing_is_lost_and_few_are_kept():
     for number in range(1000):
         retired.take(tally(number))
     assert len(retired._kept) <= 33
-    total = retired.and_of(lambda: [tally(1000)])
+    total = retired.total_with(lambda: [tally(1000)])
     assert (total.started, total.done, total.busy, total.tokens_in) == (2002, 1001, 500.5, 500_500)
     assert total.slowest == [(1000.0, 1000), (999.0, 999), (998.0, 998), (997.0, 997), (996.0, 996)]
 
@@ -27,7 +27,7 @@ def test_of_many_that_are_no_more_nothing_is_lost_and_few_are_kept():
 def test_asking_changes_nothing():
     retired = Retired()
     retired.take(tally(1))
-    assert [retired.and_of(list).done for _ in range(3)] == [1, 1, 1]
+    assert [retired.total_with(list).done for _ in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("many", [0, 31, 32, 33, 1000])
@@ -36,12 +36,12 @@ def test_counts_that_are_just_being_taken_are_counted_once(many):
     retired, live = Retired(), [tally(7), tally(8)]
     for number in range(many):
         retired.take(tally(number))
-    assert retired.and_of(lambda: live).done == many + 2
+    assert retired.total_with(lambda: live).done == many + 2
     for one in list(live):
         retired.take(one)
-        assert retired.and_of(lambda: live).done == many + 2
+        assert retired.total_with(lambda: live).done == many + 2
         live.remove(one)
-        assert retired.and_of(lambda: live).done == many + 2
+        assert retired.total_with(lambda: live).done == many + 2
 
 
 def test_who_asks_while_counts_are_taken_looks_again():
@@ -56,10 +56,10 @@ def test_who_asks_while_counts_are_taken_looks_again():
             live.remove(one)
         return before
 
-    assert retired.and_of(look).done == 5
+    assert retired.total_with(look).done == 5
     assert (ending, live) == ([], [])
 
 
 def test_and_comes_to_an_end_where_they_always_are():
     retired = Retired()
-    assert retired.and_of(lambda: [retired.take(tally(1))][:0]).done >= 100
+    assert retired.total_with(lambda: [retired.take(tally(1))][:0]).done >= 100

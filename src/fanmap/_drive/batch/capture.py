@@ -24,14 +24,12 @@ from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import loops
 from fanmap._drive.limits.budget import Budget
 from fanmap._drive.wire.observing import Request, Unwind, unwound_by
-from fanmap._drive.wire.wires import AIOHTTP, ASYNC_HTTPX
+from fanmap._drive.wire.wires import AIOHTTP, ASYNC_HTTPX, RAISE_AT_ONCE
 from fanmap._errors import BatchError
 from fanmap._policy.batch.question import NotBatched, Question, QuestionKeys, read_question
 from fanmap._policy.batch.siblings import QUIET, STILL, Siblings
 from fanmap._policy.tokens.money import only_counts
 
-# A client's own repeats would ask the same anew: what can be mended has been asked again already.
-_MARKS: Final = {"x-should-retry": "false", "x-fanmap-mark": "1"}
 _INNER: Final = (
     "{0} runs under a total of its own, such as max_spend=, that does not bound what batch submits: give its limits to "
     "the function that batch is called on, or {0} limits without a total"
@@ -108,7 +106,8 @@ class Capture:
         answer = self._book.answer(key)
         if answer is not None:
             status, body = answer
-            return clients.respond(request, status, body, _MARKS if status >= 400 else {})
+            # A client's own repeats would ask the same anew: what can be mended has been asked again already.
+            return clients.respond(request, status, body, RAISE_AT_ONCE if status >= 400 else {})
         if self._is_aftermath():
             raise Unwind
         inner = current_scope.get()
@@ -140,7 +139,7 @@ class Capture:
             return False
         return loop is None or (loop == "asyncio" and asyncio.all_tasks() == {asyncio.current_task()})
 
-    def _meet(self, request: Request, taken: clients.Taken | None) -> NoReturn:
+    def _meet(self, request: Request, taken: clients.Outgoing | None) -> NoReturn:
         question = None if taken is None else read_question(*taken, self._book.endpoints)
         if taken is not None and isinstance(question, Question):
             self._book.meet(self._index, question, taken.headers, lambda: sender_for(request))

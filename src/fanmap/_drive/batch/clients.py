@@ -25,7 +25,7 @@ _OWN: Final = frozenset({
 })  # fmt: skip
 
 
-class Taken(NamedTuple):
+class Outgoing(NamedTuple):
     """A request as its client would send it; `headers` by lower-case name."""
 
     method: str
@@ -34,7 +34,7 @@ class Taken(NamedTuple):
     body: bytes | None
 
 
-def take(request: Request) -> Taken | None:
+def take(request: Request) -> Outgoing | None:
     """What a client is about to send; None where it is none that can be taken."""
     if request.wire not in (HTTPX, ASYNC_HTTPX, REQUESTS):
         return None
@@ -48,12 +48,12 @@ def take(request: Request) -> Taken | None:
         headers["authorization"] = f"Basic {b64encode(password.encode()).decode()}"
     if request.wire is REQUESTS:
         body = sent.body.encode() if isinstance(sent.body, str) else sent.body
-        return Taken(sent.method, sent.url, headers, body if isinstance(body, bytes) else None)
+        return Outgoing(sent.method, sent.url, headers, body if isinstance(body, bytes) else None)
     try:
         body = sent.content
     except Exception:  # a stream that has not been read
         body = None
-    return Taken(sent.method, str(sent.url), headers, body)
+    return Outgoing(sent.method, str(sent.url), headers, body)
 
 
 def _text(value: str | bytes) -> str:

@@ -79,9 +79,9 @@ class Pool:
         self._over = False
         self._leave = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
-        trio.lowlevel.spawn_system_task(self._host, context=self._context.copy())
+        trio.lowlevel.spawn_system_task(self._hold_nursery, context=self._context.copy())
 
-    async def _host(self) -> None:
+    async def _hold_nursery(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             early, self._early = self._early, []
@@ -106,7 +106,7 @@ class Pool:
         if self._nursery is None:
             self._early.append((worker, waiter))
         else:
-            self._context.copy().run(self._nursery.start_soon, self._life, worker, waiter)
+            self._context.copy().run(self._nursery.start_soon, self._run_worker, worker, waiter)
 
     def wake(self, workers: Sequence[Worker]) -> None:
         """Wake these."""
@@ -125,7 +125,7 @@ class Pool:
         with suppress(RuntimeError):
             self._token.run_sync_soon(self.cancel)
 
-    async def _life(self, worker: Worker, waiter: Waiter) -> None:
+    async def _run_worker(self, worker: Worker, waiter: Waiter) -> None:
         renew = False
         try:
             renew = await tasks.pull(worker, waiter, _Cancellation(worker.run), trio.lowlevel.checkpoint)

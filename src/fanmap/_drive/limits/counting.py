@@ -101,7 +101,7 @@ class Counting(Books):
 
     def stats(self) -> Stats:
         """Where it stands; from any thread, also from a signal handler: it waits for nobody."""
-        total, admission = self._retired.and_of(self._tallies.values), self.admission
+        total, admission = self._retired.total_with(self._tallies.values), self.admission
         return Stats(
             in_flight=max(0, admission.running()),
             waiting=admission.waiting() + total.backing_off,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from fanmap._usage import Usage
 
-_SLOWEST = 5
-_APART = 32
+_SLOWEST = 5  # calls that a summary names
+_APART = 32  # final counts that are kept as they are, before they are added up
 _LOOKS = 100  # by who waits for nobody: each again because a thread has ended meanwhile
 
 
@@ -91,8 +91,8 @@ class Retired:
         kept = self._kept if len(self._kept) < _APART else (_sum(self._kept),)
         self._kept = (*kept, tally)
 
-    def and_of(self, live: Callable[[], Iterable[Tally]]) -> Tally:
-        """All of them and the live ones, added up; from any thread, waiting for none.
+    def total_with(self, live: Callable[[], Iterable[Tally]]) -> Tally:
+        """All of them, with the live ones, added up; from any thread, waiting for none.
 
         Args:
             live: lists those; asked again where some were taken meanwhile.

@@ -78,7 +78,7 @@ class Reckoning(Books):
         )
 
     def _total(self) -> Tally:
-        return self._retired.and_of(lambda: [worker.tally for worker in list(self.flow.workers)])
+        return self._retired.total_with(lambda: [worker.tally for worker in list(self.flow.workers)])
 
 
 def _most(waits: Iterable[Wait | None]) -> Wait | None:

@@ -14,14 +14,13 @@ from fanmap._drive.wire.hook import ensure, look_for_new
 from fanmap._drive.wire.observing import Observer, Request, observer
 from fanmap._drive.wire.repeats import Failures
 from fanmap._drive.wire.taking import Account, Taking
+from fanmap._drive.wire.wires import RAISE_AT_ONCE
 from fanmap._policy.failures.replies import header_table, read_reply
 from fanmap._policy.failures.signals import read_error
 from fanmap._policy.failures.verdict import OUTAGES, Verdict
 from fanmap._policy.limits.quotas import pick, read_bedrock_usage, read_cost, read_quotas
 from fanmap._policy.tokens.body import Passing, Said, read_body, read_document
 from fanmap._policy.tokens.usage import NOTHING_TAKEN, Taken, read_taken
-
-_MARKS = {"x-should-retry": "false", "x-fanmap-mark": "1"}
 
 
 def observe(account: Account, *, repeats: bool) -> Reader:
@@ -153,7 +152,7 @@ class Reader:
             self._declined.append(None)
             answer = _Answer(status, header_table(wire.headers(response)), wire.body(response))
             if self._failed(account, request, answer):
-                wire.mark(response, _MARKS)
+                wire.mark(response, RAISE_AT_ONCE)
             return
         self._answered = True
         if account.wants_quotas:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -17,6 +17,10 @@ from fanmap._policy.foreign import as_mapping
 from fanmap._policy.tokens.body import Documents, Passing, Pieces
 
 Pairs = Iterable[tuple[str | bytes, str | bytes]]
+
+RAISE_AT_ONCE: Final = {"x-should-retry": "false", "x-fanmap-mark": "1"}
+"""Headers of a failed response that openai's and anthropic's clients are to raise and not to repeat, and by which
+`_policy.failures.signals` knows that the server has not said so."""
 
 
 class Wire:
