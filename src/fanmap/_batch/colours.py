@@ -31,11 +31,11 @@ def run_blocking(decorated: Decorated, items: Sequence[Any], options: Options) -
         step = next(steps)
         while True:
             try:
-                came = _do(step, run)
+                came_of_it = _do(step, run)
             except Lost as lost:
                 step = steps.throw(lost)
             else:
-                step = steps.send(came)
+                step = steps.send(came_of_it)
     except StopIteration:
         return run.end()
     except BaseException as error:
@@ -70,11 +70,11 @@ async def awaited(run: BatchRun) -> list[Any]:
         step = next(steps)
         while True:
             try:
-                came = await _ado(step, run)
+                came_of_it = await _do_async(step, run)
             except Lost as lost:
                 step = steps.throw(lost)
             else:
-                step = steps.send(came)
+                step = steps.send(came_of_it)
     except StopIteration:
         return run.end()
     except BaseException as error:
@@ -87,7 +87,7 @@ async def awaited(run: BatchRun) -> list[Any]:
                 await (sender.close() if sender.is_async else launch.in_thread(sender.close))
 
 
-async def _ado(step: Step, run: BatchRun) -> Any:
+async def _do_async(step: Step, run: BatchRun) -> Any:
     if isinstance(step, Pass):
         with run.strays:
             await run.runner.amap(step.indices)

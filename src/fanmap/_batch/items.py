@@ -86,7 +86,7 @@ class Items:
         results, failures = self.results, self.failures
         return [index for index in range(len(results)) if results[index] is _UNFINISHED and index not in failures]
 
-    def of(self, hand_in: HandIn) -> int | None:
+    def first_of(self, hand_in: HandIn) -> int | None:
         """The first item that has asked something in there, else the first of all; None: there is none."""
         marks = {item_of(question) for question in hand_in.questions}
         keys = (one.key for one in self._inputs)
@@ -106,8 +106,8 @@ class Items:
     # One item, as far as it goes
 
     @calls_users
-    def go(self, index: int) -> None:
-        """Of a `def`."""
+    def run(self, index: int) -> None:
+        """Run the item of a `def`."""
         capture, attempts = self._begin(index)
         again = self._book.stopped is None
         while again:
@@ -130,8 +130,8 @@ class Items:
                 del error
 
     @calls_users
-    async def ago(self, index: int) -> None:
-        """Of an `async def`."""
+    async def run_async(self, index: int) -> None:
+        """Run the item of an `async def`."""
         capture, attempts = self._begin(index)
         capture.root = None if loops.running() == "trio" else asyncio.current_task()
         again = self._book.stopped is None

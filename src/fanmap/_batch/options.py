@@ -12,7 +12,7 @@ from fanmap._policy.checks import check_count, check_flag, check_positive, is_fi
 from fanmap._resume import Resume, check_resume
 from fanmap._types import JournalOptions
 
-Told = Callable[[BatchProgress], object]
+TellProgress = Callable[[BatchProgress], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Options:
     max_turns: int
     only: bool
     endpoints: tuple[str, ...]
-    progress: Told | None
+    progress: TellProgress | None
 
 
 def check_options(
@@ -43,7 +43,7 @@ def check_options(
     max_turns: int,
     only: bool,
     endpoints: Iterable[str],
-    progress: Told | bool | None,
+    progress: TellProgress | bool | None,
 ) -> Options:
     """The options of a call, or an error that names the parameter."""
     if resume is None:
@@ -66,9 +66,9 @@ def check_options(
     for place in places:
         if not place.startswith(("http://", "https://")):
             raise ValueError(f"endpoints must be URLs such as 'http://host/v1', got {place!r}")
-    told = _Lines() if progress is True else progress or None
+    tell = _Lines() if progress is True else progress or None
     return Options(
-        kept, unpack, return_exceptions, max_concurrency, wait, poll, max_turns, only, places, told
+        kept, unpack, return_exceptions, max_concurrency, wait, poll, max_turns, only, places, tell
     )  # fmt: skip
 
 

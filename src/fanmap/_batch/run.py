@@ -108,8 +108,9 @@ class BatchRun:
                 block=block_plan(settings.limits),
                 max_turns=options.max_turns,
             )
-            self._orphans = Orphans(self._book, patience, self._items.of)
-            self.runner: Any = decorated._copy(self._items.ago if decorated._is_async else self._items.go, unbounded)
+            self._orphans = Orphans(self._book, patience, self._items.first_of)
+            run_item: Any = self._items.run_async if decorated._is_async else self._items.run
+            self.runner: Any = decorated._copy(run_item, unbounded)
         except BaseException:
             self.close()
             raise
@@ -215,13 +216,13 @@ class BatchRun:
         return BatchPending(self._done(), len(self._items.results), self._book.infos())
 
     def _look(self, *, over: bool = False) -> None:
-        told = self._options.progress
-        if told is not None:
+        tell = self._options.progress
+        if tell is not None:
             done = self._done()
             summary = self._summary(done) if over else None
             progress = BatchProgress(done, len(self._items.results), self._turns.taken, self._book.infos(), summary)
             try:
-                told(progress)
+                tell(progress)
             except Exception as error:  # the answers are paid for
                 if not self._complained:
                     self._complained = True
