@@ -79,7 +79,7 @@ def begin_to_wait(since: float | None) -> float:
 
 
 def end_to_wait() -> None:
-    """It does no more."""
+    """This thread waits no longer."""
     _waiting.pop(get_ident(), None)
 
 

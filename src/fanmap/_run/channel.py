@@ -13,7 +13,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def packed(thing: object) -> bytes:
-    """As it is sent."""
+    """An object as it is sent: its length, then its pickle."""
     data = pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(data)) + data
 

@@ -51,7 +51,7 @@ class Worker:
         self.ready = False
 
     async def run(self, wake: Callable[[], None], hear: Callable[[Worker, Done], None]) -> None:
-        """Until it ends."""
+        """Send its orders and hear what comes of its calls, until it ends."""
         reader, self.writer = await asyncio.open_connection(sock=self.socket)
         self.send(self.orders)
         with suppress(EOFError):

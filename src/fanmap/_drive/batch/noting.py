@@ -56,7 +56,7 @@ class Notes(dict[str, Noted]):
         self._size += len(line)
 
     def lines(self, keys: Sequence[str]) -> list[bytes]:
-        """Of these questions."""
+        """The lines that would hand these questions in."""
         assert self._lines is not None
         found: list[bytes] = []
         for key in keys:

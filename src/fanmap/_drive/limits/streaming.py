@@ -33,7 +33,7 @@ class Streaming(Braking):
         self.readers.append(reader)
 
     def end_streams(self, reader: int) -> None:
-        """It is over."""
+        """That run is over."""
         with suppress(ValueError):
             self.readers.remove(reader)
 

@@ -133,7 +133,7 @@ class Run(Serving):
         self.flow.workers[worker] = None
 
     def fired(self, worker: Puller) -> None:
-        """It never began."""
+        """This worker never began."""
         self.flow.workers.pop(worker, None)
         self.plan.budget.retire(worker.tally_key)
 

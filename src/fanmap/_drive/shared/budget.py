@@ -24,6 +24,7 @@ from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.followed import Followed
 from fanmap._policy.limits.permit import Owner, Permit
 from fanmap._policy.limits.quotas import Quota
+from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.messages import TOLD, Reply, Request
 from fanmap._policy.shared.told import UNITS
 from fanmap._policy.shared.total import Told
@@ -158,8 +159,7 @@ class SharedBudget(SharedBraking):
             self._follow(self.followed, now)
         self._adjust("outage")
         if member.ceiling != before:
-            why: Why = "outage" if member.outage else "refused" if member.ceiling < before else "answered"
-            why = "told" if member.untold is not untold else why
+            why = "told" if member.untold is not untold else _why_moved(member, before)
             self.history.append(Change(now, before, member.ceiling, why))
         self._hear_of_spent(now)
         if not self._told_smaller and (said := smaller_settings(self._wanted, member)):
@@ -216,6 +216,13 @@ class SharedBudget(SharedBraking):
             super().act(thing)
         else:
             thing()
+
+
+def _why_moved(member: Member, before: int) -> Why:
+    """Why the ceiling is not what it was before, where no limit of the server's was told."""
+    if member.outage:
+        return "outage"
+    return "refused" if member.ceiling < before else "answered"
 
 
 def _quota(_: int, number: int, amount: float, window: float) -> Quota:

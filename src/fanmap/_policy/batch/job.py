@@ -163,7 +163,7 @@ def intent_line(hand_in: HandIn) -> bytes:
 
 
 def handed_in_line(name: str, began: float, batch: str) -> bytes:
-    """It is the provider's."""
+    """When the provider has it, with the id that it has there."""
     return kind_line(name, "handed_in", began, f'"id":{json.dumps(batch)}')
 
 

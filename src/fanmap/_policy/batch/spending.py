@@ -57,7 +57,7 @@ class Mean:
         self._sum, self._count = 0.0, 0
 
     def add(self, cost: float) -> None:
-        """Another one."""
+        """One more answer has cost so much."""
         self._sum += cost
         self._count += 1
 

@@ -105,7 +105,7 @@ class Place(NamedTuple):
     endpoint: str
 
     def url(self, path: str, query: str = "") -> str:
-        """Of something there."""
+        """The URL of something there: its path and its own query, beside the place's."""
         both = "&".join(part for part in (query, self.query) if part)
         return f"{self.root}{path}?{both}" if both else f"{self.root}{path}"
 

@@ -134,7 +134,7 @@ _SPENT_400 = re.compile(
 
 
 def says_spent_in_a_400(text: str) -> bool:
-    """The same of a bad request."""
+    """Do these words of a bad request say that the account is out of money?"""
     return _SPENT_400.search(text) is not None
 
 
@@ -190,12 +190,12 @@ _CROWDS = ("concurren", "simultaneous", "parallel", "connections", "并发")
 
 
 def says_ramp(text: str) -> bool:
-    """Was it the slope?"""
+    """Do these words say that calls came to be more too quickly, whatever their number?"""
     return _RAMP.search(text) is not None
 
 
 def says_too_many_at_once(text: str) -> bool:
-    """Was it the crowd?"""
+    """Do these words say that too many calls were under way at once?"""
     lowered = text.lower()
     return any(hint in lowered for hint in _CROWDS) and _CONCURRENCY.search(text) is not None
 
@@ -208,7 +208,7 @@ _RATE = re.compile(
 
 
 def says_rate(text: str) -> bool:
-    """Was a rate exceeded, where the status does not say it?"""
+    """Do these words say that a rate was exceeded, where the status does not?"""
     return _RATE.search(text) is not None
 
 

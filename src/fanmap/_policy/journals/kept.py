@@ -110,7 +110,7 @@ class Aside:
 
     @property
     def dollars(self) -> float:
-        """All of it."""
+        """All that is set aside, of every journal."""
         return sum(sum(one.values()) for one in self._by_journal.values())
 
     def opened(self, path: str, dollars: dict[str, float]) -> None:
@@ -118,7 +118,7 @@ class Aside:
         self._by_journal[path] = dollars
 
     def reserve(self, path: str, name: str, dollars: float) -> None:
-        """One more."""
+        """So many dollars more, under this name."""
         self._by_journal.setdefault(path, {})[name] = dollars
 
     def over(self, path: str, name: str) -> None:

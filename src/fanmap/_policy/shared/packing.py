@@ -13,7 +13,7 @@ VERSION: Final = 4.0
 
 
 def pack(document: Document) -> list[float]:
-    """All of it."""
+    """All of the document, as numbers; `unpack` makes it again."""
     one = document
     numbers: list[float] = [
         VERSION, one.memory, one.exchanges, one.time, one.skew, one.minimum, one.start, one.maximum, one.gate,

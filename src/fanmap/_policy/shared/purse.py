@@ -73,7 +73,7 @@ class Purse:
         self.owes_since = -math.inf
 
     def aside(self, place: int) -> float:
-        """That."""
+        """What that was, of this total."""
         return self._aside[place]
 
     def held(self, place: int) -> float:

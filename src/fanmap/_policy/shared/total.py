@@ -87,6 +87,6 @@ class Told(Correction):
         self.news: list[float] = []
 
     def learn(self, estimated: float, settled: float) -> None:
-        """See there."""
+        """As of any `Correction`; the others hear of it as well."""
         super().learn(estimated, settled)
         self.news.append(settled - estimated)

@@ -129,7 +129,7 @@ def dollars_rate(amount: float | None) -> Rate:
 
 
 def is_dollars(rate: Rate) -> bool:
-    """Is it that one?"""
+    """Is it the rate that counts dollars?"""
     return rate.usage is _told
 
 
