@@ -11,7 +11,8 @@ import tenacity
 
 from fanmap._drive import clock
 from fanmap._drive.batch.book import Book
-from fanmap._drive.batch.capture import Capture, end_left_tasks, running_here
+from fanmap._drive.batch.capture import Capture
+from fanmap._drive.batch.left_tasks import end_left_tasks, item_here
 from fanmap._drive.batch.spending import NoMoney
 from fanmap._drive.calls.plan import Plan
 from fanmap._drive.calls.reading import read
@@ -137,14 +138,14 @@ class Items:
         again = self._book.stopped is None
         while again:
             began, value, error = clock.now(), None, None
-            outside, around = observer.set(capture), running_here.set(capture)
+            outside, around = observer.set(capture), item_here.set(capture)
             try:
                 value = await self._call(afresh(self._inputs[index].item))
             except BaseException as failure:
                 error = failure
             finally:
                 observer.reset(outside)
-                running_here.reset(around)
+                item_here.reset(around)
             try:
                 if capture.open and not _is_cancelled(error):
                     await end_left_tasks(capture)

@@ -10,7 +10,6 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
 from fanmap._drive import clock
@@ -35,10 +34,6 @@ _INNER: Final = (
     "the function that batch is called on, or {0} limits without a total"
 )
 _LOOK: Final = STILL / 10  # seconds
-_LEFT_SECONDS: Final = 5.0  # for tasks that an item has left running
-
-# Whose run a context is of, also while a request is under way and nobody observes.
-running_here: Final = ContextVar[object]("fanmap_batch_item", default=None)
 
 
 class Capture:
@@ -225,29 +220,6 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     """An item that waits for several is unwound by the first that it looks at: nothing is to be told of the others."""
     if not task.cancelled():
         task.exception()
-
-
-async def end_left_tasks(capture: Capture) -> None:
-    """Tasks that an unwound item has left behind have their say, and end."""
-    if loops.running() != "asyncio":
-        return
-    here = asyncio.current_task()
-    left = [task for task in asyncio.all_tasks() if task is not here and _is_of(capture, task)]
-    if left:
-        _, late = await asyncio.wait(left, timeout=_LEFT_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=_LEFT_SECONDS)
-    for task in left:
-        if task.done() and not task.cancelled():
-            task.exception()  # retrieved: the item's own end says what there is to say
-
-
-def _is_of(capture: Capture, task: asyncio.Task[Any]) -> bool:
-    if sys.version_info < (3, 12):
-        return task in capture.askers
-    return task.get_context().get(running_here) is capture
 
 
 def _only(what: str) -> BatchError:
