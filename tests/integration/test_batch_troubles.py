@@ -420,6 +420,32 @@ def test_results_that_are_none_are_an_error_and_not_asked_for_again(tmp_path: Pa
         assert lines(server) == [3]
 
 
+@pytest.mark.parametrize("shown", ["an empty file", "no file"])
+def test_answers_that_are_counted_and_not_shown_are_an_error_and_not_asked_for_again(
+    shown: str, tmp_path: Path
+) -> None:
+    hidden = [True]
+    counts = {"total": 3, "completed": 3, "failed": 0}
+    archived = {"id": "batch_simulated_0", "status": "completed", "output_file_id": None, "request_counts": counts}
+
+    def instead(request: httpx.Request) -> httpx.Response | None:
+        path = request.url.path
+        if hidden[0] and shown == "no file" and path.endswith("/batch_simulated_0"):
+            return httpx.Response(200, json=archived)
+        return httpx.Response(200) if hidden[0] and path.endswith("/content") else None
+
+    with serve() as server, httpx.Client(transport=Between(instead)) as client:
+        ask = parallel_map(through(client, server))
+        for _ in range(2):
+            with pytest.raises(
+                BatchError, match="batch batch_simulated_0 has 3 answers and shows none. .*at full price"
+            ):
+                ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        hidden[0] = False
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
+
+
 def test_one_that_stays_is_an_error_that_shows_it(tmp_path: Path) -> None:
     with serve() as server, httpx.Client(transport=Portal({"POST /v1/files": 99})) as client:
         ask = parallel_map(through(client, server))

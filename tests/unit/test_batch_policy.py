@@ -259,7 +259,7 @@ def test_openai_says_where_a_batch_stands() -> None:
     done = look(status="completed", output_file_id="o", error_file_id="e", request_counts={"total": 3, "completed": 2,
                 "failed": 1})  # fmt: skip
     assert done == Batch(
-        "b", "ended", "completed", 3, 3, ("http://h/v1/files/o/content", "http://h/v1/files/e/content")
+        "b", "ended", "completed", 3, 3, 2, ("http://h/v1/files/o/content", "http://h/v1/files/e/content")
     )
     assert look(status="expired", output_file_id=None, error_file_id="e").results == ("http://h/v1/files/e/content",)
     failed = look(status="failed", errors={"data": [{"code": "token_limit_exceeded", "message": "too many"}]})
@@ -317,10 +317,10 @@ def test_anthropic_says_where_a_batch_stands() -> None:
     place = Place("http://h/v1", "", "/v1/messages")
     counts = {"processing": 1, "succeeded": 2, "errored": 1, "canceled": 0, "expired": 0}
     said = {"id": "b", "processing_status": "in_progress", "request_counts": counts, "results_url": None}
-    assert play(anthropic.look(place, "b"), said)[1] == Batch("b", "running", "in_progress", 3, 4)
+    assert play(anthropic.look(place, "b"), said)[1] == Batch("b", "running", "in_progress", 3, 4, 2)
     said |= {"processing_status": "ended", "results_url": "https://api.anthropic.com/v1/messages/batches/b/results"}
     results = ("http://h/v1/messages/batches/b/results",)
-    assert play(anthropic.look(place, "b"), said)[1] == Batch("b", "ended", "ended", 3, 4, results)
+    assert play(anthropic.look(place, "b"), said)[1] == Batch("b", "ended", "ended", 3, 4, 2, results)
     said["cancel_initiated_at"] = "2026-01-01T00:00:00Z"
     assert play(anthropic.look(place, "b"), said)[1].state == "cancelled"
 

@@ -85,7 +85,7 @@ class Collector:
             The questions without a line; the lines that a repeat may mend, by question; has the account nothing left?
 
         Raises:
-            Missing: what is there is no line of results.
+            Missing: there are answers, and no line of results; or what is there is none.
         """
         left = set(hand_in.questions)
         again: dict[str, Line] = {}
@@ -110,8 +110,11 @@ class Collector:
                                 self._keep(hand_in, model, line)
             if read >= min(batch.finished, len(hand_in.questions)) and not (strange and not read):
                 break
-        if strange and not read:  # a page of somebody between: what was answered is paid for
-            raise Missing(f"results could not be read: {strange[:_SHOWN].decode('utf-8', 'replace')}")
+        if not read and (strange or batch.answered):  # what was answered is paid for
+            what = strange[:_SHOWN].decode("utf-8", "replace")  # a page of somebody between, perhaps
+            raise Missing(
+                f"results could not be read: {what or f'batch {batch.id} has {batch.answered} answers and shows none'}"
+            )
         return left, again, spent
 
     def _keep(self, hand_in: HandIn, model: str, line: Line) -> None:

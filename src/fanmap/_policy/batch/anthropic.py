@@ -118,4 +118,5 @@ def _read(place: Place, said: dict[str, Any]) -> Batch:
     # On the server that it was asked of: a proxy in front of the provider shows the provider's own address.
     urls = (place.url(f"/messages/batches/{_text_at(said, 'id')}/results"),) if urlsplit(results).path else ()
     state: Literal["cancelled", "ended", "running"] = "cancelled" if cancelled else "ended" if ended else "running"
-    return Batch(_text_at(said, "id"), state, status, total - counts["processing"], total, urls)
+    finished = total - counts["processing"]
+    return Batch(_text_at(said, "id"), state, status, finished, total, counts["succeeded"], urls)

@@ -133,6 +133,7 @@ def _read(place: Place, said: dict[str, Any]) -> Batch:
         status,
         count_at(counts, "completed") + count_at(counts, "failed"),
         count_at(counts, "total"),
+        count_at(counts, "completed"),
         files,
         text_at(problem, "code"),
         text_at(problem, "message")[:500],

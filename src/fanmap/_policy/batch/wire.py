@@ -68,6 +68,7 @@ class Batch(NamedTuple):
         said: the provider's own word for that.
         finished: of its requests, those that are over.
         total: requests in it.
+        answered: of those that are over, the ones with an answer that is paid.
         results: URLs of what has answers.
         problem: the code of what was wrong, where it failed.
         words: the provider's words for that.
@@ -78,6 +79,7 @@ class Batch(NamedTuple):
     said: str
     finished: int
     total: int
+    answered: int
     results: tuple[str, ...] = ()
     problem: str = ""
     words: str = ""
