@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ import httpx
 import pytest
 
 from fanmap import BatchError, BatchPending, parallel_map
-from fanmap._batch_command.command import _headers, batch  # pyright: ignore[reportPrivateUsage]
+from fanmap._batch_command.command import _exchange, _headers, batch  # pyright: ignore[reportPrivateUsage]
 from fanmap._failure import CommandError
 from fanmap._policy.batch.job import HandIn
-from fanmap._policy.batch.wire import Place
+from fanmap._policy.batch.wire import Call, Place
 from fanmap.testing import BatchScript, Server, serve
 
 
@@ -109,6 +111,34 @@ def test_damage_is_not_taken_for_an_end(server: Server, tmp_path: Path, capsys: 
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("batches in progress: 0")
     assert re.fullmatch(r"\d damaged record\(s\) skipped: a batch that only they name is not listed", said[1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "hello\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        "HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\n{}",
+    ],
+)
+def test_what_is_no_answer_is_one_line(said: str) -> None:
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(said.encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as other:
+        other.submit(answer)
+        with pytest.raises(CommandError, match="the server cannot be reached"):
+            _exchange(Call("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/v1/batches/b"), {})
+
+
+@pytest.mark.parametrize("key", ["k\n", "k\u2026"])
+def test_a_key_that_no_header_may_have_is_one_line(key: str) -> None:
+    hand_in = HandIn("n", "openai", Place("https://api.openai.com/v1", "", "/v1/x"), 1, 0.0, (), "b")
+    with pytest.raises(CommandError, match="OPENAI_API_KEY holds what no key does, such as a line break"):
+        _headers(hand_in, {"OPENAI_API_KEY": key})
 
 
 KEYS = {"OPENAI_API_KEY": "o", "AZURE_OPENAI_API_KEY": "z", "ANTHROPIC_API_KEY": "a"}

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -99,6 +100,8 @@ def _headers(hand_in: HandIn, environment: Mapping[str, str]) -> dict[str, str]:
     key = environment.get(_KEYS[kind])
     if not key:
         raise CommandError(f"set {_KEYS[kind]} to ask the provider", status=1)
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError(f"{_KEYS[kind]} holds what no key does, such as a line break", status=1)
     if kind == "anthropic":
         return {"x-api-key": key, "anthropic-version": "2023-06-01"}
     return {"api-key": key} if azure else {"authorization": f"Bearer {key}"}
@@ -124,10 +127,11 @@ def _exchange(call: Call, headers: Mapping[str, str]) -> Answer:
     body = call.body if call.method == "POST" else None
     request = urllib.request.Request(call.url, body, dict(headers), method=call.method)
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_PATIENCE) as response:
+        try:
+            response: Any = urllib.request.build_opener(_NoRedirect).open(request, timeout=_PATIENCE)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
             return Answer(response.status, response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, error.read())
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise CommandError(f"the server cannot be reached ({type(error).__name__})", status=1) from error
