@@ -203,6 +203,23 @@ def test_a_file_that_was_replaced_by_another_one_of_ours_is_taken(peers, tmp_pat
     assert one.ask(3, use=3).memory == memory
 
 
+@pytest.mark.parametrize("first", ["who_had", "who_has"])
+def test_an_older_copy_of_the_file_is_a_memory_that_was_lost(peers, tmp_path, first):
+    who_had, who_has = peers(), peers()
+    assert who_had.ask(4).allow == 4
+    (tmp_path / "copy").write_bytes((tmp_path / "openai").read_bytes())
+    (tmp_path / "copy").chmod(0o600)
+    who_has.ask(4)
+    for _ in range(3):
+        who_had.ask()  # gives them back
+    assert who_has.ask(4).allow == 4
+    os.replace(tmp_path / "copy", tmp_path / "openai")
+    if first == "who_has":
+        assert who_has.ask(4, use=4).allow == 4
+    assert who_had.ask(4).allow == 0  # not the four of then
+    assert who_has.ask(4, use=4).allow == 4
+
+
 def test_a_file_that_was_replaced_by_something_else_is_a_store_that_is_away(peers, tmp_path):
     one = peers()
     one.ask(3)

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from copy import deepcopy
 from dataclasses import fields
 
 import pytest
@@ -88,6 +89,13 @@ def twin_of(client, *, heals=False):
             client.delete(KEY)
             super().wipe()
 
+        def keep(self):
+            self.kept = deepcopy(self.document), client.get(KEY)
+
+        def bring_back(self):
+            self.document = self.kept[0]
+            client.set(KEY, self.kept[1])
+
     class TwinMachine(SharedMachine):
         world_class = Twin
 
@@ -137,6 +145,23 @@ def test_both_cut_the_ceiling_alike_where_a_refusal_follows_a_gate(server, kind,
         process.refused(process.running[-1], kind, wait)
         world.run(0.4 + seconds)
     assert world.document.ceiling[-1] == cuts  # the epoch
+
+
+def test_both_take_a_snapshot_for_a_memory_that_was_lost(server):
+    world = twin_of(server).world_class(1, wanted(Adaptive(6, 1, 6), ()), seconds=(0.05, 0.2))
+    world.rates = ()
+    one, other = world.process(callers=6), world.process(callers=1)
+    for _ in range(4):
+        world.run(3.0)
+        world.keep()
+        one.callers, other.callers = other.callers, one.callers  # what was one's is the other's by and by
+        world.run(3.0)
+        memory = world.document.memory
+        world.bring_back()
+        world.run(1.0)
+        assert world.document.memory != memory
+        assert world.total() <= 6
+    assert world.wrong == []
 
 
 @pytest.mark.nightly

@@ -15,7 +15,7 @@ from random import Random
 from fanmap._policy.limits.rate import Rate, pace
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.document import DOLLARS, NEVER
-from fanmap._policy.shared.joining import born
+from fanmap._policy.shared.joining import born, has_gone_back
 from fanmap._policy.shared.ledger import exchange
 from fanmap._policy.shared.member import Member
 from fanmap._policy.shared.messages import DIFFERENT, TOLD
@@ -375,7 +375,7 @@ class World:
 
     def arrived(self, process, request):
         """The store takes a request."""
-        if self.document is None:
+        if self.document is None or has_gone_back(self.document, request):
             self.document = born(request.fresh, self.now + self.jump)
         document = self.document
         dead = [other.member.number for other in self.processes if not other.alive] if self.known_dead else []

@@ -367,7 +367,7 @@ def test_it_says_how_long_ago_it_was_answered_and_what_it_knows():
     heard(member, took=0.25, ceiling=3, epoch=2, gate=1004.0, rates=[[1001.5, 1.0, 10.0, 1.0]])
     request = member.compose(102.25, NOTHING, 3)
     assert (request.replied, request.age, request.rest) == (1, 2.25, pytest.approx(2.0 * 0.9995))
-    assert request.known == Known(9, 2.0, 3, 2, [(pytest.approx(-0.5), 1.0)])
+    assert request.known == Known(9, 2.0, 3, 2, [(pytest.approx(-0.5), 1.0)], time=1000.0)
     assert member.amounts == [(10.0, 1.0)]
 
 

@@ -5,7 +5,7 @@ be killed in the middle of writing. Whoever exchanges has the whole file locked 
 makes no call in that time that lets go of the interpreter's lock (`kernel`). Each process also holds one byte beyond
 the file's end: when it dies, the kernel lets go of it. Wakes are empty datagrams to a port of this machine.
 
-A file that is deleted, replaced or cut short under us is a store that has lost its memory.
+A file that is deleted, replaced or cut short under us is a store that has lost its memory, and so is an older copy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fanmap._drive.shared.chance import chance
 from fanmap._drive.shared.folder import open_file
 from fanmap._drive.shared.store import StoreAway
 from fanmap._policy.shared.document import Document
-from fanmap._policy.shared.joining import born
+from fanmap._policy.shared.joining import born, has_gone_back
 from fanmap._policy.shared.ledger import exchange
 from fanmap._policy.shared.messages import Reply, Request
 from fanmap._policy.shared.overview import Overview, overview
@@ -153,7 +153,7 @@ class FileStore:
             self._check(file)
             document, last = copies.newest(file, self._last)
             now = clock.since_boot()
-            if document is None:
+            if document is None or has_gone_back(document, request):
                 document = born(request.fresh, now)
             self._last = copies.Written()  # until it is written
             reply = exchange(document, request, now, dead)

@@ -1228,6 +1228,10 @@ local function born(fresh, micros, base)
   }
 end
 
+local function has_gone_back(doc, request)
+  return request.known.memory == doc.memory and doc.time < request.known.time
+end
+
 local function kept()
   local stored = redis.pcall("GET", KEYS[1])
   if not stored then
@@ -1258,6 +1262,9 @@ if anew then
 end
 if not ours then
   return false
+end
+if doc and has_gone_back(doc, request) then
+  doc = nil
 end
 doc = doc or born(request.fresh, micros, request.now and 0 or tonumber(time[1]))
 local raw = request.now or (time[1] - doc.base) + time[2] / 1e6

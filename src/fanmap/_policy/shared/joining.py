@@ -22,6 +22,15 @@ def born(fresh: int, raw: float) -> Document:
     return Document(1 + (fresh + math.floor(raw * 1e6)) % _MEMORIES)
 
 
+def has_gone_back(document: Document, request: Request) -> bool:
+    """Is this what the document was before it last answered this member, as in a copy that was brought back?
+
+    Others may have been given since then what it says is free, so it is as good as none.
+    """
+    known = request.known
+    return known.memory == document.memory and document.time < known.time
+
+
 def bury(document: Document, now: float, dead: Collection[int], leaving: int = 0) -> None:
     """Take out who is known to be dead, was not heard of for its whole lease, or leaves.
 

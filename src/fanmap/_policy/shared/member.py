@@ -91,7 +91,7 @@ class Member(Standing):
             for place in purse.places:
                 rates[place : place + 1] = [purse.known(place)] if rates else []
         era = 0 if purse is None else purse.era
-        known = Known(self.memory, max(NEVER, self.gate - now), self.ceiling, self.epoch, rates, era)
+        known = Known(self.memory, max(NEVER, self.gate - now), self.ceiling, self.epoch, rates, era, self._heard)
         self._sent = now
         self._pending = Request(
             self.number,
@@ -149,7 +149,7 @@ class Member(Standing):
         self.settings = patient(self._wanted, self._offset.error)
         mine = self._offset.mine
         self.lease = self._sent + LEASE_USED * self.ttl
-        self._replied, self._replied_sent = request.serial, self._sent
+        self._replied, self._replied_sent, self._heard = request.serial, self._sent, reply.now
         self._again = now + reply.again
         self._asked = reply.asked
         self.happenings.taken(reply.told)

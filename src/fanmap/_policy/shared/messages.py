@@ -41,6 +41,7 @@ class Known:
         rates: of each rate, the seconds until its tat, and the largest cost; of a total, what was spent, what others
             had booked, the mean and how many have told it.
         era: of the totals.
+        time: of the document, when it last answered.
     """
 
     memory: int = 0
@@ -49,6 +50,7 @@ class Known:
     epoch: int = 0
     rates: Sequence[Sequence[float]] = ()
     era: int = 0
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Standing:
         self._turns_booked = 0  # of those, for the background before the foreground
         self._got = 0  # number of the last appointment that arrived
         self._serial = self._replied = 0
-        self._replied_sent = 0.0
+        self._replied_sent = self._heard = 0.0  # by this clock; by the document's
         self._pending: Request | None = None
         self._sent = 0.0
         self._offset = Offset()
