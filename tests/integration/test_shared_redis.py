@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import multiprocessing
 import random
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -287,3 +289,25 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch):
     with pytest.raises(ImportError, match=r"pip install \"fanmap\[redis\]\""):
         importlib.import_module("fanmap._drive.shared.redis")
     assert builtins.__import__ is real
+
+
+kept = []  # as a module has its Limits
+
+
+def one_call(url):
+    kept.append(Limits(1, shared=f"{url}#pool"))
+    with kept[0]:
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_leaves_at_its_end(running, how):
+    account = Limits(1, shared=f"{running.url}#pool")  # the parent has it, as where a module has one
+    child = multiprocessing.get_context(how).Process(target=one_call, args=(running.url,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which do not survive a fork
+        child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert account.everybody.members == 0

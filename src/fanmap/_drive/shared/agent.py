@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ _TRY_AGAIN: Final = (0.02, 0.5)  # seconds until a store that is away is tried a
 _WAKES_APART: Final = 0.005  # seconds between two looks that others ask for
 _LONGEST: Final = 60.0  # seconds asleep
 _LAST_WORDS: Final = 1.0  # seconds for a leave, when the interpreter ends
+_LAST: Final = -1_000  # of what multiprocessing does at a child's end: after its queues and children
 
 
 class Agent:
@@ -56,6 +58,7 @@ class Agent:
         except IndexError:
             return
         _all_agents.add(self)
+        _leave_with_multiprocessing()
         self._thread = clock.world.start_thread(self._live, "fanmap-shared")
 
     def poke(self) -> None:
@@ -180,6 +183,13 @@ _all_agents: weakref.WeakSet[Agent] = weakref.WeakSet()
 def _leave_all() -> None:
     for agent in list(_all_agents):
         agent.leave()
+
+
+def _leave_with_multiprocessing() -> None:
+    """A child that multiprocessing has forked ends without what its parent has registered with `atexit`."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
+        util.Finalize(None, _leave_all, exitpriority=_LAST)
 
 
 atexit.register(_leave_all)
