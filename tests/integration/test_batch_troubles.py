@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import math
 import os
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from fanmap import BatchError, BatchPending, JournalError, parallel_map, partial_results
 from fanmap._drive import notices
+from fanmap._drive.batch import spooling
 from fanmap._drive.journals import journal_file
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
 from fanmap.types import BatchProgress
@@ -110,6 +112,32 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_paid_twice(
         room[0] = True
         assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
         assert sum(lines(server)) == 3
+
+
+@pytest.mark.parametrize("step", ["opened", "questions", "answers"])
+def test_a_temporary_file_without_room_is_said_at_once(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        @override
+        def write(self, data: Any) -> int:
+            if (step == "questions") == (b'"url"' in data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    def opened() -> io.BytesIO:
+        if step == "opened":
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+        return Full()
+
+    with serve() as server:
+        ask = parallel_map(asking(server))
+        monkeypatch.setattr(spooling, "TemporaryFile", opened)
+        with pytest.raises(BatchError, match=r"temporary file cannot be written: .*(No space|No usable).*TMPDIR"):
+            ask.batch(PROMPTS, **options(server, tmp_path / "job"))
+        monkeypatch.undo()
+        assert ask.batch(PROMPTS, **options(server, tmp_path / "job")) == [told(one) for one in PROMPTS]
+        assert lines(server) == [3]
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -139,7 +139,10 @@ class Book:
                 hand_in.reach_by(group)
                 if hand_in.id:
                     return
-            self.noted.add(key, group, question, index, cost)
+            try:
+                self.noted.add(key, group, question, index, cost)
+            except BatchError as error:
+                self.stop(error)
 
     def meet(self, index: int, question: Question, headers: Mapping[str, str], sender: Callable[[], Sender]) -> None:
         """An item's request shows through whom to ask; as `note`, but nothing is asked."""

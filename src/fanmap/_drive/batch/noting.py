@@ -6,10 +6,10 @@ The lines are in a file without a name, so that nobody's memory holds a hundred 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
 from fanmap._drive.batch.posting import PROVIDERS
+from fanmap._drive.batch.spooling import drop, put, spool
 from fanmap._policy.batch.question import Group, Question
 
 
@@ -43,15 +43,19 @@ class Notes(dict[str, Noted]):
         self._closed = False
 
     def add(self, key: str, group: Group, question: Question, item: int, cost: float | None) -> None:
-        """One more, once; none of a call in a thread that the run left behind."""
+        """One more, once; none of a call in a thread that the run left behind.
+
+        Raises:
+            BatchError: there is no room for it.
+        """
         if key in self or self._closed:
             return
         provider = PROVIDERS[group.provider]
         line = provider.line(key, question)
         if self._lines is None:
-            self._lines = TemporaryFile()  # noqa: SIM115 (closed by `forget`)
+            self._lines = spool()
             self._size = 0
-        self._lines.write(line)
+        put(self._lines, line)
         self[key] = Noted(group, self._size, len(line), provider.weight(question), item, cost)
         self._size += len(line)
 
@@ -69,7 +73,7 @@ class Notes(dict[str, Noted]):
         """All of them: what is still to be asked is noted anew by the next pass."""
         self.clear()
         if self._lines is not None:
-            self._lines.close()
+            drop(self._lines)
             self._lines = None
 
     def close(self) -> None:

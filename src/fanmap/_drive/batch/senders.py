@@ -9,9 +9,9 @@ import asyncio
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from tempfile import TemporaryFile
-from typing import IO, Any, Final, Protocol, cast
+from typing import IO, Any, Final, Protocol
 
+from fanmap._drive.batch.spooling import drop, put, spool
 from fanmap._drive.drivers import loops
 from fanmap._drive.wire.observing import Request
 from fanmap._drive.wire.wires import ASYNC_HTTPX, REQUESTS
@@ -89,7 +89,7 @@ class _Client:
                     return Answer(response.status_code, response.read()), None
                 with _spooling() as file:
                     for piece in response.iter_bytes(_CHUNK):
-                        file.write(piece)
+                        put(file, piece)
                 return Answer(response.status_code, b""), file
             finally:
                 response.close()
@@ -130,7 +130,7 @@ class _AsyncClient:
                     return Answer(response.status_code, await response.aread()), None
                 with _spooling() as file:
                     async for piece in response.aiter_bytes(_CHUNK):
-                        file.write(piece)
+                        put(file, piece)
                 return Answer(response.status_code, b""), file
             finally:
                 await response.aclose()
@@ -176,7 +176,7 @@ class _Session:
                 return Answer(response.status_code, response.content), None
             with _spooling() as file:
                 for piece in response.iter_content(_CHUNK):
-                    file.write(piece)
+                    put(file, piece)
             return Answer(response.status_code, b""), file
         except package.HTTPError as error:
             if error.response is None:
@@ -189,11 +189,11 @@ class _Session:
 @contextmanager
 def _spooling() -> Generator[IO[bytes]]:
     """A file for what is to be read later, by somebody who closes it; closed here where that goes wrong."""
-    file = cast("IO[bytes]", TemporaryFile())  # noqa: SIM115
+    file = spool()
     try:
         yield file
     except BaseException:
-        file.close()
+        drop(file)
         raise
 
 
