@@ -12,10 +12,12 @@ import time
 import warnings
 
 import pytest
+from typing_extensions import override
 
 from fanmap import Adaptive, Busy, Limits, NotRun, Rate, Retry, SharedUnavailable, Verdict, parallel_map
 from fanmap._drive.limits.limits import budget_of
 from fanmap._policy.limits import watching
+from fanmap._policy.shared.document import TOKENS
 from fanmap.testing import SimulatedAPIError, SimulatedStore, VirtualTime, sleep
 
 
@@ -475,6 +477,32 @@ def test_other_rates_are_an_error_at_the_first_call_and_the_others_go_on(virtual
         with pytest.raises(ValueError, match=said):
             attempt()
     assert ask(2) == 2
+
+
+def test_who_has_other_rates_asks_at_each_call_and_not_between_and_goes_on_when_the_others_are_gone(virtual):
+    class Counting(SimulatedStore):
+        asked = 0
+
+        @override
+        def exchange(self, request):
+            self.asked += request.settings.rates[0].what == TOKENS
+            return super().exchange(request)
+
+    store = Counting()
+    accounts = [Limits(2, rpm=60, shared=store)]
+    with accounts[0]:
+        pass
+    ask = parallel_map(limits=Limits(2, tpm=60, shared=store))(lambda item: item)
+    for attempt in (ask, ask, lambda item: ask.map([item])):
+        with pytest.raises(ValueError, match="must have the same rates"):
+            attempt(1)
+        virtual.sleep(60.0)
+    assert store.asked == 3
+    accounts.clear()
+    gc.collect()
+    virtual.sleep(1.0)
+    assert ask(1) == 1
+    assert ask.map([1, 2]) == [1, 2]
 
 
 # Making one

@@ -20,7 +20,7 @@ from fanmap._drive.shared.store import Store, StoreAway
 from fanmap._errors import SharedUnavailable
 from fanmap._policy.shared.demand import Demand
 from fanmap._policy.shared.member import Member
-from fanmap._policy.shared.messages import Request
+from fanmap._policy.shared.messages import DIFFERENT, Request
 from fanmap._types import Everybody
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Agent:
         return True
 
     def _exchange(self, budget: SharedBudget, request: Request) -> float | None:
-        """Seconds until the store is tried again; None: it will never work."""
+        """Seconds until the store is tried again; None: nobody waits for that, and the next call has another agent."""
         try:
             reply = self.store.exchange(request)
         except StoreAway as error:
@@ -126,7 +126,7 @@ class Agent:
             return None
         self._pause = _TRY_AGAIN[0]
         _with_books(budget, budget.heard, reply)
-        return 0.0
+        return None if reply.verdict == DIFFERENT else 0.0
 
     def _answer_wake(self) -> None:
         """Another process has woken this one; or somebody sends one datagram after the other."""

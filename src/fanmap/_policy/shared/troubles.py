@@ -20,7 +20,7 @@ class Troubles:
         max_wait: seconds that calls may wait for it to come back.
 
     Attributes:
-        fatal: why nothing will ever start; None: it may.
+        fatal: why nothing will start, until somebody begins anew; None: it may.
         max_wait: as given.
         away_since: when the store was first not reached since it last was; None: it is there.
     """
@@ -36,8 +36,8 @@ class Troubles:
         self._said = ""
 
     def began(self, now: float) -> None:
-        """The first call."""
-        self._began = now
+        """The first call, or the first one after a trouble that was fatal: it may be over."""
+        self._began, self.fatal = now, None
 
     def reached(self) -> None:
         """The store has answered."""
