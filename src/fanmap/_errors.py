@@ -152,7 +152,7 @@ def _budget_exceeded(amount: float, spent: float, dollars: bool, reserved: float
 
 
 class Stopped(Exception):
-    """Never raised: why a run stops that was told to by `stop()`."""
+    """Never raised to anybody: why a run stops that was told to by `stop()`, and why a stream is read no further."""
 
 
 class BridgeError(RuntimeError):

@@ -14,7 +14,17 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from fanmap import Busy, CallTimeout, Limits, Rate, Retry, gather_bounded, parallel_map, partial_results
+from fanmap import (
+    Busy,
+    CallTimeout,
+    DeadlineExceeded,
+    Limits,
+    Rate,
+    Retry,
+    gather_bounded,
+    parallel_map,
+    partial_results,
+)
 from fanmap._drive import clock
 from fanmap.testing import SimulatedAPIError, VirtualTime, sleep
 
@@ -1083,6 +1093,32 @@ def test_a_deadline_ends_a_run_of_streams():
         assert all(isinstance(one, BaseException) for one in found)
         sleep(200.0)
         assert streams.open == 0
+
+
+@both_loops
+def test_a_stream_that_a_deadline_cuts_off_ends_with_that(loop):
+    async def slow_to_close():
+        try:
+            yield "a text"
+            await pause(100)
+        finally:
+            await pause(10)  # the run has stopped, and waits for its input: the thread comes to its next chunk
+
+    async def main():
+        read, handed_out = Streams(Limits(2), chunks=100), Streams(Limits(2), chunks=100)
+        found = await read.sync().amap(slow_to_close(), deadline=2.5, return_exceptions=True)
+        assert [type(one) for one in found] == [DeadlineExceeded]
+        with pytest.raises(DeadlineExceeded):
+            await read.sync().amap(slow_to_close(), deadline=2.5)
+        results = handed_out.sync().stream(slow_to_close(), deadline=2.5, return_exceptions=True)
+        async with results:
+            chunks = [chunk async for _, chunk in results]
+        assert [type(one) for one in chunks] == [tuple] * (len(chunks) - 1) + [DeadlineExceeded]
+        await pause(1)  # a thread that nobody waits for
+        for streams in read, handed_out:
+            assert (streams.open, streams.limits.stats.in_flight) == (0, 0)
+
+    awaited(loop, main)
 
 
 def test_streams_in_the_background_wait_for_the_foreground():

@@ -16,7 +16,7 @@ from fanmap._drive.calls.plan import BACK_OFF, CALLING, END, IN_LINE, NEW, READ,
 from fanmap._drive.calls.scope import Scope
 from fanmap._drive.runs.exchanging import Exchanging
 from fanmap._drive.runs.ports import ItemSource
-from fanmap._errors import ENDS, as_in_generator, note_item
+from fanmap._errors import ENDS, Stopped, as_in_generator, note_item
 from fanmap._policy.failures.groups import carries_interrupt
 from fanmap._policy.limits.door import Door
 from fanmap._policy.limits.permit import Owner, Permit
@@ -100,6 +100,8 @@ class Worker(Exchanging):
             if not begun:
                 return self.raised(error)
             stop = self.broke_off(error, chunks)
+            if type(error) is Stopped:  # nobody waits for the rest: what becomes of the item is for the run to say
+                return self._leave_item()
             if is_a(error, Exception):
                 note_item(error, "fanmap: not sent again: its stream had begun")
             return self._deliver(None, error, stop=stop)
