@@ -38,6 +38,7 @@ class LazyRun:
         self._launched: Launched[Any] | None = None
         self._process = process
         self._blocking: bool | None = None
+        self._blocks_loop = False  # where it began, a loop of asyncio runs that this blocks
         self._entered = False
         self._over = False
         self._turn = Turn()
@@ -114,6 +115,7 @@ class LazyRun:
                 "write `async with ... as results:` and then `async for result in results:`"
             )
         self._blocking, self._process = blocking, process
+        self._blocks_loop = blocking and loops.running() == "asyncio"
         launched = self._launched = self._launch(blocking)
         try:
             launched.run.start()

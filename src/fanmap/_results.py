@@ -120,6 +120,8 @@ class Results(LazyRun, Iterator[T], AsyncIterator[T], Generic[T]):
         if launched is None or not self._blocking or self._process is not _lazy_run.process:
             launched = self._start(blocking=True)
         try:
+            if self._blocks_loop:
+                launched.reader.check_task()
             if self._watcher is None and not self._leftover:
                 # The record gets no name here: a failure's traceback would lead back to itself.
                 result = self._hand_out(launched.run, launched.run.pop_ready())

@@ -73,6 +73,34 @@ def test_it_is_raised_where_it_blocks_with_what_had_finished(way):
     assert stop.started == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("way", ["imap", "as_completed"])
+@pytest.mark.parametrize("colour", ["def", "async def"])
+def test_it_is_raised_in_a_loop_whose_body_is_slower_than_the_calls(colour, way):
+    """Every result is there when it is asked for: nothing is ever waited for."""
+
+    async def same(item):
+        return item
+
+    ask = parallel_map(same if colour == "async def" else lambda item: item, max_concurrency=2)
+    handed = []
+
+    async def main():
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(asyncio.CancelledError) as caught, getattr(ask, way)(range(8)) as results:
+            for result in results:
+                handed.append(result)
+                while results.stats.done < 8:
+                    time.sleep(0.001)
+                task.cancel()
+        assert len(partial_results(caught.value)) == 7
+        raise caught.value
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert len(handed) == 1
+
+
 def test_a_task_that_was_cancelled_before_may_block_in_its_clean_up():
     ask = parallel_map(max_concurrency=2)(lambda item: item)
     seen = []

@@ -203,6 +203,10 @@ class Reader:
     def drop(self) -> None:
         """Nothing of this reader's lives on without it."""
 
+    def check_task(self) -> None:
+        """CancelledError where the task that blocks its loop here was cancelled, though nothing is waited for."""
+        self._blocked.bound(None)
+
     def advance(self, look: Callable[[], None] | None) -> Record | None:
         """Wait for the next result, or the end (None), stepping the input meanwhile."""
         run, waiter = self._run, self._waiter
