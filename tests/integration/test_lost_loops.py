@@ -184,6 +184,43 @@ def two_under_one_limits():
     return limits, ask, quick
 
 
+@pytest.mark.parametrize("way", ["amap", "imap"])
+def test_threads_call_nothing_more_for_a_run_whose_loop_was_closed(way):
+    """Nobody can ever read what they would pay for, though the task that awaits the run is kept."""
+    limits, begun, free = Limits(1), [], threading.Event()
+
+    @parallel_map(limits=limits)
+    def ask(number):
+        begun.append(number)
+        free.wait()
+
+    @parallel_map(limits=limits)
+    def quick(number):
+        return number
+
+    async def job():
+        if way == "amap":
+            await ask.amap(range(1000))
+        async for _ in ask.imap(range(1000)):
+            pass
+
+    async def main():
+        task = asyncio.create_task(job())
+        while not begun:
+            await asyncio.sleep(0)
+        return task
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # its task is destroyed while it is pending
+    kept = loop.run_until_complete(main())
+    loop.close()
+    free.set()
+    for number in range(20):  # each stands in line behind what the run would call next
+        assert quick.map([number], deadline=60) == [number]
+    assert begun == [0]
+    del kept
+
+
 def test_slots_of_a_dropped_iterator_come_back_though_its_loop_was_only_stopped():
     """Its calls are cancelled, which they see when the loop runs again, if it ever does."""
     limits, ask, quick = two_under_one_limits()

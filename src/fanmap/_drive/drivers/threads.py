@@ -29,15 +29,17 @@ class Pool:
 
     abandons = True  # a thread cannot be cancelled
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Callable[[], bool] | None = None) -> None:
+        """`unread`: can nobody ever read what the run comes to? None: they can."""
         self._context = taken_elsewhere()
+        self._unread = unread
 
     def spawn(self, worker: Worker) -> None:
         """Start a worker in a thread."""
         waiter = Waiter()
         worker.attach(waiter.wake)
-        context = self._context
-        warm_threads.current.run(lambda: _work(worker, waiter, context))
+        context, unread = self._context, self._unread
+        warm_threads.current.run(lambda: _work(worker, waiter, context, unread))
 
     def wake(self, workers: Sequence[Worker]) -> None:
         """Wake these."""
@@ -51,10 +53,10 @@ class Pool:
         """As `cancel`."""
 
 
-def _work(caller: Worker, waiter: Waiter, context: contextvars.Context) -> None:
+def _work(caller: Worker, waiter: Waiter, context: contextvars.Context, unread: Callable[[], bool] | None) -> None:
     try:
         # Once more in a fresh context whenever an item left a context variable set.
-        while context.copy().run(_pull, caller, waiter):
+        while context.copy().run(_pull, caller, waiter, unread):
             pass
     except BaseException as error:  # a user's strategy, or ours: an item's exceptions never get here
         caller.run.interrupt(error)
@@ -64,12 +66,16 @@ def _work(caller: Worker, waiter: Waiter, context: contextvars.Context) -> None:
 
 
 @calls_users
-def _pull(caller: Worker, waiter: Waiter) -> bool:
+def _pull(caller: Worker, waiter: Waiter, unread: Callable[[], bool] | None) -> bool:
     """Work until there is nothing more to do (False), or until an item has changed this context (True)."""
     call, copy_context = caller.plan.call, contextvars.copy_context
     todo = caller.resume()
     while todo is not END:
         if todo is CALL:
+            if unread is not None and unread():
+                caller.withdraw(called=False)
+                caller.run.stop(None)
+                return False
             before = copy_context()
             value: Any = None
             failure: BaseException | None = None

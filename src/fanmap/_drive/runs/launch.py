@@ -98,7 +98,9 @@ def awaiting(run: Run, where: Place, source: AsyncIterable[Any] | None) -> Launc
     else:
         loop = asyncio.get_running_loop()
         waiter = aio_waiter.Waiter(loop)
-        pool = threads.Pool() if where == "threads" else aio.Pool(loop, in_callers_loop=True)
+        pool = (
+            threads.Pool(owners.of_asyncio(loop).gone) if where == "threads" else aio.Pool(loop, in_callers_loop=True)
+        )
         reader = aio_reader.Reader(run, waiter)
     if source is not None:
         reader.feed_from(source)
