@@ -7,9 +7,9 @@ from typing import ParamSpec, TypeVar, cast
 from typing_extensions import override
 
 from fanmap._drive.drivers import loops
-from fanmap._drive.held.async_stream import HeldAsyncStream, owner_here
+from fanmap._drive.held.async_stream import HeldAsyncGenerator, owner_here
 from fanmap._drive.held.call import StreamCall
-from fanmap._drive.held.sync_stream import HeldStream
+from fanmap._drive.held.sync_stream import HeldGenerator
 from fanmap._functions import ParallelFunction
 from fanmap._policy.limits.permit import THREADS
 
@@ -27,7 +27,7 @@ class StreamFunction(ParallelFunction[P, R_co]):
         It is admitted at the first `next`, and holds its slot until it ends, raises, is closed or collected.
         """
         plan = self._plan("threads", direct=True)
-        return cast("R_co", HeldStream(lambda: StreamCall(plan, args, kwargs, THREADS)))
+        return cast("R_co", HeldGenerator(lambda: StreamCall(plan, args, kwargs, THREADS)))
 
 
 class AsyncStreamFunction(ParallelFunction[P, R_co]):
@@ -45,4 +45,4 @@ class AsyncStreamFunction(ParallelFunction[P, R_co]):
         def begin() -> StreamCall:
             return StreamCall(self._plan(loops.running() or "asyncio", direct=True), args, kwargs, owner_here())
 
-        return cast("R_co", HeldAsyncStream(begin))
+        return cast("R_co", HeldAsyncGenerator(begin))

@@ -9,6 +9,7 @@ import gc
 import logging
 import pickle
 import threading
+from collections.abc import AsyncGenerator, Generator
 from types import SimpleNamespace
 
 import pytest
@@ -341,6 +342,52 @@ def test_an_async_generator_that_ends_there_does_so_too(loop):
             await stream.athrow(KeyError("mine"))
         assert tell.stats.in_flight == 0
         assert [chunk async for chunk in stream] == []
+
+    awaited(loop, main)
+
+
+def test_a_generator_may_be_sent_and_thrown_something_before_its_first_chunk():
+    """A loop of an agent's sends None first, and then what it found."""
+    tell = parallel_map(max_concurrency=1)(generator)
+    stream = tell(3)
+    assert isinstance(stream, Generator)
+    with pytest.raises(TypeError, match="can't send non-None value to a just-started generator"):
+        stream.send("too early")
+    assert [stream.send(None), stream.send("hello")] == [(0, None), (1, "hello")]
+    stream.close()
+    for closed in (False, True):
+        stream = tell(3)
+        if closed:
+            stream.close()
+        with pytest.raises(KeyError):
+            stream.throw(KeyError("mine"))
+        assert list(stream) == []
+    with pytest.raises(StopIteration):
+        stream.send(None)
+    assert (tell.stats.started, tell.stats.in_flight) == (1, 0)
+
+
+@both_loops
+def test_and_so_may_an_async_one(loop):
+    tell = parallel_map(max_concurrency=1)(async_generator)
+
+    async def main():
+        stream = tell(3)
+        assert isinstance(stream, AsyncGenerator)
+        with pytest.raises(TypeError, match="can't send non-None value to a just-started generator"):
+            await stream.asend("too early")
+        assert [await stream.asend(None), await stream.asend("hello")] == [(0, None), (1, "hello")]
+        await stream.aclose()
+        for closed in (False, True):
+            stream = tell(3)
+            if closed:
+                await stream.aclose()
+            with pytest.raises(KeyError):
+                await stream.athrow(KeyError("mine"))
+            assert [chunk async for chunk in stream] == []
+        with pytest.raises(StopAsyncIteration):
+            await stream.asend(None)
+        assert (tell.stats.started, tell.stats.in_flight) == (1, 0)
 
     awaited(loop, main)
 
@@ -757,6 +804,51 @@ def test_an_object_that_carries_its_response_is_a_stream():
     assert limits.stats.in_flight == 0
     assert tell.map([1, 2]) == [[1, 1], [2, 2]]
     assert list(tell.stream([7])) == [(0, 7), (0, 7)]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_another_decorated_function_yields_is_a_stream_too(same):
+    """`nicely` asks `tell` in other words. The run is given the chunks, and not a stream that nobody has begun."""
+    inner, outer = Limits(1), Limits(1)
+
+    @parallel_map(limits=inner)
+    def tell(many):
+        yield from range(many)
+
+    @parallel_map(limits=inner if same else outer)
+    def nicely(many):
+        return tell(many)
+
+    assert nicely.map([1, 2]) == [[0], [0, 1]]
+    assert list(nicely.stream([2])) == [(0, 0), (0, 1)]
+    stream = nicely(2)
+    assert nicely.stats.in_flight == 1
+    assert list(stream) == [0, 1]
+    assert (inner.stats.in_flight, outer.stats.in_flight) == (0, 0)
+
+
+@both_loops
+@pytest.mark.parametrize("same", [True, False])
+def test_and_what_an_async_one_yields(loop, same):
+    inner, outer = Limits(1), Limits(1)
+
+    @parallel_map(limits=inner)
+    async def tell(many):
+        for number in range(many):
+            yield number
+
+    @parallel_map(limits=inner if same else outer)
+    async def nicely(many):
+        return tell(many)
+
+    async def main():
+        assert await nicely.amap([1, 2]) == [[0], [0, 1]]
+        async with nicely.stream([2]) as chunks:
+            assert [chunk async for chunk in chunks] == [(0, 0), (0, 1)]
+        assert [chunk async for chunk in await nicely(2)] == [0, 1]
+        assert (inner.stats.in_flight, outer.stats.in_flight) == (0, 0)
+
+    awaited(loop, main)
 
 
 def test_in_gather_and_blocks_a_stream_is_a_result_like_any_other():

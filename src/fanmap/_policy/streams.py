@@ -6,7 +6,7 @@ as the clients of openai and anthropic have it. Files, cursors and readers are r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -48,6 +48,8 @@ def stream_kind(value: object) -> Literal["sync", "async"] | None:
         return None
     if not (hasattr(kind, "close") or hasattr(kind, "aclose")):
         return None
+    if issubclass(kind, (Generator, AsyncGenerator)):  # our own, of a function within; of compiled code
+        return "async" if awaits else "sync"
     try:
         response: Any = getattr(value, "response", None)
         carries = hasattr(response, "status_code") and hasattr(response, "headers")

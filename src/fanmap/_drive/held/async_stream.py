@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import aio_waiter, loops, owners, tasks
 from fanmap._drive.drivers.loops import me
 from fanmap._drive.held.call import StreamCall
-from fanmap._drive.held.stream import Held, go_into, scope_here
+from fanmap._drive.held.stream import Held, go_into, not_begun, scope_here
 from fanmap._drive.runs import launch
 from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
@@ -147,6 +147,29 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class HeldAsyncGenerator(HeldAsyncStream, AsyncGenerator[Any, Any]):
+    """One that is sent and thrown something, too: an async generator."""
+
+    __slots__ = ()
+
+    @override
+    async def asend(self, value: Any, /) -> Any:
+        return await self._stepped("asend", value)
+
+    @override
+    async def athrow(self, *error: Any) -> Any:
+        return await self._stepped("athrow", *error)
+
+    async def _stepped(self, name: str, *args: Any) -> Any:
+        if self._inner is not None:
+            step = getattr(self._inner, name)
+            return await (self._step(step, *args) if self._call is not None else step(*args))
+        if name == "athrow":
+            await self.aclose()
+        getattr(not_begun(), name[1:])(*args)
+        return await anext(self)
 
 
 async def _observed_async(observed: Observer, advance: Callable[[], Any]) -> Any:

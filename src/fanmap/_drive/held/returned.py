@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, Literal
 
 from fanmap._drive.calls.direct import Single
-from fanmap._drive.held.async_stream import HeldAsyncStream
+from fanmap._drive.held.async_stream import HeldAsyncGenerator, HeldAsyncStream
 from fanmap._drive.held.call import StreamCall
 from fanmap._drive.held.stream import Held
-from fanmap._drive.held.sync_stream import HeldStream
+from fanmap._drive.held.sync_stream import HeldGenerator, HeldStream
 
 
 def hold(single: Single, stream: Any, kind: Literal["sync", "async"]) -> Held:
     """The stream that this call has returned, and that holds its slot from now on."""
     call = StreamCall.of(single)
-    return (HeldStream if kind == "sync" else HeldAsyncStream)(None, call, stream)
+    if kind == "sync":
+        return (HeldGenerator if isinstance(stream, Generator) else HeldStream)(None, call, stream)
+    return (HeldAsyncGenerator if isinstance(stream, AsyncGenerator) else HeldAsyncStream)(None, call, stream)

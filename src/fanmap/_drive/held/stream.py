@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from functools import partial
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -16,7 +15,6 @@ from fanmap._drive.notices import logger
 
 scope_here = current_scope.get  # for each chunk
 go_into = current_scope.set
-_STEPS = frozenset({"send", "throw", "asend", "athrow"})  # a generator may end with each of them
 
 
 class Held:
@@ -51,8 +49,7 @@ class Held:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Held.__slots__ or self._inner is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found = getattr(self._inner, name)  # of the client's stream: its `response`
-        return partial(self._step, found) if name in _STEPS and self._call is not None else found
+        return getattr(self._inner, name)  # of the client's stream: its `response`
 
     @override
     def __reduce__(self) -> NoReturn:
@@ -102,3 +99,8 @@ class Held:
             call.end()
             with suppress(Exception):  # a handler's
                 logger.debug("a stream of %s was dropped before its end: its slot is given back", call.plan.name)
+
+
+def not_begun() -> Generator[None]:
+    """Says what generators say before their first chunk: what is sent must be None, and what is thrown comes back."""
+    yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from fanmap._drive.calls.scope import current_scope
 from fanmap._drive.drivers import threads, warm_threads
 from fanmap._drive.drivers.loops import me
 from fanmap._drive.held.call import StreamCall
-from fanmap._drive.held.stream import Held, go_into, scope_here
+from fanmap._drive.held.stream import Held, go_into, not_begun, scope_here
 from fanmap._drive.runs.streams import OVER, next_chunk
 from fanmap._drive.wire.observing import Observer, observer
 from fanmap._errors import Busy
@@ -142,6 +142,29 @@ class HeldStream(Held, Iterator[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class HeldGenerator(HeldStream, Generator[Any, Any, Any]):
+    """One that is sent and thrown something, too: a generator."""
+
+    __slots__ = ()
+
+    @override
+    def send(self, value: Any, /) -> Any:
+        return self._stepped("send", value)
+
+    @override
+    def throw(self, *error: Any) -> Any:
+        return self._stepped("throw", *error)
+
+    def _stepped(self, name: str, *args: Any) -> Any:
+        if self._inner is not None:
+            step = getattr(self._inner, name)
+            return self._step(step, *args) if self._call is not None else step(*args)
+        if name == "throw":
+            self.close()
+        getattr(not_begun(), name)(*args)
+        return next(self)
 
 
 def _observed(observed: Observer, advance: Callable[[], Any]) -> Any:
