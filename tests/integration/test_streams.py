@@ -639,6 +639,26 @@ def test_in_a_run_timeout_bounds_each_chunk_and_a_late_one_is_its_items_failure(
     assert (limits.stats.in_flight, limits.stats.done, limits.stats.failed) == (0, 3, 1)
 
 
+def test_a_clients_stream_whose_chunk_is_late_is_closed_though_that_chunk_is_still_waited_for():
+    made = []
+
+    class Late(ClientStream):
+        def __next__(self):
+            sleep(5.0)
+            return super().__next__()
+
+    @parallel_map(timeout=1.0)
+    def tell(item):
+        made.append(Late(item))
+        return made[-1]
+
+    with VirtualTime():
+        with pytest.raises(CallTimeout):
+            tell.map([1])
+        assert made[0].closed
+        sleep(10.0)
+
+
 def test_a_late_first_chunk_is_repeated_where_that_was_asked_for():
     slow = [True]
     with VirtualTime():
@@ -676,6 +696,92 @@ def test_a_stream_inside_a_call_runs_on_its_slot_and_calls_inside_a_stream_on_it
     assert outer(3) == [0, 10, 20]
     assert tell.map([2, 3]) == [[0, 10], [0, 10, 20]]
     assert limits.stats.in_flight == 0
+
+
+bounded = pytest.mark.parametrize("timeout", [None, 60.0], ids=["no timeout", "timeout"])
+
+
+@bounded
+@pytest.mark.parametrize("same", [True, False])
+def test_a_block_that_a_stream_is_in_between_two_chunks_is_around_what_comes_after(same, timeout):
+    """What it calls there runs on the block's slot. It waited for ever, as the block waits for its code."""
+    limits = Limits(1)
+
+    @parallel_map(limits=limits)
+    def ask(item):
+        return item
+
+    @parallel_map(limits=limits if same else Limits(1), timeout=timeout)
+    def tell(item):
+        with limits:
+            yield 1
+            yield ask(2)
+            with limits:
+                yield 3
+        yield ask(4)
+
+    with VirtualTime():
+        assert list(tell(0)) == [1, 2, 3, 4]
+        assert tell.map([0, 0]) == [[1, 2, 3, 4]] * 2
+        assert sorted(tell.stream([0, 0])) == [(n, chunk) for n in (0, 1) for chunk in (1, 2, 3, 4)]
+    assert limits.stats.in_flight == 0
+
+
+@both_loops
+@bounded
+def test_and_a_block_of_an_async_stream(loop, timeout):
+    limits = Limits(1)
+
+    @parallel_map(limits=limits)
+    async def ask(item):
+        return item
+
+    @parallel_map(limits=limits, timeout=timeout)
+    async def tell(item):
+        async with limits:
+            yield 1
+            yield await ask(2)
+            async with limits:
+                yield 3
+        yield await ask(4)
+
+    async def main():
+        assert [chunk async for chunk in tell(0)] == [1, 2, 3, 4]
+        assert await tell.amap([0, 0]) == [[1, 2, 3, 4]] * 2
+        assert limits.stats.in_flight == 0
+
+    awaited(loop, main)
+
+
+said = contextvars.ContextVar("said", default="nothing")
+
+
+@bounded
+def test_what_a_generator_sets_in_its_context_it_finds_there_at_its_next_chunk(timeout):
+    """And can take back, as a span of OpenTelemetry is, also where threads make its chunks."""
+
+    @parallel_map(max_concurrency=2, timeout=timeout)
+    def tell(item):
+        before = said.set(item)
+        try:
+            yield said.get()
+            yield said.get()
+        finally:
+            said.reset(before)
+
+    assert list(tell("this")) == ["this", "this"]
+    assert tell.map(["this", "that"]) == [["this", "this"], ["that", "that"]]
+    assert sorted(tell.stream(["this", "that"])) == [(0, "this")] * 2 + [(1, "that")] * 2
+    for leave in ("close", "throw"):
+        stream = tell("this")
+        assert next(stream) == "this"
+        if leave == "close":
+            stream.close()
+        else:
+            with pytest.raises(LookupError):
+                stream.throw(LookupError())
+        assert tell.stats.in_flight == 0
+    assert said.get() == "nothing"
 
 
 def test_the_readers_own_calls_between_two_chunks_are_not_inside_the_stream():

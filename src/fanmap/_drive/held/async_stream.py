@@ -37,8 +37,8 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         advance = self._advance
         if advance is None:
             return await self._begin()
-        before = scope_here()
-        go_into(self._scope)
+        before, entered = scope_here(), self._scope
+        go_into(entered)
         self._goes_on()  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         try:
             chunk = await advance()
@@ -52,6 +52,7 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
             __tracebackhide__ = True
             raise without_our_frames(error)
         finally:
+            self._left_from(entered)
             go_into(before)
         self._keep(chunk)  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         self._stands(me())  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
@@ -88,20 +89,24 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         call, new_waiter = new_call(), new_waiter_here()
         over = False
         inner: Any = None
+        advance: Any = None
         chunk: Any = None
         try:
             todo = await tasks.wait_until_due(call, call.step(), new_waiter)
             while todo is CALL:
+                entered = self._scope = call.inside()
                 try:
                     opened: Any = call.plan.call(call.item)
                     inner = await opened
-                    chunk = await self._advancing(call, inner)()
+                    advance = self._advancing(call, inner)
+                    chunk = await advance()
                 except StopAsyncIteration:
                     over = True
                 except BaseException as error:
                     todo = await tasks.wait_until_due(call, call.raised(error), new_waiter)
                     continue
-                self._go_on_with(call, inner)
+                self._left_from(entered)
+                self._go_on_with(call, inner, advance)
                 break
             else:
                 chunk = call.result()

@@ -44,7 +44,8 @@ class Held:
         self._stands: Callable[[int], None] | None = None
         self._scope: Scope | None = None
         if call is not None:
-            self._go_on_with(call, inner)
+            self._scope = call.inside()
+            self._go_on_with(call, inner, self._advancing(call, inner))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Held.__slots__ or self._inner is None:
@@ -61,11 +62,10 @@ class Held:
         state = "over" if self._over else "not begun" if self._call is None else "under way"
         return f"<stream: {state}>"
 
-    def _go_on_with(self, call: StreamCall, inner: Any) -> None:
+    def _go_on_with(self, call: StreamCall, inner: Any, advance: Callable[[], Any]) -> None:
         self._call, self._inner = call, inner
-        self._scope, self._keep = call.inside(), call.chunks.append
-        self._goes_on, self._stands = call.stream_goes_on, call.stream_stands
-        self._advance = self._advancing(call, inner)
+        self._keep, self._goes_on, self._stands = call.chunks.append, call.stream_goes_on, call.stream_stands
+        self._advance = advance
         self._stands(me())
 
     def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
@@ -74,6 +74,12 @@ class Held:
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
         """Go on by this step of a generator's instead of the usual one."""
         raise NotImplementedError
+
+    def _left_from(self, entered: Scope | None) -> None:
+        """Its code may stand in a block of its own, and goes on there."""
+        here = scope_here()
+        if here is not entered:
+            self._scope = here
 
     def _is_read_elsewhere(self) -> bool:
         """Does its code run at this moment, as generators know it?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
@@ -25,7 +26,13 @@ from fanmap._raw import is_a
 class HeldStream(Held, Iterator[Any]):
     """The stream of a direct call of a `def`."""
 
-    __slots__ = ()
+    __slots__ = ("_own",)
+
+    def __init__(
+        self, new_call: Callable[[], StreamCall] | None, call: StreamCall | None = None, inner: Any = None
+    ) -> None:
+        self._own: contextvars.Context | None = None  # where threads make its chunks, one after the other
+        super().__init__(new_call, call, inner)
 
     @override
     def __iter__(self) -> Self:
@@ -36,8 +43,8 @@ class HeldStream(Held, Iterator[Any]):
         advance = self._advance
         if advance is None:
             return self._begin()
-        before = scope_here()
-        go_into(self._scope)
+        before, entered = scope_here(), self._scope
+        go_into(entered)
         self._goes_on()  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         try:
             chunk = advance()
@@ -52,6 +59,7 @@ class HeldStream(Held, Iterator[Any]):
             __tracebackhide__ = True
             raise without_our_frames(error)
         finally:
+            self._left_from(entered)
             go_into(before)
         if chunk is OVER:
             self._end()
@@ -62,15 +70,28 @@ class HeldStream(Held, Iterator[Any]):
 
     @override
     def _advancing(self, call: StreamCall, inner: Any) -> Callable[[], Any]:
-        advance: Callable[[], Any] = inner.__next__
-        if call.plan.timeout is not None:
-            advance = partial(warm_threads.with_timeout(next_chunk, call.plan.timeout), inner)
         observed = call.observer()
-        return advance if observed is None else partial(_observed, observed, advance)
+        if call.plan.timeout is None:
+            advance: Callable[[], Any] = inner.__next__
+            return advance if observed is None else partial(_observed, observed, advance)
+        self._own = contextvars.copy_context()
+        run_in_it: Callable[..., Any] = self._own.run
+        step = next_chunk if observed is None else partial(_observed, observed, next_chunk)
+        return partial(warm_threads.with_timeout(partial(run_in_it, step), call.plan.timeout), inner)
+
+    def _in_own(self, step: Callable[..., Any], *args: Any) -> Any:
+        """In the context in which its chunks are made."""
+        if self._own is None:
+            return step(*args)
+        try:
+            self._own.run(_nothing)
+        except RuntimeError:  # a chunk that is late is still made there
+            return step(*args)
+        return self._own.run(step, *args)
 
     @override
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        usual, self._advance = self._advance, partial(step, *args)
+        usual, self._advance = self._advance, partial(self._in_own, step, *args)
         try:
             return next(self)
         finally:
@@ -89,18 +110,22 @@ class HeldStream(Held, Iterator[Any]):
         before = current_scope.get()
         call = new_call()
         inner: Any = None
+        advance: Any = None
         try:
             todo = threads.wait_until_due(call, call.step())
             while todo is CALL:
+                entered = self._scope = call.inside()
                 try:
                     inner = call.plan.call(call.item)
-                    chunk = self._advancing(call, inner)()
+                    advance = self._advancing(call, inner)
+                    chunk = advance()
                 except StopIteration:
                     chunk = OVER
                 except BaseException as error:
                     todo = threads.wait_until_due(call, call.raised(error))
                     continue
-                self._go_on_with(call, inner)
+                self._left_from(entered)
+                self._go_on_with(call, inner, advance)
                 break
             else:
                 chunk = call.result()
@@ -131,7 +156,7 @@ class HeldStream(Held, Iterator[Any]):
         inner = self._inner
         try:
             if inner is not None:
-                inner.close()
+                self._in_own(inner.close)
         finally:
             self._end()
 
@@ -167,11 +192,15 @@ class HeldGenerator(HeldStream, Generator[Any, Any, Any]):
         return next(self)
 
 
-def _observed(observed: Observer, advance: Callable[[], Any]) -> Any:
+def _nothing() -> None:
+    pass
+
+
+def _observed(observed: Observer, advance: Callable[..., Any], *args: Any) -> Any:
     """A step of a stream whose code asks servers by itself."""
     before = observer.get()
     observer.set(observed)
     try:
-        return advance()
+        return advance(*args)
     finally:
         observer.set(before)

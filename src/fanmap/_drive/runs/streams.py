@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from fanmap._drive.drivers import loops, thread_waiter, warm_threads
@@ -67,13 +68,15 @@ def read(worker: Worker, waiter: thread_waiter.Waiter) -> Whole:
     plan, (stream, kind) = worker.plan, worker.stream or (None, "sync")
     if kind == "async":
         return Whole([], False, TypeError(f"{plan.name} returned an async stream: decorate an `async def` instead"))
-    step = next_chunk if plan.timeout is None else warm_threads.with_timeout(next_chunk, plan.timeout)
     keeps = plan.streams == "read"
-    run_in_it = contextvars.copy_context().run
+    run_in_it: Callable[..., Any] = contextvars.copy_context().run
+    step: Callable[[Any], Any] = partial(run_in_it, next_chunk)
+    if plan.timeout is not None:  # threads make its chunks, one after the other
+        step = warm_threads.with_timeout(step, plan.timeout)
     chunks: list[Any] = []
     begun, error = False, None
     try:
-        while (chunk := run_in_it(step, stream)) is not OVER:
+        while (chunk := step(stream)) is not OVER:
             begun = True
             chunks.append(chunk)
             if not keeps:
@@ -88,7 +91,10 @@ def read(worker: Worker, waiter: thread_waiter.Waiter) -> Whole:
                 raise Stopped
     except BaseException as failure:
         error = failure
-    run_in_it(close, stream)
+    try:
+        run_in_it(close, stream)
+    except RuntimeError:  # a chunk that is late is still made in there
+        close(stream)
     try:
         return Whole(chunks, begun, error)
     finally:
