@@ -6,10 +6,15 @@ import asyncio
 import json
 import os
 import random
+import subprocess
+import sys
 import warnings
+import zipfile
+from pathlib import Path
 
 import pytest
 
+import fanmap
 from fanmap import DeadlineExceeded, Limits, Retry, gather_bounded, parallel_map, partial_results
 from fanmap._drive import clock
 from fanmap._drive.tracing import TracedRun
@@ -488,10 +493,24 @@ def test_a_call_that_waited_is_noted_in_60_bytes_and_one_that_did_not_in_24(monk
     assert noted_bytes(runs[1].log) <= 200 * 60
 
 
-def test_nothing_of_it_is_imported_by_a_run_without(tmp_path):
-    import subprocess
-    import sys
+def test_from_a_zip_archive(tmp_path):
+    """As in a zipapp."""
+    package = Path(fanmap.__file__).parent
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        for file in package.rglob("*"):
+            if "__pycache__" not in file.parts:
+                archive.write(file, Path("fanmap", file.relative_to(package)))
+        archive.writestr(
+            "__main__.py",
+            "import fanmap\nfanmap.parallel_map(abs).map([-1], trace='run.html')\nprint(fanmap.__file__)\n",
+        )
+    command = [sys.executable, "-W", "error", "app.pyz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.count("app.pyz"), done.stderr) == (1, "")
+    assert "<html" in (tmp_path / "run.html").read_text(encoding="utf-8")
 
+
+def test_nothing_of_it_is_imported_by_a_run_without(tmp_path):
     code = """
 import sys
 from fanmap import parallel_map

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,8 +30,7 @@ def find(spec: str) -> Any:
         CommandError: there is none; or the module itself fails, whose traceback has then been shown.
     """
     module_name, colon, name = spec.partition(":")
-    parts = module_name.removesuffix(".py").replace("\\", "/").removeprefix("./").strip("/").split("/")
-    right = ".".join(parts).strip(".")
+    folder, right = _of_path(module_name)
     if not (colon and name and module_name) or module_name != right or not right.replace(".", "").isidentifier():
         if not colon and module_name.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".json")):
             text = f"MODULE:FUNCTION comes before INPUT, got {spec!r}: write fanmap run job:FUNCTION {spec}"
@@ -40,7 +40,9 @@ def find(spec: str) -> Any:
         if renamed != right and renamed.replace(".", "").isidentifier():  # my-job.py
             text = f"no module has a '-' in its name, got {spec!r}: rename it, and write {renamed}:{name or 'FUNCTION'}"
             raise CommandError(text, status=2)
-        raise CommandError(f"MODULE:FUNCTION is required, got {spec!r}: write {shown}:{name or 'FUNCTION'}", status=2)
+        there = f", with PYTHONPATH={shlex.quote(folder)} in front of the command" if folder else ""
+        text = f"MODULE:FUNCTION is required, got {spec!r}: write {shown}:{name or 'FUNCTION'}{there}"
+        raise CommandError(text, status=2)
     module = _import(module_name)
     found: Any = module
     for part in name.split("."):
@@ -50,6 +52,17 @@ def find(spec: str) -> Any:
     if not callable(found):
         raise CommandError(f"{spec} is not a function, it is {a(type(found).__name__)}", status=2)
     return found
+
+
+def _of_path(module: str) -> tuple[str, str]:
+    """The module that somebody has in mind who gives its path, and the folder where it is, if not below this one."""
+    path = module.removesuffix(".py").replace("\\", "/")
+    if path.startswith(("/", "../")):
+        path = os.path.relpath(path)
+    if path.startswith("../"):
+        folder, name = os.path.split(os.path.abspath(path))
+        return folder, name
+    return "", ".".join(path.removeprefix("./").strip("/").split("/")).strip(".")
 
 
 def _import(name: str) -> ModuleType:

@@ -64,7 +64,9 @@ def _narrow(lines: Iterable[bytes], name: str) -> Iterator[str]:
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if "\0" in text:
-                raise wrong(name, number, (_unmarked(line, b"") if number == 1 else None) or _NUL)
+                # As UTF-8 it can be read: UTF-16 of that kind has many of them.
+                wide = _unmarked(line, b"") if number == 1 and text.count("\0") * 4 > len(text) else None
+                raise wrong(name, number, wide or _NUL)
             yield text
         except UnicodeDecodeError as error:
             wide = _unmarked(line, next(rest, b"")) if number == 1 else None

@@ -6,11 +6,11 @@ What is said in words and tables stands in the page as it is; the script only dr
 from __future__ import annotations
 
 import heapq
+import importlib.resources
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from fanmap._policy.trace.causes import CAUSES, Cause, Moments
@@ -44,7 +44,7 @@ def page(story: Story) -> str:
         "refusals": [[round(one.time, 4), one.item, one.kind, one.wait] for one in story.refusals[:: _apart(story)]],
         "outages": [[round(since, 4), round(until, 4)] for since, until in story.outages],
     }
-    here = Path(__file__).parent
+    here = importlib.resources.files("fanmap._trace")  # perhaps in a zip archive
     parts = {
         "NAME": escape(story.name),
         "WHY": escape(sentence(story, moments.seconds)),

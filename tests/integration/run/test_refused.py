@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from .tools import calls, is_one_line, put
     [
         (["job.py:ask", "in.txt"], "a", "MODULE:FUNCTION is required, got 'job.py:ask': write job:ask"),
         (["sub/job.py:ask", "in.txt"], "a", "write sub.job:ask"),
+        ([os.path.join(os.getcwd(), "no such/job.py:ask"), "in.txt"], "a", "write job:ask, with PYTHONPATH='"),
+        (["../jobs/job.py:ask", "in.txt"], "a", "/jobs in front of the command"),
         (["my-job.py:ask", "in.txt"], "a", "no module has a '-' in its name, got 'my-job.py:ask': rename it, and write my_job:ask"),
         (["my-job", "in.txt"], "a", "rename it, and write my_job:FUNCTION"),
         ([".job:ask", "in.txt"], "a", "MODULE:FUNCTION is required, got '.job:ask': write job:ask"),
@@ -87,6 +90,12 @@ def test_bad_use_is_one_line_and_nothing_is_called(run, words, text, said):
     assert said in error
     assert "job" not in sys.modules or not calls()
     assert not list(Path().glob("out*"))
+
+
+def test_the_path_of_a_module_below_this_directory_is_its_name(run):
+    Path("sub").mkdir()
+    status, _, error = run(os.path.abspath("sub/job.py") + ":ask", "in.txt")
+    assert (status, "write sub.job:ask\n" in error) == (2, True)
 
 
 def test_a_module_that_fails_shows_its_traceback_from_its_own_lines_on(run):

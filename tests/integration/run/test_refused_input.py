@@ -66,6 +66,7 @@ ARRAY = "the input is one JSON array: `jq -c '.[]'` writes its members one per l
         ("in.txt", b"a\n\0\n", "in.txt, line 2: a NUL character: this is not text"),
         ("in.txt", "a\rb\rc\r", "in.txt, line 1: a carriage return in the line; `tr '\\r' '\\n'` fixes"),
         ("in.txt", "ab\ncd\n".encode("utf-16-le"), "in.txt, line 1: UTF-16 without a byte-order mark: `iconv -f UTF-16LE -t UTF-8` converts it"),
+        ("in.txt", b"one\0two\n", "in.txt, line 1: a NUL character: this is not text"),
         ("in.csv", "prompt\ncd\n".encode("utf-16-be"), "in.csv, line 1: UTF-16 without a byte-order mark: `iconv -f UTF-16BE -t UTF-8` converts it"),
         ("in.txt", "日本語\n中文\n".encode("utf-16-le"), "in.txt, line 1: UTF-16 without a byte-order mark: `iconv -f UTF-16LE -t UTF-8` converts it"),
         ("in.txt", "一二三\n上海\n".encode("utf-16-le"), "in.txt, line 1: UTF-16 without a byte-order mark: `iconv -f UTF-16LE -t UTF-8` converts it"),
