@@ -150,6 +150,7 @@ print(len(budgets), other.map(["a"]), account)
     assert 'every process now has a budget of its own: for one budget write Limits(..., shared="NAME")' in warned
 
 
+@pytest.mark.whole
 def test_the_background_of_one_stays_its_background():
     account = Limits(4)
     copies = pickle.loads(cloudpickle.dumps((account.background, account)))

@@ -95,6 +95,7 @@ def test_it_draws_the_last_run_of_ours_where_that_is_asked_for(simulated):
     assert "8 of 8" in page
 
 
+@pytest.mark.whole
 def test_a_trace_that_cannot_be_written_is_one_line(tmp_path):
     done = run("demo", "--trace", "nowhere/run.html", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -168,6 +169,7 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     assert (tmp_path / "README_FRENCH.md").read_text(encoding="utf-8") == "Bonjour"
 
 
+@pytest.mark.whole
 def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path):
     (tmp_path / "taken").write_text("", encoding="utf-8")
     done = run("demo", "--output", "taken", cwd=tmp_path)

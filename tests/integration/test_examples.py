@@ -264,6 +264,7 @@ def test_after_a_refusal_that_names_a_wait_the_node_starts_nothing_within_it(loa
     assert min(record.arrived for record in after) >= refusal.ended + 1.2
 
 
+@pytest.mark.whole
 def test_summaries_are_joined_in_the_order_of_their_texts(load, capsys, holding):
     with serve(latency=0.01) as server:
         holding.together(server, 8)
@@ -378,6 +379,7 @@ def test_one_client_keeps_its_connections(load, monkeypatch):
     assert len(opened) <= 8, len(opened)
 
 
+@pytest.mark.whole
 def test_numbers_are_explained_in_the_order_drawn_however_many(load, monkeypatch, capsys, holding):
     with serve(latency=0.002) as server:
         holding.together(server, 7)

@@ -259,12 +259,17 @@ def strategies():
     """What users give as `on`, that looks at the exception."""
     return [
         tenacity.retry_if_exception_message(match="429"),
-        tenacity.retry_if_exception_type(ConnectionError),
-        tenacity.retry_if_not_exception_type(KeyError),
-        tenacity.retry_if_exception_cause_type(ConnectionError),
         tenacity.retry_if_exception(lambda error: "429" in str(error) + repr(error)),
         ConnectionError,
-        (ConnectionError, TimeoutError),
+        *(
+            pytest.param(on, marks=pytest.mark.whole)
+            for on in (
+                tenacity.retry_if_exception_type(ConnectionError),
+                tenacity.retry_if_not_exception_type(KeyError),
+                tenacity.retry_if_exception_cause_type(ConnectionError),
+                (ConnectionError, TimeoutError),
+            )
+        ),
     ]
 
 

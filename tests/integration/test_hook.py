@@ -620,6 +620,7 @@ assert len(looked) == 2, looked
 """
 
 
+@pytest.mark.whole
 def test_a_client_that_comes_without_a_word_is_looked_for_when_modules_have_come():
     subprocess.run([sys.executable, "-c", BEHIND], check=True, timeout=120)
 

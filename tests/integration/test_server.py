@@ -498,6 +498,7 @@ def test_reset_forgets_log_and_script_and_fills_the_bucket():
 # The server itself
 
 
+@pytest.mark.whole
 def test_300_requests_at_once_are_all_in_flight_and_all_answered(holding):
     async def one(port, index):
         body = json.dumps({"messages": user(f"prompt {index}")}).encode()

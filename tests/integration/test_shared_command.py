@@ -116,6 +116,7 @@ def test_what_cannot_be_is_one_line(words, said):
     assert "secret" not in done.stderr
 
 
+@pytest.mark.whole
 def test_a_file_of_another_version_does_not_hide_the_other_names_and_can_be_cleared(tmp_path):
     place = {"FANMAP_SHARED": str(tmp_path)}
     with Limits(4, shared=str(tmp_path / "openai.fanmap")):

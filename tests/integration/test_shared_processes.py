@@ -82,7 +82,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-@pytest.fixture(params=["file", *SERVERS])
+@pytest.fixture(params=["file", *(pytest.param(server, marks=pytest.mark.whole) for server in SERVERS)])
 def world(request, tmp_path):
     server = None
     if request.param == "file":

@@ -43,7 +43,7 @@ METHODS = ("imap", "as_completed")
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("source", ["range", "iterator"])
+@pytest.mark.parametrize("source", ["range", pytest.param("iterator", marks=pytest.mark.whole)])
 @pytest.mark.parametrize("function", [slowly, aslowly], ids=["def", "async def"])
 def test_threads_that_share_it(method, source, function):
     for seed in SEEDS:
@@ -68,7 +68,7 @@ def test_threads_that_share_it(method, source, function):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("source", ["range", "iterator", "async"])
+@pytest.mark.parametrize("source", [pytest.param("range", marks=pytest.mark.whole), "iterator", "async"])
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_tasks_that_share_it(method, source, loop):
     pause = asyncio.sleep if loop == "asyncio" else trio.sleep

@@ -99,6 +99,7 @@ def test_the_smallest_amount_of_anybody_holds_and_it_is_said():
     assert server.asked == 20
 
 
+@pytest.mark.whole
 def test_with_a_rate_beside_it_both_hold():
     server, limits = Priced(5), three(SimulatedStore(), max_spend=0.50, price=cents, rpm=60)
     errors = run_all([parallel_map(limits=one)(server.ask) for one in limits])

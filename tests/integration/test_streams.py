@@ -210,6 +210,7 @@ def test_so_does_an_async_one(loop, returns):
     awaited(loop, main)
 
 
+@pytest.mark.whole
 def test_ten_thousand_abandoned_streams_lose_no_slot(caplog):
     limits = Limits(4)
 

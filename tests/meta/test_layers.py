@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import fanmap
@@ -30,9 +31,15 @@ def modules() -> list[tuple[Path, str, int]]:
     return found
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def imported(path: Path) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -77,7 +84,7 @@ def test_a_programs_own_chance_is_left_alone() -> None:
     """Also from other threads: somebody's `random.seed(0)` draws what it says, and hypothesis sees nothing move."""
     wrong: list[str] = []
     for path, _, _ in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random":
                 names = [node.attr]
             elif isinstance(node, ast.ImportFrom) and node.module == "random":

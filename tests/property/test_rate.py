@@ -50,7 +50,7 @@ def test_no_window_holds_more_calls_than_the_amount(rate, arrivals):
 
 
 @pytest.mark.parametrize("per", [1, 60])
-@pytest.mark.parametrize("amount", [1, 49, 50, 200, 500])
+@pytest.mark.parametrize("amount", [1, 49, 50, 200, pytest.param(500, marks=pytest.mark.whole)])
 def test_a_crowd_after_a_pause_fills_its_window_and_not_more(amount, per):
     crowd = [(Fraction(0), Fraction(1))] * (amount + amount // 50 + 2)
     assert fullest(starts(exact(Rate(amount, per)), crowd), per) == amount
@@ -91,7 +91,7 @@ def test_steady_demand_gets_98_percent_of_it(amount):
     assert count >= 0.98 * 20 * amount
 
 
-@pytest.mark.parametrize("cost", [0.01, 1.0, 40.0])
+@pytest.mark.parametrize("cost", [pytest.param(0.01, marks=pytest.mark.whole), 1.0, 40.0])
 def test_steady_demand_with_costs_gets_98_percent_of_it(cost):
     bucket = Bucket(Rate(50, 1, cost=lambda: cost))
     now, spent = 0.0, 0.0

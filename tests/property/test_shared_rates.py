@@ -74,7 +74,9 @@ def test_what_is_given_back_of_the_last_start_comes_back_but_for_the_width_of_a_
         charge(state, now, cost)
 
 
-@pytest.mark.parametrize("calls_at_once", [1, 20, 100, 300])
+@pytest.mark.parametrize(
+    "calls_at_once", [1, *(pytest.param(many, marks=pytest.mark.whole) for many in (20, 100)), 300]
+)
 def test_under_steady_demand_estimates_that_are_too_high_cost_no_more_than_in_the_exact_replay(calls_at_once):
     def units(earliest, charge, settle):
         now, took, running = 0.0, 0.0, []

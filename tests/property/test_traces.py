@@ -83,6 +83,7 @@ def test_whatever_happened_can_be_drawn(made, steps, over, guessed):
 
 
 @given(spans(), st.integers(1, 10))
+@pytest.mark.whole
 def test_joined_bars_are_all_calls(made, most):
     bars = Bars(made, most)
     import base64

@@ -41,7 +41,7 @@ def jain(world, since):
 @pytest.mark.parametrize(
     ("processes", "slots", "used", "fair"),
     [
-        (2, 32, 0.99, 0.99),
+        pytest.param(2, 32, 0.99, 0.99, marks=pytest.mark.whole),
         pytest.param(8, 32, 0.99, 0.99, marks=pytest.mark.whole),
         (8, 4, 0.97, 0.98),
         pytest.param(5, 7, 0.98, 0.98, marks=pytest.mark.whole),

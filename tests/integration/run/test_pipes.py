@@ -91,12 +91,20 @@ def test_what_is_under_way_when_the_reader_leaves_is_kept_where_there_is_a_journ
     ("words", "text", "said"),
     [
         (["--input-format", "jsonl"], '{"prompt": "a"}\n"b"\n{"prompt"\n"c"\n', "standard input, line 3: not JSON"),
-        (["--input-format", "csv"], "prompt,x\na,1\nb,2\nc\n", "standard input, line 4: 1 columns, but the header has 2"),
-        ([], "a\nb\n\0\nc\n", "standard input, line 3: a NUL character"),
-        (
+        pytest.param(
+            ["--input-format", "csv"],
+            "prompt,x\na,1\nb,2\nc\n",
+            "standard input, line 4: 1 columns, but the header has 2",
+            marks=pytest.mark.whole,
+        ),
+        pytest.param(
+            [], "a\nb\n\0\nc\n", "standard input, line 3: a NUL character", marks=pytest.mark.whole
+        ),
+        pytest.param(
             ["--input-format", "jsonl", "--output-format", "csv"],
             '{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "c", "x": 1}\n',
             "standard input, line 3: the field 'x' is not in the CSV header: write JSONL",
+            marks=pytest.mark.whole,
         ),
     ],
 )  # fmt: skip

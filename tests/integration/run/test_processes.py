@@ -172,6 +172,7 @@ def only(monkeypatch, count):
     monkeypatch.setattr(processes, "Worker", start_or_not)
 
 
+@pytest.mark.whole
 def test_processes_have_the_fanmap_of_the_command(tmp_path):
     """As one in a zipapp, or that a program has put on its path."""
     put("where.py", "import fanmap\ndef ask(prompt):\n    return fanmap.__file__\n")

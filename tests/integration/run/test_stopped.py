@@ -79,7 +79,7 @@ def first_word(process: subprocess.Popen[str]) -> str:
     return next(line for line in process.stderr if " done" not in line)
 
 
-@pytest.mark.parametrize("function", ["ask", "later"])
+@pytest.mark.parametrize("function", ["ask", pytest.param("later", marks=pytest.mark.whole)])
 def test_the_first_ctrl_c_lets_calls_end_and_the_same_command_goes_on(function):
     put("out.jsonl", "before")
     process = start(f"job:{function}", *WORDS)
