@@ -14,7 +14,7 @@ import warnings
 
 import pytest
 
-from fanmap import Limits, gather_bounded, parallel_map, partial_results, to_sync
+from fanmap import BridgeError, Limits, gather_bounded, parallel_map, partial_results, to_sync
 from fanmap._drive.drivers import portal
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -226,6 +226,51 @@ def test_an_asyncio_loop_that_is_host_to_trio_is_asyncio_in_its_own_tasks():
         return here, outcomes[0].unwrap()
 
     assert asyncio.run(main()) == ([0, 1, 2, 3], [0, 1, 2, 3])
+
+
+@pytest.mark.filterwarnings("ignore:a blocking run")
+@pytest.mark.parametrize("blocks", ["the guest", "the host"])
+def test_a_blocking_call_where_host_or_guest_hold_every_slot_is_a_bridge_error(blocks):
+    """Whichever of the two blocks their thread, the other's calls stand still as well."""
+    trio = pytest.importorskip("trio")
+    limits, held = Limits(1), []
+
+    @parallel_map(limits=limits)
+    def quick(number):
+        return number
+
+    async def hold(sleep):
+        async with limits:
+            held.append(limits)
+            while len(held) < 2:
+                await sleep(0)
+
+    async def block(sleep):
+        while not held:
+            await sleep(0)
+        try:
+            with pytest.raises(BridgeError):
+                quick.map(range(2), deadline=20)
+        finally:
+            held.append(limits)
+
+    host, guest = (hold, block) if blocks == "the guest" else (block, hold)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            guest,
+            trio.sleep,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=over.set_result,
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        await host(asyncio.sleep)
+        (await over).unwrap()
+        return await quick.amap(range(2))
+
+    assert asyncio.run(main()) == [0, 1]
 
 
 def test_a_greenlet_is_not_in_the_background_loop_of_its_thread(recwarn):

@@ -414,16 +414,16 @@ def test_with_nobody_in_the_second_line_the_next_for_a_slot_still_looks():
 def test_slots_are_held_only_by_an_owner_if_all_are_taken_and_all_by_it():
     admission, here, there = Admission(2), Loop(), Loop()
     running(admission, owner=here)
-    assert not admission.held_only_by(here)  # one is free
+    assert not admission.held_only_by([here])  # one is free
     (second,) = running(admission, owner=here)
-    assert admission.held_only_by(here)
-    assert not admission.held_only_by(there)
+    assert admission.held_only_by([here])
+    assert not admission.held_only_by([there])
     admission.limit = 1  # lowered meanwhile
-    assert admission.held_only_by(here)
+    assert admission.held_only_by([here])
     admission.limit = 2
     admission.leave(second)
     running(admission, owner=there)
-    assert not admission.held_only_by(here)
+    assert not admission.held_only_by([here])
 
 
 def test_slots_are_held_only_for_a_reader_if_all_are_taken_and_all_stand_for_it():
@@ -454,17 +454,17 @@ def test_no_slot_at_all_is_held_by_nobody():
     admission, here = Admission(1), Loop()
     (only,) = running(admission, owner=here)
     admission.limit = 0
-    assert not admission.held_only_by(here)
+    assert not admission.held_only_by([here])
     admission.leave(only)
-    assert not admission.held_only_by(here)
+    assert not admission.held_only_by([here])
     waiting(admission)
 
 
 def test_a_slot_that_may_be_borrowed_blocks_nobody():
     admission, here = Admission(2), Loop()
     first, _ = running(admission, 2, owner=here)
-    assert not admission.held_only_by(here, first)
-    assert admission.held_only_by(here, Permit())
+    assert not admission.held_only_by([here], first)
+    assert admission.held_only_by([here], Permit())
 
 
 def test_a_slot_whose_call_waits_or_has_not_come_blocks_nobody_for_ever():
@@ -473,9 +473,9 @@ def test_a_slot_whose_call_waits_or_has_not_come_blocks_nobody_for_ever():
     second = Permit(owner=here)
     admission.ask(second)
     assert admission.poll(0.0) == [second]
-    assert not admission.held_only_by(here)
+    assert not admission.held_only_by([here])
     assert admission.take_up(second, 0.01)
-    assert admission.held_only_by(here)
+    assert admission.held_only_by([here])
     assert first.state == RUNNING
 
 
@@ -487,8 +487,8 @@ def test_a_borrowed_slot_whose_call_waits_for_the_gate_blocks_for_ever():
     admission.ask(nested)
     assert admission.poll(0.0) == []
     assert nested.state == SLOTTED and nested.lender is first
-    assert admission.held_only_by(here)
-    assert not admission.held_only_by(here, nested)
+    assert admission.held_only_by([here])
+    assert not admission.held_only_by([here], nested)
 
 
 # Who looks now and then

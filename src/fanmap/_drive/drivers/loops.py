@@ -30,6 +30,15 @@ def running() -> Literal["asyncio", "trio"] | None:
     return "asyncio" if home is None or home == threading.get_ident() else None
 
 
+def hosts_trio() -> bool:
+    """Has the asyncio loop of this thread trio as its guest?"""
+    trio = sys.modules.get("trio")
+    try:
+        return trio is not None and trio.lowlevel.in_trio_run()
+    except AttributeError:  # as above
+        return False
+
+
 def lives_here(loop: asyncio.AbstractEventLoop) -> None:
     """The background loop will run in this thread.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from contextlib import suppress
 from typing import Any
 
 from typing_extensions import override
@@ -121,3 +122,17 @@ def running_here() -> Owner | None:
     if kind is None:
         return None
     return of_trio() if kind == "trio" else of_asyncio(asyncio.get_running_loop())
+
+
+def blocked_here() -> list[Owner]:
+    """The event loops that stand still while something blocks this thread: two where trio is the guest of asyncio."""
+    here = running_here()
+    if here is None:
+        return []
+    blocked = [here]
+    if type(here) is TrioOwner:
+        with suppress(RuntimeError):  # it is nobody's guest
+            blocked.append(of_asyncio(asyncio.get_running_loop()))
+    elif loops.hosts_trio():
+        blocked.append(of_trio())
+    return blocked

@@ -171,8 +171,8 @@ def wait_until_due(caller: Caller, todo: Word) -> Word:
 
 def check_bridge(waiter: Waiter, name: str, budget: Budget, outer: Scope | None, delay: float | None) -> float | None:
     """How long a blocking call may wait; BridgeError where nobody could ever end its wait."""
-    here = owners.running_here()
-    if here is None or type(waiter) is WaiterOnTop:  # on top of ours, others are let out
+    here = owners.blocked_here()
+    if not here or type(waiter) is WaiterOnTop:  # on top of ours, others are let out
         return delay
     if budget.held_only_by(here, outer):
         write = "`async with`" if name is BLOCK else f"`await {name}.amap(...)` or `await to_async({name})(...)`"

@@ -10,7 +10,7 @@ idea each:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from fanmap._drive import clock, telemetry
@@ -95,10 +95,10 @@ class Budget(Admitting):
     def begin_run(self, run: Any) -> None:
         """A run begins, and may be stopped from outside where the limits are not this process's alone."""
 
-    def held_only_by(self, owner: Owner, outer: Scope | None) -> bool:
-        """Does this owner run all calls that hold a slot, and is none to borrow from the calls around this place?"""
+    def held_only_by(self, owners: Collection[Owner], outer: Scope | None) -> bool:
+        """Do these owners run all calls that hold a slot, and is none to borrow from the calls around this place?"""
         around = enclosing(outer, self)
-        held = self.do(self._held_only_by, owner, None if around is None else around.permit)
+        held = self.do(self._held_only_by, owners, None if around is None else around.permit)
         return held is True
 
     def everybody(self) -> Everybody:
@@ -132,6 +132,6 @@ class Budget(Admitting):
         if not here:
             self._remind(permit)
 
-    def _held_only_by(self, owner: Owner, lender: Permit | None) -> bool:
+    def _held_only_by(self, owners: Collection[Owner], lender: Permit | None) -> bool:
         self.admission.sweep()
-        return self.admission.held_only_by(owner, lender)
+        return self.admission.held_only_by(owners, lender)

@@ -6,7 +6,7 @@ knows them, an `Agent` exchanges, and between two exchanges nothing here waits f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,8 +76,8 @@ class SharedBudget(SharedBraking):
         return super().obstacle() if error is None else (str(error), error)
 
     @override
-    def held_only_by(self, owner: Owner, outer: Scope | None) -> bool:
-        return self._troubles.away_since is None and super().held_only_by(owner, outer)
+    def held_only_by(self, owners: Collection[Owner], outer: Scope | None) -> bool:
+        return self._troubles.away_since is None and super().held_only_by(owners, outer)
 
     @override
     def everybody(self) -> Everybody:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fanmap._policy.limits.kinds import SlotLine, StartLine, Turns
 from fanmap._policy.limits.line import Line
@@ -48,8 +48,8 @@ class Lines(Starts):
         """How many there are, in whosever hands."""
         return self.limit
 
-    def held_only_by(self, owner: Owner, lender: Permit | None = None) -> bool:
-        """Is every slot in the hands of calls that this owner runs, so that blocking it would block everybody?
+    def held_only_by(self, owners: Collection[Owner], lender: Permit | None = None) -> bool:
+        """Is every slot in the hands of calls that these owners run, so that blocking them would block everybody?
 
         Not where the lender's is among them, which whoever asks may borrow, nor one that only waits for a rate or
         has not been taken up: those lapse, unless the slot is borrowed.
@@ -58,7 +58,7 @@ class Lines(Starts):
         return (
             len(holding) >= self.slots() > 0
             and lender not in holding
-            and all(is_of(permit, owner) and stays(permit) for permit in holding)
+            and all(any(is_of(permit, owner) for owner in owners) and stays(permit) for permit in holding)
         )
 
     def has_streams_of(self, reader: int) -> bool:
