@@ -755,7 +755,9 @@ def test_blocking_a_loop_that_holds_every_slot_says_what_to_write(run, blocked):
                     group.create_task(hold(gate))
                 while account.stats.in_flight < 2:
                     await pause(0.001)
-                with pytest.raises(BridgeError, match=f"holds every slot it waits for: write {line}"):
+                with pytest.raises(
+                    BridgeError, match=f"holds every slot it waits for, or the rest of a total: write {line}"
+                ):
                     block()
                 gate.set()
         else:
@@ -764,12 +766,62 @@ def test_blocking_a_loop_that_holds_every_slot_says_what_to_write(run, blocked):
                     nursery.start_soon(hold, gate)
                 while account.stats.in_flight < 2:
                     await pause(0.001)
-                with pytest.raises(BridgeError, match=f"holds every slot it waits for: write {line}"):
+                with pytest.raises(
+                    BridgeError, match=f"holds every slot it waits for, or the rest of a total: write {line}"
+                ):
                     block()
                 gate.set()
         return block()
 
     run_on(run, main)
+    until_free(account)
+
+
+@pytest.mark.filterwarnings("ignore:a blocking run")
+@pytest.mark.parametrize("blocked", ["direct", "map", "imap", "async map", "to_sync", "block"])
+def test_blocking_a_loop_whose_calls_have_the_rest_of_a_total_is_a_bridge_error(blocked):
+    """They may settle for less, but only when that loop goes on."""
+    account = Limits(4, rate=Rate(2, per=math.inf))
+
+    @parallel_map(limits=account)
+    def ask(x):
+        return x
+
+    @parallel_map(limits=account)
+    async def aask(x):
+        return x
+
+    def enter():
+        with account:
+            pass
+
+    block = {
+        "direct": lambda: ask(1),
+        "map": lambda: ask.map([1]),
+        "imap": lambda: list(ask.imap([1])),
+        "async map": lambda: aask.map([1]),
+        "to_sync": lambda: to_sync(aask)(1),
+        "block": enter,
+    }[blocked]
+
+    async def hold(gate):
+        async with account:
+            await gate.wait()
+
+    async def main():
+        gate = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(hold(gate))
+            while account.stats.in_flight < 2:
+                await asyncio.sleep(0)
+            with pytest.raises(BridgeError, match="the rest of a total: write"):
+                block()
+            gate.set()
+        with pytest.raises(BudgetExceeded):
+            block()
+
+    asyncio.run(main())
     until_free(account)
 
 

@@ -491,6 +491,19 @@ def test_a_borrowed_slot_whose_call_waits_for_the_gate_blocks_for_ever():
     assert not admission.held_only_by([here], nested)
 
 
+def test_a_total_is_held_only_by_an_owner_if_somebody_waits_for_what_all_of_its_calls_may_leave():
+    admission, here, there = Admission(8, [Rate(3, math.inf)]), Loop(), Loop()
+    running(admission, 2, owner=here)
+    (other,) = running(admission, owner=there)
+    assert not admission.held_only_by([here, there])  # nobody waits
+    waiting(admission)
+    assert not admission.held_only_by([here])
+    assert admission.held_only_by([here, there])
+    admission.leave(other)
+    assert admission.held_only_by([here])
+    assert not admission.held_only_by([there])
+
+
 # Who looks now and then
 
 

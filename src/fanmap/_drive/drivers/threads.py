@@ -177,7 +177,7 @@ def check_bridge(waiter: Waiter, name: str, budget: Budget, outer: Scope | None,
     if budget.held_only_by(here, outer):
         write = "`async with`" if name is BLOCK else f"`await {name}.amap(...)` or `await to_async({name})(...)`"
         raise BridgeError(
-            f"{name} blocks the event loop that holds every slot it waits for: write {write}, "
+            f"{name} blocks the event loop that holds every slot it waits for, or the rest of a total: write {write}, "
             "or give it Limits of its own"
         )
     return loops.LOOK if delay is None else min(loops.LOOK, delay)

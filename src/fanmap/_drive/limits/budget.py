@@ -96,7 +96,7 @@ class Budget(Admitting):
         """A run begins, and may be stopped from outside where the limits are not this process's alone."""
 
     def held_only_by(self, owners: Collection[Owner], outer: Scope | None) -> bool:
-        """Do these owners run all calls that hold a slot, and is none to borrow from the calls around this place?"""
+        """Do these owners run all that hold a slot, or a total's rest, and is none to borrow from calls around here?"""
         around = enclosing(outer, self)
         held = self.do(self._held_only_by, owners, None if around is None else around.permit)
         return held is True

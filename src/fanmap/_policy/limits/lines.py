@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fanmap._policy.limits.kinds import SlotLine, StartLine, Turns
 from fanmap._policy.limits.line import Line
@@ -52,14 +52,20 @@ class Lines(Starts):
         """Is every slot in the hands of calls that these owners run, so that blocking them would block everybody?
 
         Not where the lender's is among them, which whoever asks may borrow, nor one that only waits for a rate or
-        has not been taken up: those lapse, unless the slot is borrowed.
+        has not been taken up: those lapse, unless the slot is borrowed. The same of what is left of a total.
         """
         holding = self._holding
-        return (
-            len(holding) >= self.slots() > 0
-            and lender not in holding
-            and all(any(is_of(permit, owner) for owner in owners) and stays(permit) for permit in holding)
-        )
+        full = len(holding) >= self.slots() > 0 and lender not in holding
+        return (full and _all_stay(holding, owners)) or (bool(self.totals) and self._total_held_only_by(owners))
+
+    def _total_held_only_by(self, owners: Collection[Owner]) -> bool:
+        """Does the second line wait for a total of which only calls of these owners can settle for less?"""
+        head = self._rate_line.head()
+        if head is None or self.beyond(head) is not None:
+            return False
+        costs = head.costs
+        fits = all(total.earliest(0.0, costs[place] if costs else 1.0) == 0.0 for place, total in self.totals.items())
+        return not fits and _all_stay([one for one in self._holding if one not in self._rate_line], owners)
 
     def has_streams_of(self, reader: int) -> bool:
         """Has a stream a slot whose chunks this reader takes?"""
@@ -217,6 +223,10 @@ class Lines(Starts):
 def is_of(permit: Permit, owner: Owner) -> bool:
     """Does this owner run its call, or did before another one stood for it?"""
     return permit.owner is owner or getattr(permit.owner, "whose", None) is owner
+
+
+def _all_stay(permits: Iterable[Permit], owners: Collection[Owner]) -> bool:
+    return all(any(is_of(permit, owner) for owner in owners) and stays(permit) for permit in permits)
 
 
 def stays(permit: Permit) -> bool:

@@ -122,6 +122,10 @@ class SharedLines(Admission):
     # Inside
 
     @override
+    def _total_held_only_by(self, owners: Collection[Owner]) -> bool:
+        return False  # another process may have calls that settle
+
+    @override
     def _new_turns(self) -> Turns:
         return SharedTurns(self._away, self.member)
 
