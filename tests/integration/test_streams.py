@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import copy
 import gc
+import json
 import logging
 import pickle
 import threading
@@ -1295,7 +1296,7 @@ def test_a_deadline_ends_a_run_of_streams():
 
 
 @both_loops
-def test_a_stream_that_a_deadline_cuts_off_ends_with_that(loop):
+def test_a_stream_that_a_deadline_cuts_off_ends_with_that(loop, tmp_path):
     async def slow_to_close():
         try:
             yield "a text"
@@ -1305,8 +1306,12 @@ def test_a_stream_that_a_deadline_cuts_off_ends_with_that(loop):
 
     async def main():
         read, handed_out = Streams(Limits(2), chunks=100), Streams(Limits(2), chunks=100)
-        found = await read.sync().amap(slow_to_close(), deadline=2.5, return_exceptions=True)
+        drawn = tmp_path / "run.json"
+        found = await read.sync().amap(slow_to_close(), deadline=2.5, return_exceptions=True, trace=drawn)
         assert [type(one) for one in found] == [DeadlineExceeded]
+        events = json.loads(drawn.read_text(encoding="utf-8"))["traceEvents"]
+        ends = [event["args"]["ended"] for event in events if event.get("cat") == "call"]
+        assert ends == ["cut" if loop == "asyncio" else "under_way"]  # trio's clean-up is cancelled as well
         with pytest.raises(DeadlineExceeded):
             await read.sync().amap(slow_to_close(), deadline=2.5)
         results = handed_out.sync().stream(slow_to_close(), deadline=2.5, return_exceptions=True)

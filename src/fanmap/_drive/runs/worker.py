@@ -101,7 +101,7 @@ class Worker(Exchanging):
                 return self.raised(error)
             stop = self.broke_off(error, chunks)
             if type(error) is Stopped:  # nobody waits for the rest: what becomes of the item is for the run to say
-                return self._leave_item()
+                return END
             if is_a(error, Exception):
                 note_item(error, "fanmap: not sent again: its stream had begun")
             return self._deliver(None, error, stop=stop)
