@@ -134,6 +134,29 @@ def test_in_tasks(body, direct, loop):
     here.rest()
 
 
+@both_loops
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("body", ABODIES)
+def test_in_a_loop_that_the_reader_runs_in_its_body(body, direct, loop):
+    """`asyncio.run` in a `for` over streams: its tasks waited for ever."""
+    here, (run, name) = Here(1 if direct else 2), ABODIES[body]
+
+    async def main():
+        await run(here)
+
+    with VirtualTime() as virtual:
+        results = here.tell(7) if direct else here.tell.stream(range(5))
+        with pytest.raises(BridgeError, match=f"^{name} {WAITS}"):
+            for _ in results:
+                if loop == "trio":
+                    virtual.run_trio(main)
+                else:
+                    virtual.run(main())
+        results.close()
+        sleep(100.0)
+    here.rest()
+
+
 def test_before_the_first_chunk_too():
     here = Here(2)
     with VirtualTime():

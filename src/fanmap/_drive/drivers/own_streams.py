@@ -5,6 +5,7 @@ Streams keep their slots until they end, and stand still until their reader take
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Final
 
 from fanmap._drive import clock
@@ -29,7 +30,8 @@ class OwnStreams:
         Raises:
             BridgeError: every slot is held by streams that wait for this thread or task.
         """
-        held = budget.held_only_for(me())
+        # The code around the loop of a task (`asyncio.run`) goes on when that loop has ended.
+        held = budget.held_only_for((me(), get_ident()))
         if held is None:
             return seconds
         if held:

@@ -37,12 +37,12 @@ class Streaming(Braking):
         with suppress(ValueError):
             self.readers.remove(reader)
 
-    def held_only_for(self, reader: int) -> bool | None:
-        """Is every slot in the hands of streams that stand until this reader goes on? None: it reads none of them."""
-        held = self.do(self._held_only_for, reader)
+    def held_only_for(self, readers: tuple[int, ...]) -> bool | None:
+        """Is every slot in the hands of streams that stand until one of these goes on? None: they read none of them."""
+        held = self.do(self._held_only_for, readers)
         return False if held is BUSY else held
 
-    def _held_only_for(self, reader: int) -> bool | None:
+    def _held_only_for(self, readers: tuple[int, ...]) -> bool | None:
         admission = self.admission
-        reads = reader in self.readers or admission.has_streams_of(reader)
-        return admission.held_only_for(reader) if reads else None
+        reads = not set(readers).isdisjoint(self.readers) or admission.has_streams_of(*readers)
+        return admission.held_only_for(*readers) if reads else None

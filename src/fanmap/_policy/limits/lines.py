@@ -67,14 +67,14 @@ class Lines(Starts):
         fits = all(total.earliest(0.0, costs[place] if costs else 1.0) == 0.0 for place, total in self.totals.items())
         return not fits and _all_stay([one for one in self._holding if one not in self._rate_line], owners)
 
-    def has_streams_of(self, reader: int) -> bool:
-        """Has a stream a slot whose chunks this reader takes?"""
-        return any(permit.reader == reader for permit in self._holding)
+    def has_streams_of(self, *readers: int) -> bool:
+        """Has a stream a slot whose chunks one of these readers takes?"""
+        return any(permit.reader in readers for permit in self._holding)
 
-    def held_only_for(self, reader: int) -> bool:
-        """Is every slot in the hands of streams that stand until this reader takes their next chunk?"""
+    def held_only_for(self, *readers: int) -> bool:
+        """Is every slot in the hands of streams that stand until one of these readers takes their next chunk?"""
         holding = self._holding
-        return len(holding) >= self.slots() > 0 and all(one.stands and one.reader == reader for one in holding)
+        return len(holding) >= self.slots() > 0 and all(one.stands and one.reader in readers for one in holding)
 
     def ages(self, now: float) -> list[float]:
         """For how long each slot in use has been so."""
