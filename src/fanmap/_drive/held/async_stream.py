@@ -52,7 +52,8 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
             __tracebackhide__ = True
             raise without_our_frames(error)
         finally:
-            self._left_from(entered)
+            if scope_here() is not entered:
+                self._scope = scope_here()  # its code stands in a block of its own, and goes on there
             go_into(before)
         self._keep(chunk)  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
         self._stands(me())  # type: ignore[misc]  # pyright: ignore[reportOptionalCall]
@@ -94,7 +95,6 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
         try:
             todo = await tasks.wait_until_due(call, call.step(), new_waiter)
             while todo is CALL:
-                entered = self._scope = call.inside()
                 try:
                     opened: Any = call.plan.call(call.item)
                     inner = await opened
@@ -105,7 +105,7 @@ class HeldAsyncStream(Held, AsyncIterator[Any]):
                 except BaseException as error:
                     todo = await tasks.wait_until_due(call, call.raised(error), new_waiter)
                     continue
-                self._left_from(entered)
+                self._scope = scope_here()
                 self._go_on_with(call, inner, advance)
                 break
             else:

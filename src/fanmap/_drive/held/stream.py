@@ -75,12 +75,6 @@ class Held:
         """Go on by this step of a generator's instead of the usual one."""
         raise NotImplementedError
 
-    def _left_from(self, entered: Scope | None) -> None:
-        """Its code may stand in a block of its own, and goes on there."""
-        here = scope_here()
-        if here is not entered:
-            self._scope = here
-
     def _is_read_elsewhere(self) -> bool:
         """Does its code run at this moment, as generators know it?"""
         inner = self._inner

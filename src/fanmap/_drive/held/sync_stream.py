@@ -59,7 +59,8 @@ class HeldStream(Held, Iterator[Any]):
             __tracebackhide__ = True
             raise without_our_frames(error)
         finally:
-            self._left_from(entered)
+            if scope_here() is not entered:
+                self._scope = scope_here()  # its code stands in a block of its own, and goes on there
             go_into(before)
         if chunk is OVER:
             self._end()
@@ -114,7 +115,6 @@ class HeldStream(Held, Iterator[Any]):
         try:
             todo = threads.wait_until_due(call, call.step())
             while todo is CALL:
-                entered = self._scope = call.inside()
                 try:
                     inner = call.plan.call(call.item)
                     advance = self._advancing(call, inner)
@@ -124,7 +124,7 @@ class HeldStream(Held, Iterator[Any]):
                 except BaseException as error:
                     todo = threads.wait_until_due(call, call.raised(error))
                     continue
-                self._left_from(entered)
+                self._scope = scope_here()
                 self._go_on_with(call, inner, advance)
                 break
             else:
