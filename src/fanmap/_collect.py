@@ -16,7 +16,7 @@ from fanmap._policy.runs.results import NOTHING_YET
 from fanmap._policy.tokens.tokens import read_result
 from fanmap._progress import Watcher
 
-_ONLY_VALUES = frozenset({str, int, float, bool, bytes, type(None), list, tuple})  # none of these has a usage
+_ONLY_VALUES = frozenset(map(id, (str, int, float, bool, bytes, type(None), list, tuple)))  # none has a usage
 
 
 def collect_blocking(run: Run, where: launch.Place, watcher: Watcher | None) -> list[Any]:
@@ -96,7 +96,7 @@ def hand_out_value(run: Run, record: tuple[Any, ...] | None) -> Any:
         return NOTHING_YET
     index, value, error = record[:3]
     if error is None:
-        if type(value) not in _ONLY_VALUES:
+        if id(type(value)) not in _ONLY_VALUES:  # pyright: ignore[reportUnknownArgumentType]
             _count_tokens(run, record)
         return value
     if run.ending.keep_failures:
@@ -113,7 +113,7 @@ def hand_out_outcome(run: Run, record: tuple[Any, ...] | None) -> Any:
         return NOTHING_YET
     if record[2] is not None:
         run.ending.hand_out(record[0], record[2])
-    elif type(record[1]) not in _ONLY_VALUES:
+    elif id(type(record[1])) not in _ONLY_VALUES:  # pyright: ignore[reportUnknownArgumentType]
         _count_tokens(run, record)
     return Outcome(*record)
 

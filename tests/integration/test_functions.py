@@ -134,6 +134,51 @@ def test_a_direct_call_raises_what_the_function_raises_as_it_is():
             fails()
 
 
+class Comparing(type):
+    """Its classes compare, and so have no hash."""
+
+    def __eq__(cls, other):
+        return type.__eq__(cls, other)
+
+
+class Row(metaclass=Comparing):
+    """An answer whose type is not to be looked up anywhere."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"tpm": 60_000_000}])
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda ask, aask, rows: ask.map(rows),
+        lambda ask, aask, rows: aask.map(rows),
+        lambda ask, aask, rows: list(ask.imap(iter(rows))),
+        lambda ask, aask, rows: [outcome.value for outcome in ask.as_completed(rows)],
+        lambda ask, aask, rows: asyncio.run(aask.amap(rows)),
+        lambda ask, aask, rows: [ask(row) for row in rows],
+        lambda ask, aask, rows: [to_sync(aask)(row) for row in rows],
+        lambda ask, aask, rows: asyncio.run(_gathered(aask, rows)),
+    ],
+)
+def test_inputs_and_answers_may_be_of_a_class_without_a_hash(way, settings):
+    limits = Limits(1, **settings)
+
+    @parallel_map(limits=limits)
+    def ask(row):
+        return row
+
+    @parallel_map(limits=limits)
+    async def aask(row):
+        return row
+
+    rows = [Row(), Row()]
+    assert way(ask, aask, rows) == rows
+    assert limits.stats.in_flight == 0
+
+
+async def _gathered(aask, rows):
+    return await gather_bounded(*[functools.partial(aask, row) for row in rows], max_concurrency=1)
+
+
 def test_a_direct_call_sees_and_leaves_the_callers_context():
     """As a plain call does."""
     from contextvars import ContextVar

@@ -16,8 +16,12 @@ from fanmap._policy.tokens.tokens import read_result
 _MOST_TYPES: Final = 512  # that are remembered
 LAST: Final = 4  # chunks of a stream, among which the one is that says what it took
 
-ordinary: set[type] = {type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset}
-"""Types whose values are certainly no streams and no coroutines; others are added as they are seen."""
+_SURELY = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+ordinary: dict[int, type] = {id(kind): kind for kind in _SURELY}
+"""Types whose values are certainly no streams and no coroutines; others are added as they are seen.
+
+By their `id`: a class whose metaclass compares has no hash.
+"""
 
 
 class Whole(NamedTuple):
@@ -44,7 +48,7 @@ def stream_kind(value: object) -> Literal["sync", "async"] | None:
     awaits = hasattr(kind, "__anext__")
     if not awaits and not hasattr(kind, "__next__"):
         if kind is not CoroutineType and len(ordinary) < _MOST_TYPES:
-            ordinary.add(kind)
+            ordinary[id(kind)] = kind
         return None
     if not (hasattr(kind, "close") or hasattr(kind, "aclose")):
         return None

@@ -75,7 +75,7 @@ class Caller(Entering):
 
     def returned(self, value: Any) -> Word:
         """The function returned."""
-        if type(value) not in ordinary:
+        if id(type(value)) not in ordinary:  # pyright: ignore[reportUnknownArgumentType]
             todo = self._returned_unusual(value)
             if todo is not None:
                 return todo

@@ -66,7 +66,7 @@ class Worker(Exchanging):
         scope = self._scope
         admission = plan.budget.admission
         if (
-            type(value) not in ordinary
+            id(type(value)) not in ordinary  # pyright: ignore[reportUnknownArgumentType]
             or plan.retry
             or scope is None
             or not (admission.quiet or (admission.steady and plan.budget.rates))

@@ -30,10 +30,10 @@ OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _TEXT_FIELDS = ("content", "text", "parts")
 """Where message objects keep text: LangChain and openai `content`, Gemini `parts` and `text`."""
 
-_PLAIN = frozenset({str, bytes, int, float, bool, type(None), list, tuple})
-"""What most functions return, and what tells no usage."""
+_PLAIN = frozenset(map(id, (str, bytes, int, float, bool, type(None), list, tuple)))
+"""What most functions return, and what tells no usage: by `id`, as a type need not have a hash."""
 
-_NUMBERS = frozenset({int, float, bool, type(None)})
+_NUMBERS = frozenset(map(id, (int, float, bool, type(None))))
 
 _MEDIA_MARKS = ("media_type", "mime_type", "mimeType", "mediaType", "format")
 _MEDIA_FIELDS = frozenset({"data", "bytes"})
@@ -95,7 +95,7 @@ def read_usage(result: object) -> float | None:
 
 def read_result(result: object) -> Taken | None:
     """As `read_usage`, and everything that the reply tells of it."""
-    if type(result) in _PLAIN:
+    if id(type(result)) in _PLAIN:
         return None
     try:
         for name in ("usage", "usage_metadata", "usageMetadata"):
@@ -129,7 +129,7 @@ class _Counter:
             self.bytes += _text_bytes(value)
         elif isinstance(value, (bytes, bytearray)):
             self.bytes += _readable_bytes(value)
-        elif depth and type(value) not in _NUMBERS and id(value) not in self._path:
+        elif depth and id(type(value)) not in _NUMBERS and id(value) not in self._path:
             self._path.add(id(value))
             try:
                 self._enter(value, depth - 1)
