@@ -105,10 +105,18 @@ def remember_sockets() -> None:
     socket.socket.__init__ = begin_and_remember
 
 
+def sockets_named(error: BaseException | None) -> list[str]:
+    """The numbers of those that a warning, or a group of them, complains of."""
+    if isinstance(error, BaseExceptionGroup):
+        return [number for one in error.exceptions for number in sockets_named(one)]
+    return re.findall(r"<socket\.socket fd=(\d+)", str(error)) if isinstance(error, Warning) else []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    found = call.excinfo and re.search(r"<socket\.socket fd=(\d+)", str(call.excinfo.value))
-    for test, way in OPENED.get(int(found[1]), ()) if found else ():
-        report.sections.append(("a socket of this number was opened by", "".join([test, "\n", *way.format()])))
+    for number in dict.fromkeys(sockets_named(call.excinfo.value if call.excinfo else None)):
+        for test, way in OPENED.get(int(number), ()):
+            title = f"a socket of the number {number} was opened by"
+            report.sections.append((title, "".join([test, "\n", *way.format()])))
     return report

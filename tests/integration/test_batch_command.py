@@ -129,6 +129,7 @@ def test_what_is_no_answer_is_one_line(said: str) -> None:
             connection.sendall(said.encode())
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as other:
+        listener.settimeout(600)
         other.submit(answer)
         with pytest.raises(CommandError, match="the server cannot be reached"):
             _exchange(Call("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/v1/batches/b"), {})

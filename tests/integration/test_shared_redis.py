@@ -308,6 +308,6 @@ def test_a_child_of_multiprocessing_leaves_at_its_end(running, how):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads, which do not survive a fork
         child.start()
-    child.join()
+    child.join(600)
     assert child.exitcode == 0
     assert account.everybody.members == 0

@@ -56,13 +56,13 @@ def find(spec: str) -> Any:
 
 def _of_path(module: str) -> tuple[str, str]:
     """The module that somebody has in mind who gives its path, and the folder where it is, if not below this one."""
-    path = module.removesuffix(".py").replace("\\", "/")
+    path = module.removesuffix(".py").replace("\\", "/").removeprefix("./")
     if path.startswith(("/", "../")):
         path = os.path.relpath(path)
     if path.startswith("../"):
         folder, name = os.path.split(os.path.abspath(path))
         return folder, name
-    return "", ".".join(path.removeprefix("./").strip("/").split("/")).strip(".")
+    return "", ".".join(path.strip("/").split("/")).strip(".")
 
 
 def _import(name: str) -> ModuleType:

@@ -18,6 +18,7 @@ from .tools import calls, is_one_line, put
         (["sub/job.py:ask", "in.txt"], "a", "write sub.job:ask"),
         ([os.path.join(os.getcwd(), "no such/job.py:ask"), "in.txt"], "a", "write job:ask, with PYTHONPATH='"),
         (["../jobs/job.py:ask", "in.txt"], "a", "/jobs in front of the command"),
+        (["./../jobs/job.py:ask", "in.txt"], "a", "/jobs in front of the command"),
         (["my-job.py:ask", "in.txt"], "a", "no module has a '-' in its name, got 'my-job.py:ask': rename it, and write my_job:ask"),
         (["my-job", "in.txt"], "a", "rename it, and write my_job:FUNCTION"),
         ([".job:ask", "in.txt"], "a", "MODULE:FUNCTION is required, got '.job:ask': write job:ask"),

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 from fanmap._policy.journals.plain import Unkeepable, is_model, model_parts
 from fanmap._raw import name_of_type
 
-_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
+_PLAIN: Final = frozenset(map(id, (str, int, bool, float, type(None))))  # a type need not have a hash
 _TRUTHS: Final = ("numpy.bool", "numpy.bool_")
 _URLS: Final = ("pydantic_core._pydantic_core.Url", "pydantic_core._pydantic_core.MultiHostUrl")
 
@@ -33,7 +33,7 @@ def canonical(value: Any) -> Any:
         Unkeepable: nothing is known of this type that stays the same from run to run.
     """
     kind = cast("type[Any]", type(value))
-    if kind in _PLAIN:
+    if id(kind) in _PLAIN:
         return value
     if kind is tuple:  # what the arguments of every call are; below, the same costs more
         return {"tuple": [canonical(member) for member in value]}

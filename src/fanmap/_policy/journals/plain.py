@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from fanmap._policy.json_text import compact
 from fanmap._raw import full_type_name, name_of_type, type_name
 
-_EXACT: Final = frozenset({str, int, float, bool, type(None), list, dict})
+_EXACT: Final = frozenset(map(id, (str, int, float, bool, type(None), list, dict)))  # a type need not have a hash
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -78,7 +78,7 @@ def bare(value: object) -> object:
     LangChain's texts and numpy.float64 hold nothing else, print, compare and hash like it. The member of an
     enumeration has a name and is asked for with `is`; what has attributes of its own would lose them.
     """
-    if type(value) in _EXACT:
+    if id(type(value)) in _EXACT:
         return value
     base = base_of(value)
     if base is value or _has_attributes(value):
