@@ -145,6 +145,16 @@ class Row(metaclass=Comparing):
     """An answer whose type is not to be looked up anywhere."""
 
 
+class Cursor(Row):
+    """One that looks like a stream, and is none."""
+
+    def __next__(self):
+        raise StopIteration
+
+    def close(self):
+        pass
+
+
 @pytest.mark.parametrize("settings", [{}, {"tpm": 60_000_000}])
 @pytest.mark.parametrize(
     "way",
@@ -170,7 +180,7 @@ def test_inputs_and_answers_may_be_of_a_class_without_a_hash(way, settings):
     async def aask(row):
         return row
 
-    rows = [Row(), Row()]
+    rows = [Row(), Cursor()]
     assert way(ask, aask, rows) == rows
     assert limits.stats.in_flight == 0
 

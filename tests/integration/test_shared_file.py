@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from multiprocessing import util
 from pathlib import Path
 
 import pytest
@@ -562,3 +565,35 @@ def test_killed_processes_lose_no_slot(tmp_path):
     finally:
         for one in workers:
             one.__exit__()
+
+
+def call_in_a_thread(place, inside, finalized, go_on):
+    """A child that ends while a thread of its own still calls."""
+    account = Limits(1, shared=place)
+
+    def call():
+        with account:
+            inside.set()
+            go_on.wait()
+
+    with account:
+        pass
+    util.Finalize(None, finalized.set, exitpriority=-10_000)  # after fanmap's
+    threading.Thread(target=call).start()
+    inside.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="it waits for its threads before it does what is left to do")
+def test_a_child_of_multiprocessing_whose_threads_still_call_does_not_leave(tmp_path):
+    place, context = str(tmp_path / "openai"), multiprocessing.get_context("fork")
+    inside, finalized, go_on = context.Event(), context.Event(), context.Event()
+    child = context.Process(target=call_in_a_thread, args=(place, inside, finalized, go_on))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which do not survive a fork
+        child.start()
+    assert finalized.wait(600)
+    members = Limits(1, shared=place).everybody.members
+    go_on.set()
+    child.join(600)
+    assert (members, child.exitcode) == (1, 0)

@@ -9,7 +9,7 @@ import pytest
 from fanmap._policy.limits.adaptive import Adaptive
 from fanmap._policy.limits.rate import Rate
 from fanmap._policy.shared.document import BACK, BACKGROUND_HORIZON, FRONT, HORIZON, NEVER
-from fanmap._policy.shared.joining import born
+from fanmap._policy.shared.joining import born, has_gone_back
 from fanmap._policy.shared.ledger import exchange
 from fanmap._policy.shared.messages import (
     ANSWERED,
@@ -330,6 +330,25 @@ def test_a_request_may_take_a_tenth_of_a_second_longer_than_the_one_before(later
     store.ask(1, 1)
     store.now += later
     assert store.ask(1, 1, replied=1, age=0.5, rest=0.4).now == shown
+
+
+def test_a_document_that_has_forgotten_what_it_told_a_member_has_gone_back():
+    """Its time says so, until somebody else has asked it; its last serial does in any case."""
+    store = Store()
+    store.ask(1, 4)
+    memory, time = store.document.memory, store.document.time
+
+    def gone_back(number, serial, replied, heard, memory=memory):
+        known = Known(memory, time=heard)
+        request = Request(number, serial, ttl=TTL, settings=store.settings, replied=replied, known=known)
+        return has_gone_back(store.document, request)
+
+    assert not gone_back(1, 2, 1, time)  # it was answered last
+    assert not gone_back(1, 3, 1, time)  # one reply was lost
+    assert gone_back(1, 3, 2, time)  # there was another answer
+    assert gone_back(2, 2, 1, time + 0.1)  # and one to a member that is not in it
+    assert not gone_back(2, 2, 1, time)
+    assert not gone_back(1, 3, 2, time + 0.1, memory=memory + 1)  # of another document
 
 
 def test_time_never_goes_back_for_anybody():

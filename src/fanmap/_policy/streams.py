@@ -6,7 +6,7 @@ as the clients of openai and anthropic have it. Files, cursors and readers are r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -52,7 +52,7 @@ def stream_kind(value: object) -> Literal["sync", "async"] | None:
         return None
     if not (hasattr(kind, "close") or hasattr(kind, "aclose")):
         return None
-    if issubclass(kind, (Generator, AsyncGenerator)):  # our own, of a function within; of compiled code
+    if is_generator(kind):  # our own, of a function within; of compiled code
         return "async" if awaits else "sync"
     try:
         response: Any = getattr(value, "response", None)
@@ -62,6 +62,11 @@ def stream_kind(value: object) -> Literal["sync", "async"] | None:
     if not carries:
         return None
     return "async" if awaits else "sync"
+
+
+def is_generator(kind: type[Any]) -> bool:
+    """Are its streams sent and thrown something, too? Asked as its base class in `typing` would, which wants a hash."""
+    return (hasattr(kind, "send") and hasattr(kind, "throw")) or (hasattr(kind, "asend") and hasattr(kind, "athrow"))
 
 
 def telling(chunks: Sequence[Any]) -> Any:

@@ -89,11 +89,12 @@ class Exchanging(Caller):
         `called`: the driver has made the call that it was told to make.
         """
         self.retiring = True
+        uncalled = self._phase == CALLING and not called
+        if uncalled:
+            self._uncount()
         if self.run.stopping():  # `quit` drops it
             return
-        if self._phase == CALLING and not called:
-            self._uncount()
-        elif self._phase not in (IN_LINE, BACK_OFF, FAILED):
+        if not uncalled and self._phase not in (IN_LINE, BACK_OFF, FAILED):
             return
         unfinished = self._unfinished()
         self._leave_back_off()

@@ -100,8 +100,8 @@ class Worker(Exchanging):
             if not begun:
                 return self.raised(error)
             stop = self.broke_off(error, chunks)
-            if type(error) is Stopped:  # nobody waits for the rest: what becomes of the item is for the run to say
-                return END
+            if type(error) is Stopped and self.run.abandoned():
+                return END  # nobody waits for the rest: what becomes of the item is for the run to say
             if is_a(error, Exception):
                 note_item(error, "fanmap: not sent again: its stream had begun")
             return self._deliver(None, error, stop=stop)

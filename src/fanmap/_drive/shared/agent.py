@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import sys
 import threading
 import weakref
@@ -71,6 +72,12 @@ class Agent:
         self._stopping = True
         _all_agents.discard(self)
         self.store.close()
+
+    def is_idle(self) -> bool:
+        """Does no thread of this process call, or wait to?"""
+        budget = self._budget()
+        stats = None if budget is None else budget.stats()
+        return stats is None or not (stats.in_flight or stats.waiting)
 
     def leave(self) -> None:
         """The interpreter ends."""
@@ -178,6 +185,7 @@ def _with_books(budget: SharedBudget, event: Any, *args: Any) -> Any:
 
 
 _all_agents: weakref.WeakSet[Agent] = weakref.WeakSet()
+_leaves_at_the_end_of: set[int] = set()  # processes: this one, once it is a child of multiprocessing's with an agent
 
 
 def _leave_all() -> None:
@@ -185,11 +193,21 @@ def _leave_all() -> None:
         agent.leave()
 
 
+def _leave_where_idle() -> None:
+    """Before Python 3.13 a child of multiprocessing does this before it waits for its other threads."""
+    for agent in list(_all_agents):
+        if agent.is_idle():
+            agent.leave()
+
+
 def _leave_with_multiprocessing() -> None:
     """A child that multiprocessing has forked ends without what its parent has registered with `atexit`."""
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
-        util.Finalize(None, _leave_all, exitpriority=_LAST)
+    if util is None or os.getpid() in _leaves_at_the_end_of:
+        return
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        _leaves_at_the_end_of.add(os.getpid())
+        util.Finalize(None, _leave_where_idle, exitpriority=_LAST)
 
 
 atexit.register(_leave_all)

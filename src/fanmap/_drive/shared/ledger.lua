@@ -1229,7 +1229,9 @@ local function born(fresh, micros, base)
 end
 
 local function has_gone_back(doc, request)
-  return request.known.memory == doc.memory and doc.time < request.known.time
+  local me = member_of(doc, request.id)
+  local forgot = me and me.serial < request.replied
+  return request.known.memory == doc.memory and (doc.time < request.known.time or forgot)
 end
 
 local function kept()

@@ -25,10 +25,12 @@ def born(fresh: int, raw: float) -> Document:
 def has_gone_back(document: Document, request: Request) -> bool:
     """Is this what the document was before it last answered this member, as in a copy that was brought back?
 
-    Others may have been given since then what it says is free, so it is as good as none.
+    Others may have been given since then what it says is free, so it is as good as none. Where somebody else has asked
+    it first, its time is no proof any more; that it has forgotten an answer to this member is.
     """
-    known = request.known
-    return known.memory == document.memory and document.time < known.time
+    known, me = request.known, document.member(request.id)
+    forgot = me is not None and me.serial < request.replied
+    return known.memory == document.memory and (document.time < known.time or forgot)
 
 
 def bury(document: Document, now: float, dead: Collection[int], leaving: int = 0) -> None:
