@@ -39,7 +39,7 @@ from fanmap import (
     to_sync,
 )
 from fanmap._drive import clock
-from fanmap._drive.batch import book, capture, noting
+from fanmap._drive.batch import book, capture, spooling
 from fanmap._drive.wire import observing
 from fanmap._policy.batch import siblings
 from fanmap.testing import BatchScript, Reply, Request, Server, serve
@@ -1177,7 +1177,7 @@ def test_a_call_that_was_left_behind_in_its_thread_leaves_nothing_open(
         opened.append(TemporaryFile())  # noqa: SIM115
         return opened[-1]
 
-    monkeypatch.setattr(noting, "TemporaryFile", temporary)
+    monkeypatch.setattr(spooling, "TemporaryFile", temporary)
     with pytest.raises(SystemExit):
         parallel_map(ask).batch(["a", "b"], **options)
     over.set()
