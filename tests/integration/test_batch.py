@@ -241,7 +241,7 @@ def test_a_look_for_siblings_that_fails_ends_the_wait() -> None:
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("make", [of_async_openai, of_openai])
+@pytest.mark.parametrize("make", [pytest.param(of_async_openai, marks=pytest.mark.whole), of_openai])
 def test_an_item_leaves_no_reference_cycle(make: Any, server: Server, options: dict[str, Any], cycles: Any) -> None:
     ask = parallel_map(make(server))
     numbers = itertools.count()

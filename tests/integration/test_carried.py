@@ -124,6 +124,7 @@ def test_a_bound_method_with_other_settings_keeps_them():
     assert copy("a") == "a"
 
 
+@pytest.mark.whole
 def test_a_limits_that_is_not_shared_is_one_of_the_process_it_comes_into_and_says_so_once():
     account = Limits(4, rate=Rate(1000, 1, cost=len))
 

@@ -556,10 +556,15 @@ ask.map([1]), aask.map([1]), to_sync(closed)()
     [
         "to_sync(closed)",
         "lambda: ask.map([1, 2])",
-        "lambda: list(ask.imap([1, 2]))",
-        "lambda: aask.map([1, 2])",
-        "lambda: ask.with_options(timeout=60)(1)",
-        "lambda: alone(1)",
+        *(
+            pytest.param(last, marks=pytest.mark.whole)
+            for last in (
+                "lambda: list(ask.imap([1, 2]))",
+                "lambda: aask.map([1, 2])",
+                "lambda: ask.with_options(timeout=60)(1)",
+                "lambda: alone(1)",
+            )
+        ),
     ],
 )
 def test_a_finalizer_at_the_exit_waits_for_nothing_that_cannot_come(last):
@@ -577,7 +582,10 @@ def test_a_finalizer_at_the_exit_waits_for_nothing_that_cannot_come(last):
     assert errors == ""
 
 
-@pytest.mark.parametrize("lazy", ["ask.imap", "aask.imap", "aask.as_completed", "atell.stream"])
+LAZY = ("ask.imap", "aask.imap", "aask.as_completed", "atell.stream")
+
+
+@pytest.mark.parametrize("lazy", some({name: name for name in LAZY}, ("ask.imap", "aask.imap")))
 def test_a_block_that_a_generator_leaves_at_the_exit_waits_for_nobody(lazy):
     script = f"""
         @parallel_map
@@ -596,6 +604,7 @@ def test_a_block_that_a_generator_leaves_at_the_exit_waits_for_nobody(lazy):
     assert errors == ""
 
 
+@pytest.mark.whole
 def test_a_function_of_atexit_may_do_what_it_likes():
     script = """
         import atexit

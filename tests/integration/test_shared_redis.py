@@ -301,7 +301,9 @@ def one_call(url):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    "how", ["fork", *(pytest.param(how, marks=pytest.mark.whole) for how in ("forkserver", "spawn"))]
+)
 def test_a_child_of_multiprocessing_leaves_at_its_end(running, how):
     account = Limits(1, shared=f"{running.url}#pool")  # the parent has it, as where a module has one
     child = multiprocessing.get_context(how).Process(target=one_call, args=(running.url,))

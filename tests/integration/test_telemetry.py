@@ -169,6 +169,7 @@ print([name for name in sys.modules if "opentelemetry" in name or name.endswith(
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.whole
 def test_a_call_that_did_not_wait_has_no_span():
     found = run("""
     ask = parallel_map(max_concurrency=8, rpm=6_000_000)(lambda item: None)

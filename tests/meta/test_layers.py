@@ -6,6 +6,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import fanmap
 
 ROOT = Path(fanmap.__file__).parent
@@ -71,6 +73,7 @@ def test_policy_has_no_thread_loop_clock_or_chance() -> None:
     assert not wrong
 
 
+@pytest.mark.whole
 def test_only_the_clock_reads_the_time() -> None:
     wrong = [
         path.name
@@ -80,6 +83,7 @@ def test_only_the_clock_reads_the_time() -> None:
     assert not wrong
 
 
+@pytest.mark.whole
 def test_a_programs_own_chance_is_left_alone() -> None:
     """Also from other threads: somebody's `random.seed(0)` draws what it says, and hypothesis sees nothing move."""
     wrong: list[str] = []

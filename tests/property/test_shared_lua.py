@@ -118,6 +118,7 @@ def play(server, examples, steps, *, heals):
     assert machine.world_class.compared > 10 * examples
 
 
+@pytest.mark.whole
 def test_both_ledgers_are_one(server):
     play(server, settings.default.max_examples // 2, 25, heals=False)
 

@@ -198,6 +198,7 @@ def test_a_second_run_without_a_journal_is_kept_away_from_the_rows_of_the_first(
     assert (first.returncode, answers("out.jsonl"), sorted(called())) == (0, ALL, ALL)
 
 
+@pytest.mark.whole
 def test_rows_that_somebody_has_taken_away_are_not_replaced_by_those_of_another():
     process = start("job:ask", *WORDS, "--no-resume")
     until(under_way)
@@ -239,8 +240,17 @@ def interrupted_at(tmp_path):
     return started
 
 
-@pytest.mark.parametrize("name", ["fanmap.types", "fanmap._gather", "fanmap._run.arguments", "fanmap._run.command"])
-@pytest.mark.parametrize("way", ["-m fanmap", "-mfanmap", "-sm fanmap", "script"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fanmap.types",
+        *(pytest.param(f"fanmap.{name}", marks=pytest.mark.whole) for name in ("_gather", "_run.arguments")),
+        "fanmap._run.command",
+    ],
+)
+@pytest.mark.parametrize(
+    "way", ["-m fanmap", "-mfanmap", pytest.param("-sm fanmap", marks=pytest.mark.whole), "script"]
+)
 def test_ctrl_c_is_one_line_while_the_command_is_imported(way, name, interrupted_at, tmp_path):
     script = tmp_path / "fanmap"
     script.write_text("import sys\nfrom fanmap.__main__ import main\nsys.exit(main())\n")
