@@ -39,7 +39,7 @@ class Retry:
 
     Args:
         attempts: calls an item at most, the first included; >= 1. Refused calls do not count. An item whose attempts
-            run out in an outage (eight failures in a row) is kept and tried again: it is not its fault.
+            run out while no call is answered is kept and tried again: it is not its fault.
         on: which failures, or results, to repeat: an exception class, a tuple of them, or a tenacity
             strategy (`retry_if_result(...)`, combined with `|` and `&`). None: connection errors, read
             timeouts, a `CallTimeout`, 408, 409, 498, and 5xx except 501, 505 and 511.
